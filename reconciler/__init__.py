@@ -1,0 +1,1 @@
+"""Declarative plan, apply and lock for Globus Compute endpoints and Chiltepin pools."""

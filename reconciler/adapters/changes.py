@@ -1,0 +1,107 @@
+"""Changes to one endpoint directory, each a single effect that happens completely or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from reconciler.adapters import faults, files
+from reconciler.adapters import process as processes
+from reconciler.adapters.endpoint_dir import PID_FILE, parse_pid, read_regular
+from reconciler.adapters.files import Directory
+from reconciler.adapters.names import name_problem
+from reconciler.core.live import PidFile, Process
+from reconciler.core.marker import MARKER, Marker
+from reconciler.errors import Refused
+from reconciler.ports import NewFile
+
+_CLOCK_GRAIN = 1.0
+"""Seconds by which two readings of one PID file's age may differ without a touch in between."""
+
+
+def marker_bytes(marker: Marker) -> bytes:
+    """Return the marker as it is written to disk."""
+    return marker.model_dump_json(indent=1).encode() + b"\n"
+
+
+def create(root: Directory, builds: Directory, name: str, new_files: Mapping[str, NewFile], marker: Marker) -> None:
+    """Build an endpoint directory in `builds` and rename it into the config directory.
+
+    Raises:
+        Refused: the name is no endpoint's, or something of that name exists.
+        OSError: nothing was made.
+    """
+    if (problem := name_problem(name)) is not None:
+        raise Refused(f"{name!r} cannot be an endpoint", why=problem, remedy="choose another name")
+    faults.reached("create.begin")
+    aside = f"{name[:100]}-{files.token()}"
+    try:
+        with files.entered(builds, aside, create=True) as directory:
+            for file, new in new_files.items():
+                files.write_new(directory, files.check_component(file), new.content, new.mode)
+            files.write_new(directory, MARKER, marker_bytes(marker))
+            os.fsync(directory.fd)
+        faults.reached("create.built")
+        _into_place(builds, aside, root, name)
+    except BaseException:
+        if files.exists(builds, aside):
+            files.remove_tree(builds, aside)
+        raise
+    faults.reached("create.renamed")
+
+
+def _into_place(builds: Directory, aside: str, root: Directory, name: str) -> None:
+    """Rename the finished directory to where it belongs, unless something is there."""
+    try:
+        if files.exists(root, name):
+            raise FileExistsError
+        os.rename(aside, name, src_dir_fd=builds.fd, dst_dir_fd=root.fd)
+        os.fsync(root.fd)
+    except (FileExistsError, NotADirectoryError) as e:
+        raise Refused(
+            f"{name} exists by now",
+            where=root.at(name),
+            why="it appeared after the plan was made",
+            remedy="run `chiltepin plan` again",
+        ) from e
+
+
+def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ...], now: float) -> None:
+    """Remove a PID file whose process is dead, if it is still the one that was seen.
+
+    Args:
+        found: the endpoint's processes on this host, looked up just now.
+        now: seconds since the epoch.
+
+    Raises:
+        Refused: it was written or touched since, or its process lives.
+    """
+    try:
+        content, info = read_regular(directory.fd, PID_FILE, follow=False)
+    except FileNotFoundError:
+        return
+    pid = parse_pid(content)
+    why = None
+    if pid != seen.pid or now - info.st_mtime < seen.age - _CLOCK_GRAIN:
+        why = "it was written or touched since the plan was made"
+    elif found:
+        why = f"process {found[0].pid} of this endpoint lives"
+    elif pid is not None and processes.daemon_at(pid) is not None:
+        why = f"the process that it names, {pid}, lives and is an endpoint's"
+    if why is not None:
+        raise Refused(
+            "the PID file is not stale", where=directory.at(PID_FILE), why=why, remedy="run `chiltepin plan` again"
+        )
+    files.remove(directory, PID_FILE)
+    faults.reached("pid.cleared")
+
+
+def drop_pid_file(root: Directory, name: str, pid: int) -> None:
+    """Remove the PID file of a process that has ended without doing that itself."""
+    try:
+        with files.entered(root, name) as directory:
+            content = files.read_file(directory, PID_FILE)
+            if content is not None and parse_pid(content) == pid:
+                files.remove(directory, PID_FILE)
+    except FileNotFoundError:  # the whole directory is gone
+        return

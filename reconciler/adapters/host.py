@@ -1,0 +1,258 @@
+"""The `EndpointHost` port on this machine: files, processes and the installed globus-compute-endpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.adapters import changes, environment, faults, files, login_shell, machine, tool, trash
+from reconciler.adapters import process as processes
+from reconciler.adapters import start as starting
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.endpoint_dir import (
+    FRESH,
+    Contents,
+    live_user_endpoints,
+    read_directory,
+)
+from reconciler.adapters.files import Directory
+from reconciler.adapters.names import OWN_DIRECTORY, user_endpoint
+from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir, open_own
+from reconciler.adapters.redact import last_lines, redact
+from reconciler.core.live import EndpointTool, HostFacts, LiveDirectory, PidFile, Process, TrashEntry
+from reconciler.core.marker import MARKER, Marker
+from reconciler.errors import FileSystemError, Refused
+from reconciler.ports import Clock, EndpointHost, NewFile, Started
+
+_LOG = "endpoint.log"
+
+
+class LocalHost:
+    """The endpoint directories of one config directory and their daemons.
+
+    Args:
+        config_dir: the config directory (`~` is the home directory); made when something is written.
+        python: the environment whose globus-compute-endpoint is used, or its Python; None for PATH.
+        environ: the variables to choose a daemon's environment from; this process's when None.
+        extra: variables that daemons get in any case (the client id of the login).
+        clock: the time.
+        start_limit: seconds that one start may take.
+    """
+
+    def __init__(
+        self,
+        config_dir: str,
+        *,
+        python: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        start_limit: float = starting.TIME_LIMIT,
+    ) -> None:
+        faults.check()
+        self._path = str(Path(config_dir).expanduser().absolute())
+        self._python = python
+        self._environ = {**(os.environ if environ is None else environ), **(extra or {})}
+        self._clock = clock or SystemClock()
+        self._start_limit = start_limit
+
+    @property
+    def config_dir(self) -> str:
+        return self._path
+
+    def facts(self) -> HostFacts:
+        return machine.facts()
+
+    def tool(self) -> EndpointTool:
+        return tool.find(self._python, self._environ)
+
+    def login_path(self) -> str:
+        return environment.join_path(self._bin_dir(self.tool()), login_shell.path())
+
+    def environment_digest(self) -> str:
+        return environment.digest(self._environ)
+
+    def directories(self) -> Mapping[str, LiveDirectory]:
+        with files.translating("read the config directory", self._path):
+            try:
+                with open_config_dir(self._path, create=False) as root:
+                    return self._read_all(root)
+            except FileNotFoundError:
+                return {}
+
+    def _read_all(self, root: Directory) -> dict[str, LiveDirectory]:
+        names = sorted(os.listdir(root.fd))  # noqa: PTH208  # a descriptor, not a path
+        visible = [n for n in names if not n.startswith(".") and n.isprintable()]
+        now = self._clock.now()
+        user_endpoints = live_user_endpoints(root, visible, now)
+        chosen = [n for n in visible if not n.startswith("uep.") or user_endpoint(n) is None]
+        daemons = processes.daemons() if chosen else ()
+        contents = Contents()
+        found: dict[str, LiveDirectory] = {}
+        for name in chosen:
+            entry = read_directory(root, name, contents, now=now, daemons=daemons, user_endpoints=user_endpoints)
+            if entry is not None:
+                found[name] = entry
+        return found
+
+    def directory(self, name: str) -> LiveDirectory | None:
+        files.check_component(name)
+        with files.translating(f"read {name}", self._at(name)):
+            try:
+                with open_config_dir(self._path, create=False) as root:
+                    now = self._clock.now()
+                    names = os.listdir(root.fd)  # noqa: PTH208  # a descriptor, not a path
+                    user_endpoints = live_user_endpoints(root, names, now)
+                    return read_directory(
+                        root, name, Contents(), now=now, daemons=processes.daemons(), user_endpoints=user_endpoints
+                    )
+            except FileNotFoundError:
+                return None
+
+    def create(self, name: str, files: Mapping[str, NewFile], marker: Marker) -> None:
+        with self._writing(f"create {name}", name) as root, open_own(self._path, BUILDS) as builds:
+            changes.create(root, builds, name, files, marker)
+
+    def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
+        with self._endpoint(f"write {file}", name) as directory:
+            if backup:
+                self._keep_copy(directory, name, file)
+            files.sweep(directory)
+            files.replace(directory, file, new.content, mode=new.mode, points=("write.temp", "write.renamed"))
+
+    def remove_file(self, name: str, file: str) -> None:
+        with self._endpoint(f"remove {file}", name) as directory:
+            self._keep_copy(directory, name, file)
+            files.remove(directory, file)
+            faults.reached("remove.done")
+
+    def _keep_copy(self, directory: Directory, name: str, file: str) -> None:
+        content = files.read_file(directory, files.check_component(file), follow=True)
+        if content is not None:
+            with open_own(self._path, BACKUPS, name) as backups:
+                trash.keep_copy(backups, file, content, self._clock.now())
+
+    def write_marker(self, name: str, marker: Marker) -> None:
+        with self._endpoint("write the marker", name) as directory:
+            files.replace(directory, MARKER, changes.marker_bytes(marker), points=("marker.temp", "marker.written"))
+
+    def clear_pid_file(self, name: str, seen: PidFile) -> None:
+        with self._endpoint("remove the PID file", name) as directory:
+            found = self.directory(name)
+            changes.clear_pid_file(directory, seen, found.processes if found else (), self._clock.now())
+
+    def start(self, name: str, endpoint_id: str | None, tool: EndpointTool) -> Started:
+        declared = environment.declared(self._environ, self._bin_dir(tool))
+        return starting.run(
+            starting.Start(
+                config_dir=self._path,
+                name=files.check_component(name),
+                endpoint_id=endpoint_id,
+                tool=tool,
+                environment=declared,
+                secrets=self._secrets(),
+                clock=self._clock,
+                read=lambda: self.directory(name),
+                log=lambda: self.log_tail(name, 30),
+                limit=self._start_limit,
+            )
+        )
+
+    def signal_stop(self, name: str, process: Process) -> None:
+        if processes.terminate(process, name):
+            faults.reached("stop.signalled")
+
+    def wait_stopped(self, name: str, process: Process, timeout: float) -> bool:
+        if not processes.wait_gone(process, timeout):
+            return False
+        faults.reached("stop.gone")
+        with self._writing("remove the PID file", name) as root:
+            changes.drop_pid_file(root, name, process.pid)
+        return True
+
+    def log_tail(self, name: str, lines: int) -> str:
+        files.check_component(name)
+        with files.translating("read the log", self._at(f"{name}/{_LOG}")):
+            try:
+                with files.opened(self._path) as root, files.entered(root, name) as directory:
+                    text = files.read_end(directory, _LOG, min(1 << 22, 400 * max(lines, 100)))
+            except FileNotFoundError:
+                return ""
+        return last_lines(redact(text, self._secrets()), lines)
+
+    def to_trash(self, name: str) -> str:
+        with self._writing(f"move {name} to the trash", name) as root, open_own(self._path, TRASH) as bin_:
+            found = self.directory(name)
+            if found is not None and (found.processes or (found.pid_file and found.pid_file.age < FRESH)):
+                raise Refused(
+                    f"{name} still runs",
+                    where=self._at(name),
+                    why="its process lives, or its PID file is fresh (it may run on another login node)",
+                    remedy=f"stop it first: `chiltepin endpoint stop {name}`",
+                )
+            return trash.move_in(root, bin_, name, self._clock.now())
+
+    def trash(self) -> tuple[TrashEntry, ...]:
+        with files.translating("read the trash", self._at(f"{OWN_DIRECTORY}/{TRASH}")):
+            try:
+                with files.opened(self._at(f"{OWN_DIRECTORY}/{TRASH}")) as bin_:
+                    return trash.entries(bin_)
+            except FileNotFoundError:
+                return ()
+
+    def restore(self, entry: str, name: str) -> None:
+        """Put a deleted endpoint back as `name`.
+
+        Raises:
+            Refused: there is no such entry, or `name` is taken.
+        """
+        files.check_component(name)
+        with self._writing(f"put {name} back", name) as root, open_own(self._path, TRASH) as bin_:
+            trash.move_out(root, bin_, self._entry(entry), name)
+
+    def purge(self, entry: str) -> None:
+        with files.translating("purge", entry), open_own(self._path, TRASH) as bin_:
+            trash.purge(bin_, self._entry(entry))
+
+    def _entry(self, entry: str) -> str:
+        """Return an entry's name, given that or its path."""
+        return files.check_component(entry.removeprefix(self._at(f"{OWN_DIRECTORY}/{TRASH}/")))
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+    @staticmethod
+    def _bin_dir(tool: EndpointTool) -> str:
+        return tool.command.rpartition("/")[0]
+
+    def _secrets(self) -> tuple[str, ...]:
+        return tuple(v for k, v in self._environ.items() if k in environment.SECRETS)
+
+    @contextmanager
+    def _writing(self, doing: str, name: str) -> Iterator[Directory]:
+        """Open the config directory for a change."""
+        files.check_component(name)
+        with files.translating(doing, self._at(name)), open_config_dir(self._path, create=True) as root:
+            yield root
+
+    @contextmanager
+    def _endpoint(self, doing: str, name: str) -> Iterator[Directory]:
+        """Open an endpoint's directory for a change; never through a link."""
+        with self._writing(doing, name) as root:
+            try:
+                with files.entered(root, name) as directory:
+                    yield directory
+            except FileNotFoundError as e:
+                raise FileSystemError(
+                    f"cannot {doing}",
+                    where=self._at(name),
+                    why="the directory is not there (any more)",
+                    remedy="run `chiltepin plan` again",
+                ) from e
+
+
+if TYPE_CHECKING:
+    _implements: type[EndpointHost] = LocalHost

@@ -1,0 +1,151 @@
+"""The journal: one line of JSON per event, on disk before the effect it announces.
+
+A process killed while it appends leaves a torn last line; what that line announced has not begun, so it
+is dropped. Any other line that cannot be read is damage, and is reported rather than skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+from reconciler.adapters import faults
+from reconciler.adapters.files import Directory, read_file, write_all
+from reconciler.core.live import JournalEntry
+from reconciler.errors import StateFileError
+
+JOURNAL = "journal.jsonl"
+ROTATE_AT = 5_000_000
+"""Bytes above which the journal starts anew (with everything in it finished)."""
+
+_FORMAT_VERSION = 1
+_OUTCOMES = frozenset({"done", "failed", "deferred"})
+_EVENTS = _OUTCOMES | {"intent", "note"}
+_LIMIT = 1 << 30
+
+
+def encode(entry: JournalEntry) -> bytes:
+    """Return the entry as one line."""
+    document = {
+        "v": _FORMAT_VERSION,
+        "at": round(entry.at, 3),
+        "run": entry.run,
+        "sequence": entry.sequence,
+        "event": entry.event,
+        "action": entry.action,
+        "endpoint": entry.endpoint,
+        "data": dict(entry.data),
+    }
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+
+
+def decode(line: bytes) -> JournalEntry:
+    """Return the entry in one line.
+
+    Raises:
+        ValueError: it is none, or of a newer version.
+    """
+    document = json.loads(line)
+    if not isinstance(document, dict) or document.pop("v", None) != _FORMAT_VERSION:
+        raise ValueError("not a line of this version's journal")
+    try:
+        entry = JournalEntry(**document)
+    except TypeError as e:
+        raise ValueError("keys are missing or unknown") from e
+    if entry.event not in _EVENTS or not isinstance(entry.data, dict) or not isinstance(entry.sequence, int):
+        raise ValueError("values are of unknown kinds")
+    return entry
+
+
+def append(directory: Directory, entry: JournalEntry) -> None:
+    """Append one line and force it to disk."""
+    line = encode(entry)
+    fd = os.open(
+        JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory.fd
+    )
+    try:
+        start = os.fstat(fd).st_size
+        try:
+            if faults.armed("journal.appending"):  # stage what a power failure leaves: half a line
+                os.write(fd, line[: len(line) // 2])
+                faults.reached("journal.appending")
+                line = line[len(line) // 2 :]
+            write_all(fd, line)
+        except OSError:
+            os.ftruncate(fd, start)  # half a line from a full disk would read as damage later
+            raise
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if start == 0:
+        os.fsync(directory.fd)
+    faults.reached("journal.appended")
+
+
+def read(directory: Directory) -> tuple[JournalEntry, ...]:
+    """Return all entries, oldest first.
+
+    Raises:
+        StateFileError: a line that is not the torn last one cannot be read.
+    """
+    return tuple(_entries(directory, read_file(directory, JOURNAL, limit=_LIMIT) or b""))
+
+
+def _entries(directory: Directory, content: bytes) -> Iterator[JournalEntry]:
+    lines = content.split(b"\n")
+    last = len(lines) - 1 if lines[-1] else len(lines) - 2
+    for number, line in enumerate(lines[: last + 1]):
+        try:
+            yield decode(line)
+        except ValueError as e:
+            if number == last and _torn(line):
+                return
+            raise StateFileError(
+                "the journal is damaged",
+                where=f"{directory.at(JOURNAL)}:{number + 1}",
+                why=f"this line cannot be read: {e}",
+                remedy="compare the endpoints with `chiltepin status`, then move the journal aside",
+            ) from e
+
+
+def _torn(line: bytes) -> bool:
+    """Say whether a last line was cut short (or, by a crash of the machine, filled with NULs)."""
+    return not line.endswith(b"}") or b"\0" in line
+
+
+def unfinished(entries: tuple[JournalEntry, ...]) -> tuple[JournalEntry, ...]:
+    """Return the intents without an outcome and the notes on them, oldest first."""
+    finished = {(e.run, e.sequence) for e in entries if e.event in _OUTCOMES}
+    begun = {(e.run, e.sequence) for e in entries if e.event == "intent"} - finished
+    return tuple(e for e in entries if (e.run, e.sequence) in begun)
+
+
+def repair(directory: Directory) -> None:
+    """Cut off a torn last line, so that the next one begins at a line's start (under the lease only)."""
+    content = read_file(directory, JOURNAL, limit=_LIMIT)
+    if not content:
+        return
+    keep = len(content)
+    if not content.endswith(b"\n"):
+        keep = content.rfind(b"\n") + 1
+    elif _torn(last := content[content.rfind(b"\n", 0, -1) + 1 : -1]):
+        keep -= len(last) + 1
+    if keep != len(content):
+        fd = os.open(JOURNAL, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
+        try:
+            os.ftruncate(fd, keep)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def rotate(directory: Directory) -> None:
+    """Start a new journal when this one is long and everything in it is finished (under the lease only)."""
+    try:
+        size = os.stat(JOURNAL, dir_fd=directory.fd, follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return
+    if size > ROTATE_AT and not unfinished(read(directory)):
+        os.replace(JOURNAL, "journal.1.jsonl", src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
+        os.fsync(directory.fd)

@@ -1,0 +1,96 @@
+"""Reads the manifest and the files that it names."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from reconciler.adapters.files import translating
+from reconciler.errors import FileSystemError, Refused, UsageError
+
+MAX_BYTES = 5_000_000
+"""The largest manifest that is read, in bytes."""
+
+
+def read_manifest_text(path: Path) -> bytes:
+    """Return the manifest's bytes.
+
+    Raises:
+        UsageError: there is no such file.
+        FileSystemError: it cannot be read, is no regular file, or is too large.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError as e:
+        raise UsageError(
+            "there is no manifest here",
+            where=str(path),
+            remedy="name one with -f FILE, or make one: `chiltepin init`",
+        ) from e
+    except OSError as e:
+        raise FileSystemError("the manifest cannot be read", where=str(path), why=e.strerror) from e
+    _check_regular(status, path, "the manifest")
+    if status.st_size > MAX_BYTES:
+        raise FileSystemError(
+            f"the manifest has {status.st_size} bytes; at most {MAX_BYTES} are read",
+            where=str(path),
+            remedy="split it into several manifests, each with its own `stack`",
+        )
+    with translating("read the manifest", str(path)):
+        return path.read_bytes()
+
+
+def write_first_manifest(path: Path, text: str) -> None:
+    """Write a manifest where there is none.
+
+    Raises:
+        UsageError: there is one already.
+        FileSystemError: it cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError as e:
+        raise UsageError("there is a manifest already", where=str(path), remedy="choose another with -f FILE") from e
+    except OSError as e:
+        raise FileSystemError("the manifest cannot be written", where=str(path), why=e.strerror) from e
+
+
+def _check_regular(status: os.stat_result, path: Path, what: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise FileSystemError(f"{what} is {kind}", where=str(path), remedy="name a file")
+
+
+class NamedFileReader:
+    """Reads templates, schemas and identity mappings, relative to the manifest's directory.
+
+    Args:
+        directory: of the manifest.
+        allow_outside: whether files may lie outside of it, also by a link.
+    """
+
+    def __init__(self, directory: Path, *, allow_outside: bool = False) -> None:
+        self._directory = directory
+        self._allow_outside = allow_outside
+
+    def __call__(self, name: str) -> bytes:
+        """Return the bytes of a file.
+
+        Raises:
+            Refused: it lies outside the manifest's directory.
+            FileSystemError: it cannot be read.
+        """
+        path = self._directory / Path(name).expanduser()
+        if not self._allow_outside:
+            root = self._directory.resolve()
+            real = path.resolve()
+            if root not in real.parents:
+                raise Refused(
+                    f"{name} lies outside the manifest's directory ({real})",
+                    remedy="copy it there, or allow it with --allow-outside",
+                )
+        with translating(f"read {name}", str(path)):
+            _check_regular(path.stat(), path, name)
+            return path.read_bytes()

@@ -1,0 +1,111 @@
+"""`.chiltepin` in the config directory: what is ours there, and how killed runs' leftovers go.
+
+    lease.json       who works here
+    journal.jsonl    what was begun and how it ended
+    new/             endpoint directories being built
+    run/             output of start commands
+    backups/NAME/    earlier versions of files that were replaced
+    trash/           deleted endpoints
+
+Nothing directly in it may be called `config.*`: upstream takes any directory with such a file for an
+endpoint, hidden ones too.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reconciler.adapters import files
+from reconciler.adapters.files import Directory
+from reconciler.adapters.names import OWN_DIRECTORY
+from reconciler.errors import Refused
+
+BUILDS = "new"
+RUNS = "run"
+BACKUPS = "backups"
+TRASH = "trash"
+
+_DAY = 86_400.0
+
+
+@contextmanager
+def open_config_dir(path: str, *, create: bool) -> Iterator[Directory]:
+    """Open the config directory; with `create`, make it (0700) with its parents.
+
+    Raises:
+        Refused: it belongs to another user.
+        OSError: it is not there, or cannot be opened or made.
+    """
+    if create:
+        _make(path)
+    with files.opened(path) as root:
+        owner = os.fstat(root.fd).st_uid
+        if owner != os.getuid():
+            raise Refused(
+                "the config directory belongs to another user",
+                where=path,
+                why=f"its owner has UID {owner}, you have UID {os.getuid()}",
+                remedy="name one of your own with --config-dir, or run this as its owner",
+            )
+        yield root
+
+
+def _make(path: str) -> None:
+    if os.path.isdir(path):  # noqa: PTH112  # asked before every write; a link to a directory is fine
+        return
+    parent = path.rstrip("/").rpartition("/")[0]
+    if parent:
+        _make(parent)
+    try:
+        os.mkdir(path, files.PRIVATE_DIR)  # noqa: PTH102  # one level, with an exact mode
+    except FileExistsError:
+        return  # another process was faster, or a file: opening it says so
+
+
+@contextmanager
+def open_own(config_dir: str, *below: str) -> Iterator[Directory]:
+    """Open `.chiltepin`, or a directory below it, making what is missing (0700)."""
+    with open_config_dir(config_dir, create=True) as root, files.entered(root, OWN_DIRECTORY, create=True) as own:
+        if not below:
+            yield own
+            return
+        with _descend(own, below) as last:
+            yield last
+
+
+@contextmanager
+def _descend(directory: Directory, names: tuple[str, ...]) -> Iterator[Directory]:
+    with files.entered(directory, names[0], create=True) as inner:
+        if len(names) == 1:
+            yield inner
+            return
+        with _descend(inner, names[1:]) as last:
+            yield last
+
+
+def sweep_leftovers(own: Directory) -> None:
+    """Remove unfinished builds, forgotten output and temporary files of runs that were killed."""
+    files.sweep(own)
+    for folder, age in ((BUILDS, files.LEFTOVER_AGE), (RUNS, _DAY)):
+        if not files.exists(own, folder):
+            continue
+        with files.entered(own, folder) as directory:
+            for name, is_directory in _older_than(directory, age):
+                if is_directory:
+                    files.remove_tree(directory, name)
+                else:
+                    files.remove(directory, name)
+
+
+def _older_than(directory: Directory, age: float) -> list[tuple[str, bool]]:
+    with os.scandir(directory.fd) as entries:
+        found = list(entries)
+    now = time.time()
+    return [
+        (e.name, e.is_dir(follow_symlinks=False))
+        for e in found
+        if now - os.stat(e.name, dir_fd=directory.fd, follow_symlinks=False).st_mtime > age
+    ]

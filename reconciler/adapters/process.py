@@ -1,0 +1,270 @@
+"""Endpoint daemons among this user's processes, read from /proc once, and signals that hit only them.
+
+A daemon titles itself `Globus Compute Endpoint *(UUID, NAME) [its first command line]`. The title holds
+no config directory that could be relied on, so a daemon is tied to a directory by its working directory
+(a detached one works in its endpoint directory), else by the `-c` of its command line, else by its UUID.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.core.live import Process
+
+_PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SHUTTING_DOWN = "[shutdown in progress] "
+_TITLE = re.compile(r"Globus Compute Endpoint \*\(([0-9A-Fa-f-]{36}), (\S+)\)(?= - | \[|$)")
+_DIRECTORY_OPTION = re.compile(r"\s(?:-c|--config-dir)[ =](\S+)\s")
+_WITH_VALUE = frozenset({"-c", "--config-dir", "--endpoint-uuid"})
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """An endpoint daemon, or a `start` that is going to become one.
+
+    Attributes:
+        process: the process.
+        name: the endpoint directory's name; for a start command its argument (a name or a UUID).
+        endpoint_id: the UUID in the title; None while it is starting.
+        directory: device and inode of its working directory; None when they could not be read.
+        config_dir: the config directory on its command line, as written; None when it names none.
+        stopping: whether it is shutting down.
+    """
+
+    process: Process
+    name: str
+    endpoint_id: str | None
+    directory: tuple[int, int] | None
+    config_dir: str | None
+    stopping: bool = False
+
+    @property
+    def starting(self) -> bool:
+        """Whether it has not become a daemon yet."""
+        return self.endpoint_id is None
+
+
+def _stat(pid: int) -> tuple[int, str, int] | None:
+    """Return (start time in ticks since boot, state letter, parent's PID), or None when it is gone."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_bytes()
+    except OSError:  # gone, or (hidepid) not ours to see
+        return None
+    rest = text[text.rindex(b")") + 2 :].split()  # the command name before it may hold spaces and brackets
+    return int(rest[19]), rest[0].decode(), int(rest[1])
+
+
+def _command_line(pid: int) -> bytes:
+    """Return the NUL-separated command line, empty when it is gone or hidden."""
+    try:
+        return (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:  # as above
+        return b""
+
+
+def _process(pid: int, uid: int, title: str) -> tuple[Process, int] | None:
+    """Return the process and its parent's PID, or None for a zombie or one that is gone."""
+    facts = _stat(pid)
+    if facts is None or facts[1] in "ZX":
+        return None
+    started = facts[0]
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - started / _TICKS
+    return Process(pid=pid, start_time=started, uid=uid, title=title, age=max(0.0, age)), facts[2]
+
+
+def _working_directory(pid: int) -> tuple[int, int] | None:
+    try:
+        info = (_PROC / str(pid) / "cwd").stat()
+    except OSError:  # gone, or in another user namespace
+        return None
+    return info.st_dev, info.st_ino
+
+
+def _environment_directory(pid: int) -> str | None:
+    """Return the config directory that a start without `-c` was given by its environment."""
+    try:
+        variables = dict(v.partition(b"=")[::2] for v in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"))
+    except OSError:  # as above
+        return None
+    if named := variables.get(b"GLOBUS_COMPUTE_USER_DIR"):
+        return os.fsdecode(named)
+    home = variables.get(b"HOME")
+    return os.fsdecode(home) + "/.globus_compute" if home else None
+
+
+def _started_by(arguments: list[str]) -> tuple[str, str | None] | None:
+    """Return (endpoint, config directory) of a `globus-compute-endpoint ... start` command line."""
+    tool = next((i for i, a in enumerate(arguments[:3]) if a.rpartition("/")[2] == "globus-compute-endpoint"), None)
+    if tool is None:
+        return None
+    config_dir: str | None = None
+    words: list[str] = []
+    rest = iter(arguments[tool + 1 :])
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if option in _WITH_VALUE:
+            value = value if equals else next(rest, "")
+            config_dir = value if option != "--endpoint-uuid" else config_dir
+        elif not word.startswith("-"):
+            words.append(word)
+    if not words or words[0] not in {"start", "restart"} or "--die-with-parent" in arguments:
+        return None
+    return (words[1] if len(words) > 1 else "default"), config_dir
+
+
+def _daemon(pid: int, uid: int, raw: bytes) -> tuple[Daemon, int] | None:
+    """Interpret one command line; the second value is the parent's PID."""
+    title = " ".join(os.fsdecode(raw).rstrip("\0").split("\0"))
+    stopping = title.startswith(_SHUTTING_DOWN)
+    match = _TITLE.match(title.removeprefix(_SHUTTING_DOWN))
+    found = _started_by(os.fsdecode(raw).rstrip("\0").split("\0")) if match is None else None
+    if match is None and found is None:
+        return None
+    answer = _process(pid, uid, title)
+    if answer is None:
+        return None
+    process, parent = answer
+    cwd = _working_directory(pid)
+    if match is not None:
+        option = _DIRECTORY_OPTION.search(title, match.end())
+        directory = option[1] if option else None
+        return Daemon(process, match[2], match[1].lower(), cwd, directory, stopping), parent
+    assert found is not None  # noqa: S101  # for the type checker; one of the two matched
+    return Daemon(process, found[0], None, cwd, found[1] or _environment_directory(pid)), parent
+
+
+def daemons() -> tuple[Daemon, ...]:
+    """Return this user's endpoint daemons and running start commands, by PID.
+
+    A child that a daemon has just forked carries its parent's title for a moment; it is left out.
+    """
+    uid = os.getuid()
+    found: dict[int, tuple[Daemon, int]] = {}
+    with os.scandir(_PROC) as entries:
+        pids = [int(e.name) for e in entries if e.name.isdigit()]
+    for pid in pids:
+        try:
+            if os.stat(f"/proc/{pid}").st_uid != uid:  # noqa: PTH116  # thousands of them: pathlib is 5 times slower
+                continue
+        except OSError:  # gone meanwhile
+            continue
+        raw = _command_line(pid)
+        if b"lobus" in raw and (answer := _daemon(pid, uid, raw)) is not None:
+            found[pid] = answer
+    titles = {pid: daemon.process.title for pid, (daemon, _) in found.items()}
+    return tuple(
+        daemon for pid, (daemon, parent) in sorted(found.items()) if titles.get(parent) != daemon.process.title
+    )
+
+
+def daemon_at(pid: int) -> Daemon | None:
+    """Return the endpoint daemon or start command with this PID, or None when it is no such process."""
+    try:
+        uid = (_PROC / str(pid)).stat().st_uid
+    except OSError:  # gone
+        return None
+    answer = _daemon(pid, uid, _command_line(pid)) if uid == os.getuid() else None
+    return answer[0] if answer else None
+
+
+def belongs(daemon: Daemon, name: str, config_dir: str, directory: tuple[int, int] | None, ids: set[str]) -> bool:
+    """Say whether a daemon is the one of `name` in `config_dir`.
+
+    Args:
+        directory: device and inode of the endpoint directory, None when there is none.
+        ids: the UUIDs known for it (endpoint.json, marker).
+    """
+    if daemon.name != name and not (daemon.starting and daemon.name in ids):
+        return False
+    if directory is not None and daemon.directory == directory:
+        return True
+    if daemon.config_dir is not None:
+        return os.path.realpath(daemon.config_dir) == os.path.realpath(config_dir)
+    return daemon.endpoint_id is not None and daemon.endpoint_id in ids
+
+
+def lives(pid: int, start_time: int) -> bool:
+    """Say whether the process with this PID and start time lives."""
+    facts = _stat(pid)
+    return facts is not None and facts[0] == start_time and facts[1] not in "ZX"
+
+
+def start_time(pid: int) -> int | None:
+    """Return a process's start time in ticks since boot, or None when there is none."""
+    facts = _stat(pid)
+    return facts[0] if facts else None
+
+
+def _pidfd(pid: int) -> int | None:
+    """Open a pidfd; None when this kernel (before 5.3) or this Python build has none.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    opener = getattr(os, "pidfd_open", None)
+    if opener is None:
+        return None
+    try:
+        return int(opener(pid))
+    except OSError as e:
+        if e.errno in {errno.ENOSYS, errno.EPERM}:  # an old kernel, or a container's system call filter
+            return None
+        raise
+
+
+def terminate(process: Process, name: str) -> bool:
+    """Send SIGTERM to exactly this process; say whether it was there.
+
+    It must be this user's daemon of endpoint `name`, or a start command, with the PID and start time
+    of `process`. The pidfd is opened first and everything compared afterwards: from then on the PID cannot
+    pass to another process without the descriptor noticing. A kernel without pidfds gets a plain signal
+    right after the comparison.
+    """
+    try:
+        fd = _pidfd(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        now = daemon_at(process.pid)
+        if now is None or now.process.start_time != process.start_time or not (now.starting or now.name == name):
+            return False
+        if fd is None:
+            os.kill(process.pid, signal.SIGTERM)
+        else:
+            signal.pidfd_send_signal(fd, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    finally:
+        if fd is not None:
+            os.close(fd)
+    return True
+
+
+def wait_gone(process: Process, seconds: float) -> bool:
+    """Wait until exactly this process has ended (a zombie has), at most `seconds`; say whether it has."""
+    try:
+        fd = _pidfd(process.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if fd is not None and lives(process.pid, process.start_time):
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            return bool(poll.poll(max(0.0, seconds) * 1000))
+    finally:
+        if fd is not None:
+            os.close(fd)
+    deadline = time.monotonic() + seconds
+    while alive := lives(process.pid, process.start_time):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.05)
+    return not alive

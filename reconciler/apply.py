@@ -1,0 +1,206 @@
+"""Apply: walk a plan and make it so. Decides nothing: each action says what must hold, and what to do.
+
+Endpoints are worked on in parallel, the actions of one endpoint in order, those that delete after all
+others. For every action: is the lease still ours, do the preconditions hold; the intent goes to the
+journal; the effect; marker, lock and pools file; the outcome goes to the journal. A crash in between
+loses at most the step in flight, and the next plan finds its traces.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from reconciler.core.actions import DELETING, EndpointAction, Start
+from reconciler.core.conditions import violated
+from reconciler.core.live import JournalEntry, LiveState
+from reconciler.core.marker import Marker
+from reconciler.core.plan import Plan
+from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
+from reconciler.effects import Conduct, Effects
+from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, ReconcilerError
+from reconciler.ports import Clock, Outside
+from reconciler.records import Records
+
+MAX_THREADS = 64
+
+
+class Events(Protocol):
+    """Who wants to hear how it goes; called from several threads."""
+
+    def begin(self, action: EndpointAction) -> None:
+        """An action starts."""
+
+    def end(self, outcome: Outcome) -> None:
+        """An action ended, or will not be done."""
+
+
+def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, conduct: Conduct, events: Events) -> Run:
+    """Carry out `plan`, which was made from `live`, and return what became of each action.
+
+    The lease must be held. Failures of single endpoints are outcomes, not exceptions.
+
+    Raises:
+        FileSystemError: the lockfile could not be written before the first action.
+    """
+    records = Records(plan, outside.store)
+    records.begin()
+    walker = _Walker(plan, outside, clock, conduct, events, records, Effects(plan, live, outside, clock, conduct))
+    groups = [actions for _, actions in plan.by_endpoint()]
+    last = [g for g in groups if any(isinstance(a, DELETING) for a in g)]
+    first = [g for g in groups if g not in last]
+    walker.walk(first)
+    walker.walk(last)
+    records.finish()
+    return Run(tuple(walker.outcomes), conduct.stop.is_set(), records.lock, dict(records.left_out))
+
+
+@dataclass
+class _Walker:
+    plan: Plan
+    outside: Outside
+    clock: Clock
+    conduct: Conduct
+    events: Events
+    records: Records
+    effects: Effects
+    outcomes: list[Outcome] = field(default_factory=list)
+    sequence: int = 0
+    halted: ReconcilerError | None = None
+    mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def walk(self, groups: list[tuple[EndpointAction, ...]]) -> None:
+        """Work on several endpoints at once; the first one's actions begin first."""
+        if not groups:
+            return
+        with ThreadPoolExecutor(max_workers=min(len(groups), MAX_THREADS)) as pool:
+            _wait_for(pool.submit(self._endpoint, group) for group in groups)
+
+    def _endpoint(self, actions: tuple[EndpointAction, ...]) -> None:
+        marker = self.plan.markers.get(actions[0].endpoint)
+        for index, action in enumerate(actions):
+            reason = self._why_not_now(action)
+            if reason:
+                self._end(replace(reason, action=action))
+                self._skip(actions[index + 1 :], reason)
+                return
+            self.events.begin(action)
+            outcome, marker = self._perform(action, marker)
+            self._end(outcome)
+            if outcome.kind != "done":
+                self._skip(actions[index + 1 :], outcome)
+                return
+
+    def _why_not_now(self, action: EndpointAction) -> Outcome | None:
+        """Return a deferral, or None when the action may be done."""
+        if self.conduct.stop.is_set():
+            return Outcome(action, "skipped", reason="interrupted")
+        if self.halted:
+            return Outcome(action, "skipped", reason=self.halted.what, remedy=self.halted.remedy)
+        if action.hold:
+            return Outcome(action, "deferred", reason=action.hold, remedy=f"chiltepin restart {action.endpoint}")
+        try:
+            self.outside.store.check_lease()
+            directory = self.outside.host.directory(action.directory) if action.preconditions else None
+        except ReconcilerError as e:
+            if isinstance(e, LeaseHeld):
+                self._halt(e)
+            return _failed(action, e)
+        for precondition in action.preconditions:
+            why = violated(precondition, directory)
+            if why:
+                return Outcome(action, "deferred", reason=why, remedy="run apply again")
+        return None
+
+    def _perform(self, action: EndpointAction, marker: Marker | None) -> tuple[Outcome, Marker | None]:
+        began = self.clock.monotonic()
+        number = self._next_number()
+        try:
+            self._journal(number, action, "intent", self.effects.intent(action))
+            effect = self.effects.perform(action)
+            if marker is not None and not isinstance(action, DELETING):
+                marker = marker_after(marker, action, effect.endpoint_id, effect.daemon)
+                if effect.writes_marker:
+                    self.outside.host.write_marker(action.directory, marker)
+            self.records.done(action, effect.endpoint_id)
+            if effect.error:
+                raise effect.error
+            self._journal(number, action, "done", {"id": effect.endpoint_id} if effect.endpoint_id else {})
+        except ReconcilerError as e:
+            self._journal_failure(number, action, e)
+            if isinstance(e, LeaseHeld):
+                self._halt(e)
+            failed = _failed(action, e, self._log_of(action, e))
+            return replace(failed, seconds=self.clock.monotonic() - began), marker
+        seconds = self.clock.monotonic() - began
+        return Outcome(action, "done", endpoint_id=effect.endpoint_id, seconds=seconds), marker
+
+    def _log_of(self, action: EndpointAction, error: ReconcilerError) -> str:
+        if not isinstance(error, EndpointCommandError):
+            return ""
+        try:
+            return error.output or self.outside.host.log_tail(action.directory, 15)
+        except ReconcilerError as e:
+            return f"(its log cannot be read: {e})"
+
+    def _journal(self, number: int, action: EndpointAction, event: str, data: dict[str, object]) -> None:
+        entry = JournalEntry(
+            self.conduct.run, number, event, action.kind, action.endpoint, data, round(self.clock.now(), 3)
+        )
+        self.outside.store.append(entry)
+
+    def _journal_failure(self, number: int, action: EndpointAction, error: ReconcilerError) -> None:
+        # A first start that failed may still have registered: its intent stays open, so that the next
+        # run looks for a registration of its own before it makes another.
+        if isinstance(action, Start) and action.id is None:
+            return
+        try:
+            self._journal(number, action, "failed", {"what": error.what})
+        except ReconcilerError as e:
+            self._halt(e)  # without a journal nothing more may be begun
+
+    def _next_number(self) -> int:
+        with self.mutex:
+            self.sequence += 1
+            return self.sequence
+
+    def _halt(self, error: ReconcilerError) -> None:
+        with self.mutex:
+            self.halted = self.halted or error
+
+    def _skip(self, actions: Iterable[EndpointAction], because: Outcome) -> None:
+        kind: OutcomeKind = "deferred" if because.kind == "deferred" else "skipped"
+        for action in actions:
+            self._end(Outcome(action, kind, reason=f"comes after {because.action.kind}"))
+
+    def _end(self, outcome: Outcome) -> None:
+        with self.mutex:
+            self.outcomes.append(outcome)
+        self.events.end(outcome)
+
+
+def _failed(action: EndpointAction, error: ReconcilerError, log: str = "") -> Outcome:
+    reason = f"{error.what}: {error.why}" if error.why else error.what
+    code = int(error.exit_code)
+    return Outcome(
+        action,
+        "failed",
+        reason=reason,
+        remedy=error.remedy,
+        log=log,
+        exit_code=code if code in (ExitCode.LOGIN, ExitCode.LEASE_HELD) else int(ExitCode.PARTIAL),
+    )
+
+
+def _wait_for(futures: Iterable[Future[None]]) -> None:
+    """Wait for all; in short steps, so that the main thread takes signals. A bug in one is raised at the end."""
+    pending = set(futures)
+    done: list[Future[None]] = []
+    while pending:
+        ready, pending = wait(pending, timeout=0.5)
+        done += ready
+    for future in done:
+        future.result()

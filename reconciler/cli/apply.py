@@ -1,0 +1,59 @@
+"""`chiltepin apply`: make it so."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import options as o
+
+EPILOG = """Examples:
+
+  chiltepin apply                         shows the plan and asks
+  chiltepin apply --yes                   for cron and pipelines
+  chiltepin apply --yes --allow-delete    also deletes what left the manifest"""
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ParallelismOption = Annotated[
+    int, typer.Option("--parallelism", min=1, max=64, help="How many daemons may be starting at once.")
+]
+WaitOption = Annotated[
+    str, typer.Option("--wait", metavar="online|started", help="When a start is done: online at the service, or up.")
+]
+
+
+def apply(
+    file: o.FileOption = o.DEFAULT_FILE,
+    config_dir: o.ConfigDirOption = None,
+    host: o.HostOption = None,
+    var: o.VarOption = None,
+    lock: o.LockOption = None,
+    target: o.TargetOption = None,
+    exclude: o.ExcludeOption = None,
+    new: o.NewOption = None,
+    yes: YesOption = False,
+    allow_delete: Annotated[
+        bool, typer.Option("--allow-delete", help="Also delete endpoints that left the manifest.")
+    ] = False,
+    max_deletes: Annotated[int, typer.Option("--max-deletes", min=0, help="At most so many in one run.")] = 1,
+    parallelism: ParallelismOption = 4,
+    wait: WaitOption = "online",
+    output: o.FormatOption = "text",
+    allow_outside: o.OutsideOption = False,
+    color: o.ColorOption = "auto",
+    quiet: o.QuietOption = False,
+) -> int:
+    """Configure, start, stop and delete endpoints until they are as the manifest says."""
+    from reconciler.cli.carry import Manner, plan_and_apply
+    from reconciler.cli.common import open_request, print_warnings
+    from reconciler.cli.console import Console
+    from reconciler.cli.wiring import Invocation, wire
+    from reconciler.reconcile import Consent
+
+    console = Console(color, quiet=quiet)
+    wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
+    print_warnings(console, wired.desired)
+    request = open_request(wired, target, exclude, new)
+    manner = Manner(yes, Consent(allow_delete, max_deletes), parallelism, wait, output, question="Apply this plan?")
+    return int(plan_and_apply(console, wired, request, manner))

@@ -1,0 +1,127 @@
+"""Plan, ask, apply, report: the course that `apply` and `destroy` share."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from reconciler.cli.common import check_format, exit_code_of_run, print_plan, where_of
+from reconciler.cli.console import Console
+from reconciler.cli.live import progress
+from reconciler.cli.wiring import Wired
+from reconciler.core.plan import Plan
+from reconciler.core.progress import Outcome, Run
+from reconciler.core.report import Line, Style
+from reconciler.effects import Conduct
+from reconciler.errors import ExitCode, UsageError
+from reconciler.reconcile import Consent, Request, Sight, carry_out, consented, make_sight
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to go about it, from the options."""
+
+    yes: bool
+    consent: Consent
+    parallelism: int
+    wait: str
+    output: str
+    question: str
+
+
+def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Manner) -> ExitCode:
+    """Plan and apply under the lease, and print what became of it."""
+    check_format(manner.output)
+    if manner.wait not in ("online", "started"):
+        raise UsageError(f"--wait {manner.wait}: not known", remedy="use online or started")
+    if not manner.yes and not sys.stdin.isatty():
+        raise UsageError(
+            "nobody can be asked: the input is not a terminal", remedy="look at `chiltepin plan`, then use --yes"
+        )
+    # The lease comes first: what is planned must still be true when it is done.
+    with wired.outside.store.lease():
+        sight = make_sight(wired.outside, request)
+        plan, left = consented(sight.plan, manner.consent)
+        if manner.output == "text":
+            print_plan(console, sight, "text")
+        if left:
+            console.warn(left)
+        if plan.is_empty:
+            run = Run(lock=plan.lock, left_out=dict(plan.left_out))
+        else:
+            if not manner.yes and not _agreed(manner.question):
+                console.say("nothing was done")
+                return ExitCode.OK
+            run = _carry_out(console, wired, sight, plan, manner)
+    code = exit_code_of_run(sight.plan, run, left_deletes=left is not None)
+    if manner.output == "json":
+        from reconciler.core.outputs import apply_output, to_json
+
+        console.result(to_json(apply_output(sight.plan, run, int(code))))
+    elif not plan.is_empty:
+        _print_end(console, sight, run)
+    return code
+
+
+def _agreed(question: str) -> bool:
+    sys.stderr.write(f"{question} Only `yes` is taken as yes: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == "yes"
+
+
+def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner: Manner) -> Run:
+    stop = threading.Event()
+    conduct = Conduct(run=wired.run, parallelism=manner.parallelism, wait_online=manner.wait == "online", stop=stop)
+    width = max((len(action.endpoint) for action in plan.actions), default=0)
+    with _graceful(stop, console), progress(console, width) as events:
+        return carry_out(sight, plan, wired.outside, wired.clock, conduct, events)
+
+
+@contextmanager
+def _graceful(stop: threading.Event, console: Console) -> Iterator[None]:
+    """Turn Ctrl-C, SIGTERM and SIGHUP into: finish the steps in flight, begin no new one."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if not stop.is_set():
+            stop.set()
+            console.say("\nstopping: the steps in flight are finished first", "warning")
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, on_signal) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _print_end(console: Console, sight: Sight, run: Run) -> None:
+    """Print failures last, each with the end of its log and a remedy, and a line that sums up."""
+    failed = [o for o in run.outcomes if o.kind == "failed"]
+    lines: list[Line] = []
+    for outcome in failed:
+        lines += _failure_lines(outcome)
+    for name, reason in run.left_out.items():
+        lines.append(Line(f"pool {name} is left out of the pools file: {reason}", "warning"))
+    counts = {kind: sum(o.kind == kind for o in run.outcomes) for kind in ("done", "failed", "deferred", "skipped")}
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "only our own files written"
+    style: Style = "error" if failed else "warning" if counts["deferred"] or run.interrupted else "head"
+    prefix = "Interrupted" if run.interrupted else "Applied"
+    lines.append(Line(f"{prefix} on {where_of(sight)}: {said}.", style))
+    if not console.quiet or failed:
+        console.lines(lines, stream=sys.stderr)
+
+
+def _failure_lines(outcome: Outcome) -> list[Line]:
+    action = outcome.action
+    lines = [Line(""), Line(f"{action.endpoint}: {action.kind} failed: {outcome.reason}", "error")]
+    lines += [Line(f"  | {text}", "dim") for text in outcome.log.splitlines()]
+    if outcome.remedy:
+        lines.append(Line(f"  next: {outcome.remedy}"))
+    return lines

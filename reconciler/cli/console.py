@@ -1,0 +1,91 @@
+"""Printing: results to stdout, everything else to stderr, colour where it means something."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TextIO
+
+from reconciler.core.report import Line, Style
+from reconciler.errors import ReconcilerError, UsageError
+
+_CODES: dict[Style, str] = {
+    "plain": "",
+    "head": "1",
+    "add": "32",
+    "change": "33",
+    "restart": "35",
+    "remove": "31",
+    "dim": "2",
+    "warning": "33",
+    "error": "1;31",
+}
+
+
+class Console:
+    """Where a command prints.
+
+    Args:
+        color: auto, always or never.
+        quiet: say only what went wrong.
+    """
+
+    def __init__(self, color: str = "auto", *, quiet: bool = False) -> None:
+        if color not in ("auto", "always", "never"):
+            raise UsageError(f"--color {color}: not known", remedy="use auto, always or never")
+        self._color = color
+        self.quiet = quiet
+
+    def colored(self, stream: TextIO) -> bool:
+        """Whether `stream` gets colour."""
+        if self._color != "auto":
+            return self._color == "always"
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            return False
+        return stream.isatty()
+
+    def result(self, text: str) -> None:
+        """Print data to stdout."""
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+        sys.stdout.flush()
+
+    def lines(self, lines: Iterable[Line], *, stream: TextIO | None = None) -> None:
+        """Print a report, to stdout unless `stream` is given."""
+        out = stream or sys.stdout
+        colored = self.colored(out)
+        out.write("".join(f"{self._paint(line) if colored else line.text}\n" for line in lines))
+        out.flush()
+
+    def say(self, text: str, style: Style = "plain") -> None:
+        """Print a message to stderr, unless quiet."""
+        if not self.quiet:
+            self.lines([Line(text, style)], stream=sys.stderr)
+
+    def warn(self, text: str) -> None:
+        """Print a warning to stderr."""
+        self.lines([Line(text, "warning")], stream=sys.stderr)
+
+    @staticmethod
+    def _paint(line: Line) -> str:
+        code = _CODES[line.style]
+        return f"\x1b[{code}m{line.text}\x1b[0m" if code and line.text else line.text
+
+
+def print_error(error: ReconcilerError, console: Console | None = None) -> None:
+    """Print an error: what, where, why, and what to do next."""
+    console = console or Console()
+    problems = getattr(error, "problems", None)
+    if problems is not None:
+        lines = [Line(text, "error" if ": error: " in text else "plain") for text in str(error).splitlines()]
+        console.lines(lines, stream=sys.stderr)
+        return
+    lines = [Line(f"error: {error.where}: {error.what}" if error.where else f"error: {error.what}", "error")]
+    if error.why:
+        lines += [Line(f"  {text}") for text in error.why.splitlines()]
+    output = getattr(error, "output", "")
+    if output:
+        lines += [Line(f"  | {text}", "dim") for text in output.splitlines()]
+    if error.remedy:
+        lines.append(Line(f"  next: {error.remedy}"))
+    console.lines(lines, stream=sys.stderr)

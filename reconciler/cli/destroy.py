@@ -1,0 +1,48 @@
+"""`chiltepin destroy`: stop and delete everything that the stack owns on this host."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import options as o
+from reconciler.cli.apply import ParallelismOption, YesOption
+
+EPILOG = """Examples:
+
+  chiltepin destroy                  directories go to the trash, registrations stay
+  chiltepin destroy --purge          registrations end for ever; their UUIDs cannot come back"""
+
+
+def destroy(
+    file: o.FileOption = o.DEFAULT_FILE,
+    config_dir: o.ConfigDirOption = None,
+    host: o.HostOption = None,
+    var: o.VarOption = None,
+    lock: o.LockOption = None,
+    target: o.TargetOption = None,
+    exclude: o.ExcludeOption = None,
+    purge: Annotated[bool, typer.Option("--purge", help="Deregister too, and empty the stack's trash.")] = False,
+    yes: YesOption = False,
+    parallelism: ParallelismOption = 4,
+    output: o.FormatOption = "text",
+    allow_outside: o.OutsideOption = False,
+    color: o.ColorOption = "auto",
+    quiet: o.QuietOption = False,
+) -> int:
+    """Stop and delete every endpoint of this stack on this host."""
+    from reconciler.cli.carry import Manner, plan_and_apply
+    from reconciler.cli.common import open_request, print_warnings
+    from reconciler.cli.console import Console
+    from reconciler.cli.wiring import Invocation, wire
+    from reconciler.reconcile import Consent
+
+    console = Console(color, quiet=quiet)
+    wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
+    print_warnings(console, wired.desired)
+    request = open_request(wired, target, exclude, None, destroy=True, purge=purge)
+    consent = Consent(deletes=True, max_deletes=1_000_000)
+    question = "Destroy all of this, registrations included?" if purge else "Destroy all of this?"
+    manner = Manner(yes, consent, parallelism, "online", output, question=question)
+    return int(plan_and_apply(console, wired, request, manner))

@@ -1,0 +1,58 @@
+"""`chiltepin lock export`: the resolved UUIDs."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import options as o
+
+app = typer.Typer(help="The lockfile.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def lock() -> None:
+    """Look at the lockfile of resolved UUIDs."""
+
+
+@app.command(
+    "export",
+    epilog="""Examples:
+
+  chiltepin lock export                  name: UUID, one a line
+  chiltepin lock export --format env     CHILTEPIN_ENDPOINT_NAME=UUID, for a shell""",
+)
+def export(
+    file: o.FileOption = o.DEFAULT_FILE,
+    lock: o.LockOption = None,
+    output: Annotated[str, typer.Option("--format", metavar="yaml|json|env", help="How to print them.")] = "yaml",
+) -> int:
+    """Print the UUIDs of all endpoints in the lock, of every host. Contacts nothing."""
+    import json
+
+    from reconciler.adapters.store import FileStore
+    from reconciler.cli.common import check_format
+    from reconciler.cli.wiring import Invocation
+    from reconciler.core.lock import read_lock
+    from reconciler.errors import ExitCode, UsageError
+
+    check_format(output, ("yaml", "json", "env"))
+    invocation = Invocation(file, lock=lock)
+    path = invocation.lock_path
+    text = FileStore(str(path.parent), str(path.absolute()), str(invocation.pools_path.absolute())).read_lock()
+    if text is None:
+        raise UsageError("there is no lockfile yet", where=str(path), remedy="run `chiltepin apply` first")
+    ids = {name: entry.id for name, entry in sorted(read_lock(text, str(path)).endpoints.items())}
+    if output == "json":
+        typer.echo(json.dumps({"format_version": 1, "endpoints": ids}, indent=2))
+        return int(ExitCode.OK)
+    for name, endpoint_id in ids.items():
+        if endpoint_id is None:
+            typer.echo(f"{name} has no UUID yet", err=True)
+        elif output == "env":
+            typer.echo(f"CHILTEPIN_ENDPOINT_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}={endpoint_id}")
+        else:
+            typer.echo(f"{name}: {endpoint_id}")
+    return int(ExitCode.OK)

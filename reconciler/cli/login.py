@@ -1,0 +1,105 @@
+"""`chiltepin login`, `logout` and `whoami`: the one login that the reconciler, the daemons and upstream share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from reconciler.adapters.auth import Login
+
+FORMAT_VERSION = 1
+
+ConfigDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config-dir",
+        "--config",
+        "-c",
+        help="The Globus Compute config directory [default: $GLOBUS_COMPUTE_USER_DIR, ~/.globus_compute]",
+    ),
+]
+
+
+def login(
+    config_dir: ConfigDirOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Log in again, also when there is a login")] = False,
+) -> None:
+    """Log in to Globus Compute: with the client of $GLOBUS_COMPUTE_CLIENT_ID and _SECRET, or as yourself."""
+    account = _login(config_dir)
+    new = account.log_in(_ask, force=force)
+    who = account.identity()
+    typer.echo(
+        f"{'Logged in' if new else 'Already logged in'} at {who.service} as {who.id or 'an unknown identity'} "
+        f"(client {who.client_id}); tokens are in {account.store.path}.",
+        err=True,
+    )
+
+
+def logout(config_dir: ConfigDirOption = None) -> None:
+    """Revoke the login's tokens and remove them from the token store."""
+    account = _login(config_dir)
+    if account.log_out():
+        typer.echo(
+            f"Logged out: the tokens in {account.store.path} are revoked. "
+            "Daemons that still run had them too, and cannot renew theirs.",
+            err=True,
+        )
+    else:
+        typer.echo(
+            f"Nobody was logged in: {account.store.path} has no tokens of {account.settings.namespace}.", err=True
+        )
+
+
+def whoami(
+    config_dir: ConfigDirOption = None,
+    output: Annotated[str, typer.Option("--format", help="text or json")] = "text",
+) -> None:
+    """Say who is logged in, by which client, at which service. Exits 77 when nobody is."""
+    from reconciler.errors import UsageError  # like all of this file's imports: --help needs none
+
+    if output not in ("text", "json"):
+        raise UsageError(f"Unknown format {output!r}", remedy="use --format text or --format json")
+    account = _login(config_dir)
+    who = account.identity()
+    account.access_token()
+    document = {
+        "format_version": FORMAT_VERSION,
+        "service": who.service,
+        "identity": who.id,
+        "client_id": who.client_id,
+        "login": "client" if account.settings.client_secret else "user",
+        "token_store": str(account.store.path),
+    }
+    if output == "json":
+        typer.echo(json.dumps(document, indent=2))
+        return
+    for name, value in document.items():
+        if name != "format_version":
+            typer.echo(f"{name.replace('_', ' '):12} {value or 'unknown'}")
+
+
+def _login(config_dir: Path | None) -> Login:
+    from reconciler.adapters.auth import Login
+    from reconciler.adapters.tokens import default_directories
+
+    return Login(str(config_dir or default_directories()[0]))
+
+
+def _ask(url: str) -> str:
+    """Show the URL and read the code that the user gets there, from any browser on any machine."""
+    from reconciler.errors import LoginRequired
+
+    typer.echo(f"Open this address in a browser, on any machine, and log in:\n\n{url}\n", err=True)
+    typer.echo("Then paste the authorization code here: ", nl=False, err=True)
+    try:
+        return input().strip()
+    except EOFError as error:
+        raise LoginRequired(
+            "No authorization code was given.",
+            why="The input ended.",
+            remedy="run `chiltepin login` in a terminal, or set GLOBUS_COMPUTE_CLIENT_ID and _SECRET of a client",
+        ) from error

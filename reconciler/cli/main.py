@@ -1,0 +1,151 @@
+"""Dispatch, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import traceback
+from importlib.util import find_spec
+
+import typer
+from typer.core import TyperGroup
+
+from reconciler.errors import ExitCode, ReconcilerError
+
+EPILOG = """Examples:
+
+  chiltepin init                       write a first manifest
+
+  chiltepin plan                       show what differs
+
+  chiltepin apply                      make it so, after asking
+
+  chiltepin sandbox up                 try it without a Globus account
+
+Exit codes: 0 done or no changes, 1 failed, 2 changes pending (plan --detailed-exitcode), 3 some actions failed,
+4 refused by a guard, 5 done but for deferred actions, 64 usage, 65 invalid manifest, 69 service unreachable,
+70 a bug, 75 another apply is at work, 77 login needed, 130 interrupted."""
+
+
+def build_app() -> typer.Typer:
+    """Return the command line with all commands."""
+    from reconciler.cli import apply, destroy, init, lock, login, plan, sandbox, schema, status, validate
+
+    # Plain help texts: rich would double the time that --help takes.
+    app = typer.Typer(
+        name="chiltepin",
+        help="Declarative Globus Compute endpoints and executor pools for Chiltepin.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    app.command("init", epilog=init.EPILOG)(init.init)
+    app.command("validate", epilog=validate.EPILOG)(validate.validate)
+    app.command("plan", epilog=plan.EPILOG)(plan.plan)
+    app.command("apply", epilog=apply.EPILOG)(apply.apply)
+    app.command("destroy", epilog=destroy.EPILOG)(destroy.destroy)
+    app.command("status", epilog=status.EPILOG)(status.status)
+    app.add_typer(lock.app, name="lock")
+    app.command("schema", epilog=schema.EPILOG)(schema.schema)
+    app.command("login")(login.login)
+    app.command("logout")(login.logout)
+    app.command("whoami")(login.whoami)
+    app.add_typer(sandbox.app, name="sandbox")
+    return app
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"chiltepin-reconciler {version('chiltepin-reconciler')}")
+        raise typer.Exit
+
+
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    del version
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code.
+
+    A command that is not ours goes to upstream's `chiltepin`, when that is installed.
+    """
+    try:
+        return _dispatch(arguments)
+    except ReconcilerError as e:
+        from reconciler.cli.console import print_error
+
+        print_error(e)
+        return int(e.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe went away: nothing more can be said, and that is no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+    except Exception:  # noqa: BLE001 - the last line of defence: report it as the bug that it is
+        return _bug()
+
+
+def _dispatch(arguments: list[str]) -> int:
+    app = build_app()
+    command = typer.main.get_command(app)
+    if _is_for_upstream(arguments, command):
+        return _run_upstream(arguments)
+    import click
+
+    try:
+        result = command.main(args=arguments, prog_name="chiltepin", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as e:
+        sys.stdout.write(f"{e.format_message()}\n")
+        return int(ExitCode.OK)
+    except click.UsageError as e:
+        e.show()
+        return int(ExitCode.USAGE)
+    except (click.Abort, EOFError):
+        sys.stderr.write("aborted\n")
+        return int(ExitCode.INTERRUPTED)
+    except click.ClickException as e:
+        e.show()
+        return int(ExitCode.FAILED)
+    return result if isinstance(result, int) else int(ExitCode.OK)
+
+
+def _is_for_upstream(arguments: list[str], command: object) -> bool:
+    if not arguments or arguments[0].startswith("-") or not isinstance(command, TyperGroup):
+        return False
+    return arguments[0] not in command.commands and find_spec("chiltepin") is not None
+
+
+def _run_upstream(arguments: list[str]) -> int:
+    from chiltepin.cli import main as upstream
+
+    sys.argv = ["chiltepin", *arguments]
+    try:
+        upstream()
+    except SystemExit as e:
+        return e.code if isinstance(e.code, int) else int(ExitCode.FAILED if e.code else ExitCode.OK)
+    return int(ExitCode.OK)
+
+
+def _bug() -> int:
+    text = traceback.format_exc()
+    where = ""
+    with contextlib.suppress(OSError):
+        descriptor, where = tempfile.mkstemp(prefix="chiltepin-bug-", suffix=".txt")
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+    last = text.strip().splitlines()[-1]
+    sys.stderr.write(f"error: this is a bug in chiltepin: {last}\n")
+    sys.stderr.write(f"  next: please report it with the file {where}\n" if where else text)
+    return int(ExitCode.BUG)

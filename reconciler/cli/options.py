@@ -1,0 +1,56 @@
+"""The options that commands share, with their help texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FileOption = Annotated[
+    Path,
+    typer.Option("--file", "-f", help="The manifest.", show_default="chiltepin.yaml", metavar="FILE"),
+]
+ConfigDirOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config-dir",
+        "--config",
+        "-c",
+        metavar="DIR",
+        help="The Globus Compute config directory [default: the manifest's, $GLOBUS_COMPUTE_USER_DIR, "
+        "~/.globus_compute].",
+    ),
+]
+HostOption = Annotated[
+    str | None, typer.Option("--host", metavar="NAME", help="Take this machine for that host of the manifest.")
+]
+VarOption = Annotated[
+    list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Set a variable; may be given several times.")
+]
+LockOption = Annotated[
+    Path | None,
+    typer.Option("--lock", metavar="FILE", help="The lockfile [default: <manifest>.lock.yaml beside the manifest]."),
+]
+OutsideOption = Annotated[
+    bool, typer.Option("--allow-outside", help="Let the manifest name files outside its own directory.")
+]
+FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print the result.")]
+ColorOption = Annotated[
+    str, typer.Option("--color", metavar="auto|always|never", help="Colour; NO_COLOR is respected too.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+TargetOption = Annotated[
+    list[str] | None, typer.Option("--target", metavar="NAME", help="Only this endpoint; may be given several times.")
+]
+ExcludeOption = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="NAME", help="Not this endpoint; may be given several times.")
+]
+NewOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--new", metavar="NAME", help="Register this endpoint although unclaimed registrations of its name exist."
+    ),
+]
+
+DEFAULT_FILE = Path("chiltepin.yaml")

@@ -1,0 +1,44 @@
+"""`chiltepin validate`: check a manifest without contacting anything."""
+
+from __future__ import annotations
+
+from reconciler.cli import options as o
+
+EPILOG = """Examples:
+
+  chiltepin validate
+  chiltepin validate -f noaa/chiltepin.yaml --host ursa"""
+
+
+def validate(
+    file: o.FileOption = o.DEFAULT_FILE,
+    host: o.HostOption = None,
+    var: o.VarOption = None,
+    allow_outside: o.OutsideOption = False,
+    color: o.ColorOption = "auto",
+    quiet: o.QuietOption = False,
+) -> int:
+    """Check the manifest; every problem is shown with its line. Contacts nothing."""
+    from reconciler.cli.common import print_warnings
+    from reconciler.cli.console import Console, print_error
+    from reconciler.cli.wiring import Invocation, read_desired
+    from reconciler.core.invalid import ManifestInvalid
+    from reconciler.errors import ExitCode
+
+    console = Console(color, quiet=quiet)
+    try:
+        desired = read_desired(Invocation(file, None, host, tuple(var or ()), None, allow_outside))
+    except ManifestInvalid as e:
+        print_error(e, console)
+        return int(e.exit_code)
+    print_warnings(console, desired)
+    for name, problems in desired.refused.items():
+        for problem in problems:
+            console.warn(f"{name}: {problem}")
+    here = f" on {desired.host.name}" if desired.host.name else ""
+    console.say(
+        f"{file} is valid: stack {desired.stack}, {len(desired.endpoints)} endpoints{here}"
+        f"{f' and {len(desired.elsewhere)} elsewhere' if desired.elsewhere else ''}, {len(desired.pools)} pools.",
+        "add",
+    )
+    return int(ExitCode.PARTIAL if desired.refused else ExitCode.OK)

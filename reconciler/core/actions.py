@@ -1,0 +1,330 @@
+"""The actions of a plan: one external effect each, with its cause and what must hold just before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar, Literal
+
+from reconciler.core.live import PidFile, Process
+from reconciler.core.marker import Claim, FileRecord, Marker
+
+
+class Cause(str, Enum):
+    """Why an action is in the plan."""
+
+    NEW = "new"
+    SPEC = "spec changed"
+    EDITED = "edited outside"
+    SPEC_AND_EDITED = "spec changed, and edited outside"
+    TEMPLATE_UPDATED = "built-in template updated"
+    ENVIRONMENT = "environment changed"
+    NOT_RUNNING = "not running"
+    DIED = "its process died"
+    DECLARED_STOPPED = "declared stopped"
+    OTHER_CONFIGURATION = "started with other configuration"
+    LOST_DIRECTORY = "lost directory"
+    LOST_MARKER = "lost marker"
+    INTERRUPTED = "an earlier apply was interrupted"
+    REMOVED = "removed from the manifest"
+    DESTROY = "destroy"
+    DAMAGED = "damaged"
+    CONSENT = "asked for"
+    RESOLVED = "resolved state changed"
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """One value that changes; `old` or `new` is ABSENT when the field appears or goes.
+
+    A sensitive value is never in here: both sides are replaced by SENSITIVE first.
+    """
+
+    path: str
+    old: Any
+    new: Any
+
+
+class _Token:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+ABSENT = _Token("(absent)")
+SENSITIVE = _Token("(sensitive)")
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """How one file changes.
+
+    Attributes:
+        kind: "note" is a remark, which then stands in `file`.
+        fields: the values that change, for YAML and JSON.
+        diff: a unified diff, for other text.
+        label: where the new text comes from, e.g. `builtin@1`.
+        cause: why this file changes.
+    """
+
+    file: str
+    kind: Literal["add", "change", "remove", "note"]
+    cause: Cause
+    fields: tuple[FieldChange, ...] = ()
+    diff: tuple[str, ...] = ()
+    label: str = ""
+
+
+# --- preconditions -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NameFree:
+    """Nothing of the directory's name exists."""
+
+
+@dataclass(frozen=True)
+class MarkedAs:
+    """The marker still says what it said: this stack, lineage, endpoint and UUID."""
+
+    stack: str
+    lineage: str
+    endpoint: str
+    id: str | None
+
+
+@dataclass(frozen=True)
+class FileIs:
+    """The file still has this digest (None: is not there)."""
+
+    file: str
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class NoDaemon:
+    """No process of this endpoint runs on this host."""
+
+
+@dataclass(frozen=True)
+class DaemonIs:
+    """Exactly this process is the endpoint's daemon."""
+
+    process: Process
+
+
+@dataclass(frozen=True)
+class Idle:
+    """No user endpoint is alive below it, so that no task can be lost."""
+
+
+@dataclass(frozen=True)
+class EndpointIdIs:
+    """endpoint.json still has this UUID (None: is not there)."""
+
+    id: str | None
+
+
+Precondition = NameFree | MarkedAs | FileIs | NoDaemon | DaemonIs | Idle | EndpointIdIs
+
+
+# --- actions -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EndpointAction:
+    """What all actions on one endpoint carry.
+
+    Attributes:
+        endpoint: its name in the manifest (or in the lock).
+        directory: the name of its directory.
+        preconditions: what must hold at the moment of the action; else it is deferred.
+        changes: for the report.
+        interrupts: user endpoints that the action ends, for the report.
+        hold: why it is not done in this run (e.g. `restart: never`); it stays in the plan.
+    """
+
+    kind: ClassVar[str]
+    endpoint: str
+    directory: str
+    cause: Cause
+    preconditions: tuple[Precondition, ...] = ()
+    changes: tuple[FileChange, ...] = ()
+    interrupts: int = 0
+    hold: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create(_EndpointAction):
+    """Build the directory aside and rename it into place; `files` maps names to bytes and mode."""
+
+    kind: ClassVar[str] = "Create"
+    files: Mapping[str, tuple[bytes, int]] = field(repr=False)
+    marker: Marker
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteFile(_EndpointAction):
+    """Replace (or with `content` None, remove) one file; `record` is what the marker then says of it."""
+
+    kind: ClassVar[str] = "WriteFile"
+    file: str
+    content: bytes | None = field(repr=False)
+    mode: int
+    backup: bool
+    record: FileRecord | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClearStalePid(_EndpointAction):
+    """Remove the PID file of a process that is proven dead."""
+
+    kind: ClassVar[str] = "ClearStalePid"
+    pid_file: PidFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(_EndpointAction):
+    """Start the daemon; `id` is None only for the first start, which registers.
+
+    `known` are the UUIDs of this name that the identity owned when the plan was made.
+    """
+
+    kind: ClassVar[str] = "Start"
+    id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop(_EndpointAction):
+    """Stop the daemon and wait until it is gone."""
+
+    kind: ClassVar[str] = "Stop"
+    process: Process
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restart(_EndpointAction):
+    """Stop the daemon, wait until it is gone, start it again with the same UUID."""
+
+    kind: ClassVar[str] = "Restart"
+    process: Process
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopt(_EndpointAction):
+    """Write the marker."""
+
+    kind: ClassVar[str] = "Adopt"
+    marker: Marker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delete(_EndpointAction):
+    """Move the directory to the trash; the registration stays, so that this can be undone."""
+
+    kind: ClassVar[str] = "Delete"
+    id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purge(_EndpointAction):
+    """Deregister for ever, and drop the directory from the trash."""
+
+    kind: ClassVar[str] = "Purge"
+    id: str | None
+    trash_entry: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forget(_EndpointAction):
+    """Drop the endpoint from the lock; directory, daemon and registration stay as they are."""
+
+    kind: ClassVar[str] = "Forget"
+    id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteLock:
+    """Write the lockfile."""
+
+    kind: ClassVar[str] = "WriteLock"
+    cause: Cause = Cause.RESOLVED
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WritePools:
+    """Write the pools file."""
+
+    kind: ClassVar[str] = "WritePools"
+    cause: Cause = Cause.RESOLVED
+    changes: tuple[str, ...] = ()
+
+
+EndpointAction = Create | WriteFile | ClearStalePid | Start | Stop | Restart | Adopt | Delete | Purge | Forget
+Action = EndpointAction | WriteLock | WritePools
+
+DELETING = (Delete, Purge, Forget)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A guard said no to one endpoint; the others go on.
+
+    Attributes:
+        exit_code: 4 as a rule; 3 for an option the installed version does not know; 77 for another identity.
+        evidence: the facts on both sides, one per line.
+    """
+
+    endpoint: str
+    what: str
+    remedy: str
+    evidence: tuple[str, ...] = ()
+    exit_code: int = 4
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth knowing that needs no action, e.g. user endpoints on an older template."""
+
+    endpoint: str | None
+    text: str
+
+
+__all__ = [
+    "ABSENT",
+    "DELETING",
+    "SENSITIVE",
+    "Action",
+    "Adopt",
+    "Cause",
+    "Claim",
+    "ClearStalePid",
+    "Create",
+    "DaemonIs",
+    "Delete",
+    "EndpointAction",
+    "EndpointIdIs",
+    "FieldChange",
+    "FileChange",
+    "FileIs",
+    "Forget",
+    "Idle",
+    "MarkedAs",
+    "NameFree",
+    "NoDaemon",
+    "Note",
+    "Precondition",
+    "Purge",
+    "Refusal",
+    "Restart",
+    "Start",
+    "Stop",
+    "WriteFile",
+    "WriteLock",
+    "WritePools",
+]

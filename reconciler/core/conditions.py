@@ -1,0 +1,62 @@
+"""Does a precondition still hold? Pure: asked just before an action, of a directory that was read again."""
+
+from __future__ import annotations
+
+from reconciler.core.actions import (
+    DaemonIs,
+    EndpointIdIs,
+    FileIs,
+    Idle,
+    MarkedAs,
+    NameFree,
+    NoDaemon,
+    Precondition,
+)
+from reconciler.core.daemon import is_up
+from reconciler.core.live import LiveDirectory
+from reconciler.core.marker import Marker
+
+
+def violated(precondition: Precondition, directory: LiveDirectory | None) -> str | None:
+    """Return why a precondition does not hold now, or None when it does.
+
+    Args:
+        precondition: from the plan.
+        directory: the endpoint's directory as it is at this moment; None when nothing of that name is there.
+    """
+    if isinstance(precondition, NameFree):
+        return None if directory is None else "something of that name exists by now"
+    if directory is None:
+        return "its directory is gone"
+    if isinstance(precondition, MarkedAs):
+        return _marked(precondition, directory)
+    if isinstance(precondition, FileIs):
+        live = directory.files.get(precondition.file)
+        same = (live.digest if live else None) == precondition.digest
+        return None if same else f"{precondition.file} was changed since the plan was made"
+    if isinstance(precondition, EndpointIdIs):
+        same = directory.endpoint_id == precondition.id
+        return None if same else "endpoint.json was changed since the plan was made"
+    return _daemon(precondition, directory)
+
+
+def _marked(precondition: MarkedAs, directory: LiveDirectory) -> str | None:
+    marker = directory.marker
+    if not isinstance(marker, Marker):
+        return "its marker is gone or cannot be read"
+    now = MarkedAs(marker.stack, marker.lineage, marker.endpoint, marker.id)
+    return None if now == precondition else "its marker was changed since the plan was made"
+
+
+def _daemon(precondition: NoDaemon | DaemonIs | Idle, directory: LiveDirectory) -> str | None:
+    if isinstance(precondition, NoDaemon):
+        return f"its daemon runs (PID {directory.processes[0].pid})" if directory.processes else None
+    if isinstance(precondition, Idle):
+        count = len(directory.user_endpoints)
+        noun = "user endpoint is" if count == 1 else "user endpoints are"
+        return f"{count} {noun} alive below it, and tasks may be running" if count else None
+    wanted = precondition.process
+    others = [p for p in directory.processes if is_up(p) or p.pid == wanted.pid]
+    if any((p.pid, p.start_time) == (wanted.pid, wanted.start_time) for p in others):
+        return None
+    return f"its daemon is no longer PID {wanted.pid}"

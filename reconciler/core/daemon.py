@@ -1,0 +1,93 @@
+"""What an endpoint's daemon is doing, judged from PID file, processes and marker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from reconciler.core.live import HostFacts, LiveDirectory, Process
+from reconciler.core.marker import DaemonRecord, Marker
+
+TITLE = "Globus Compute Endpoint "
+FRESH = 30.0
+"""Seconds since its last touch for which a PID file counts as that of a live daemon (its own rule for `list`)."""
+
+
+class DaemonState(Enum):
+    """The states of a daemon that a plan tells apart."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    DEAD = "dead"  # a PID file without its process, on this host
+    STOPPED = "stopped"
+    ELSEWHERE = "elsewhere"  # a fresh PID file, and its process is not on this host
+    DOUBLED = "doubled"
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """The daemon's state and, where it is on this host, its process."""
+
+    state: DaemonState
+    process: Process | None = None
+    others: tuple[Process, ...] = ()
+
+
+def is_up(process: Process) -> bool:
+    """Whether a process has got as far as calling itself an endpoint (it sets its title after registering)."""
+    return process.title.startswith(TITLE)
+
+
+def judge_daemon(directory: LiveDirectory, marker: Marker | None, host: HostFacts) -> Daemon:
+    """Classify the daemon of one directory."""
+    up = tuple(p for p in directory.processes if is_up(p))
+    pid_file = directory.pid_file
+    if len(up) > 1:
+        return Daemon(DaemonState.DOUBLED, up[0], up[1:])
+    if up:
+        if pid_file is None:
+            # It runs without its PID file: it is shutting down, or will notice the loss within 15 s.
+            return Daemon(DaemonState.STOPPING, up[0])
+        return Daemon(DaemonState.RUNNING, up[0])
+    if any("[shutdown in progress]" in p.title for p in directory.processes):
+        return Daemon(DaemonState.STOPPING, directory.processes[0])
+    if directory.processes:
+        return Daemon(DaemonState.STARTING, directory.processes[0])
+    if pid_file is None:
+        return Daemon(DaemonState.STOPPED)
+    record = marker.daemon if marker else None
+    if record and _of_this_boot(record, host):
+        return Daemon(DaemonState.DEAD)
+    if pid_file.age > FRESH:
+        return Daemon(DaemonState.DEAD)
+    if record and record.host == host.name:
+        return Daemon(DaemonState.DEAD)  # this node was rebooted since
+    return Daemon(DaemonState.ELSEWHERE)
+
+
+def _of_this_boot(record: DaemonRecord, host: HostFacts) -> bool:
+    return record.host == host.name and record.boot_id == host.boot_id
+
+
+def is_recorded(record: DaemonRecord | None, process: Process, host: HostFacts) -> bool:
+    """Whether `record` is about exactly this process."""
+    return (
+        record is not None
+        and _of_this_boot(record, host)
+        and record.pid == process.pid
+        and record.start_time == process.start_time
+    )
+
+
+def changed_versions(record: DaemonRecord, versions: Mapping[str, str], prefix: str) -> tuple[str, ...]:
+    """Name what changed in the daemon's Python environment since it started; empty when unknown or the same."""
+    found = [
+        f"{name} {record.versions[name]} -> {version}"
+        for name, version in sorted(versions.items())
+        if record.versions.get(name, version) != version
+    ]
+    if record.prefix and record.prefix != prefix:
+        found.append(f"prefix {record.prefix} -> {prefix}")
+    return tuple(found)

@@ -1,0 +1,241 @@
+"""The actions on one endpoint's daemon: start, stop, restart, or leave alone and say why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.core.actions import (
+    Cause,
+    ClearStalePid,
+    DaemonIs,
+    EndpointAction,
+    FileChange,
+    Idle,
+    MarkedAs,
+    NoDaemon,
+    Note,
+    Precondition,
+    Refusal,
+    Restart,
+    Start,
+    Stop,
+    WriteFile,
+)
+from reconciler.core.daemon import Daemon, DaemonState, changed_versions, is_recorded, judge_daemon
+from reconciler.core.desired import CONFIG, DesiredEndpoint
+from reconciler.core.live import EndpointTool, LiveDirectory, LiveState, Process, Unknown
+from reconciler.core.marker import DaemonRecord, Marker
+from reconciler.core.ownership import Blocked, Ground
+
+
+@dataclass
+class Steps:
+    """What is planned, said and refused for one endpoint."""
+
+    actions: list[EndpointAction] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+
+
+def marked(marker: Marker) -> MarkedAs:
+    """Return the precondition that the marker still names this stack, lineage, endpoint and UUID."""
+    return MarkedAs(marker.stack, marker.lineage, marker.endpoint, marker.id)
+
+
+def plan_daemon(
+    endpoint: DesiredEndpoint, ground: Ground, live: LiveState, steps: Steps, config: str, run_on: tuple[str, ...]
+) -> None:
+    """Add to `steps` what brings the daemon to its desired state.
+
+    Args:
+        config: digest that config.yaml has once the writes in `steps` are done.
+        run_on: the nodes on which daemons may be started; empty means any.
+    """
+    _DaemonPlanner(endpoint, ground, live, steps, config, run_on).plan()
+
+
+def found_daemon(
+    process: Process, directory: LiveDirectory, live: LiveState, intent: Mapping[str, Any]
+) -> DaemonRecord:
+    """Return the record of a daemon that was found running.
+
+    What a cut-off start intended is taken from its intent. For a daemon that somebody else started only
+    config.yaml as it is now can be taken; environment and versions stay unknown (empty) and never ask for
+    a restart.
+    """
+    config = directory.files.get(CONFIG)
+    return DaemonRecord(
+        host=live.host.name,
+        boot_id=live.host.boot_id,
+        pid=process.pid,
+        start_time=process.start_time,
+        prefix=str(intent.get("prefix", "")),
+        versions={str(k): str(v) for k, v in dict(intent.get("versions", {})).items()},
+        config=str(intent.get("config") or (config.digest if config else "")),
+        environment=str(intent.get("environment", "")),
+    )
+
+
+@dataclass
+class _DaemonPlanner:
+    endpoint: DesiredEndpoint
+    ground: Ground
+    live: LiveState
+    steps: Steps
+    config: str
+    run_on: tuple[str, ...]
+
+    def plan(self) -> None:
+        directory = self.ground.directory
+        daemon = (
+            judge_daemon(directory, self.ground.marker, self.live.host) if directory else Daemon(DaemonState.STOPPED)
+        )
+        if daemon.state is DaemonState.DOUBLED:
+            pids = [p.pid for p in (daemon.process, *daemon.others) if p]
+            self.steps.refusals.append(
+                Refusal(
+                    self.endpoint.name,
+                    f"{len(pids)} daemons run under its name: PIDs {', '.join(map(str, pids))}",
+                    "stop the older one by its PID, wait 15 s, and run this again",
+                )
+            )
+        elif daemon.state is DaemonState.ELSEWHERE:
+            self._note("its daemon runs on another node of this home directory")
+        elif self.endpoint.state == "running":
+            self._plan_running(daemon)
+        else:
+            self._plan_stopped(daemon)
+
+    def _plan_running(self, daemon: Daemon) -> None:
+        if daemon.state is DaemonState.RUNNING and daemon.process:
+            self._plan_restart(daemon.process)
+            return
+        if not self._may_start():
+            return
+        cause = Cause.NEW if self.ground.directory is None and self.ground.id is None else Cause.NOT_RUNNING
+        if daemon.state is DaemonState.STOPPING and daemon.process:
+            self._stop(daemon.process, Cause.NOT_RUNNING)
+        elif daemon.state is DaemonState.STARTING:
+            cause = Cause.INTERRUPTED
+        elif daemon.state is DaemonState.DEAD:
+            self._clear()
+            cause = Cause.DIED
+        elif self.ground.directory is None and self.ground.id:
+            cause = self.ground.cause
+        self._start(cause, waits=daemon.state is DaemonState.STARTING)
+
+    def _may_start(self) -> bool:
+        """Starting registers: without the service, or on a node that must not run daemons, it is left alone."""
+        here = {self.live.host.name, self.live.host.fqdn}
+        if self.run_on and not here & set(self.run_on):
+            self._note(f"is not started here: daemons run on {', '.join(self.run_on)}")
+            return False
+        if isinstance(self.live.registrations, Unknown):
+            self.steps.blocked.append(Blocked(self.endpoint.name, self.live.registrations.reason))
+            return False
+        return True
+
+    def _start(self, cause: Cause, *, waits: bool = False) -> None:
+        guards: list[Precondition] = []
+        if self.ground.directory is not None:
+            guards.append(marked(self.ground.marker))
+        if not waits:
+            guards.append(NoDaemon())
+        self.steps.actions.append(
+            Start(
+                endpoint=self.endpoint.name,
+                directory=self.endpoint.directory,
+                cause=cause,
+                preconditions=tuple(guards),
+                id=self.ground.id,
+            )
+        )
+
+    def _plan_stopped(self, daemon: Daemon) -> None:
+        if daemon.process:
+            self._stop(daemon.process, Cause.DECLARED_STOPPED)
+        elif daemon.state is DaemonState.DEAD:
+            self._clear()
+
+    def _stop(self, process: Process, cause: Cause) -> None:
+        directory = self.ground.directory
+        if directory is None:
+            return
+        guards: list[Precondition] = [marked(self.ground.marker), DaemonIs(process)]
+        if self.endpoint.restart != "now" and cause is Cause.DECLARED_STOPPED:
+            guards.append(Idle())
+        self.steps.actions.append(
+            Stop(
+                endpoint=self.endpoint.name,
+                directory=self.endpoint.directory,
+                cause=cause,
+                preconditions=tuple(guards),
+                interrupts=len(directory.user_endpoints),
+                process=process,
+            )
+        )
+
+    def _clear(self) -> None:
+        directory = self.ground.directory
+        if directory is None or directory.pid_file is None:
+            return
+        self.steps.actions.append(
+            ClearStalePid(
+                endpoint=self.endpoint.name,
+                directory=self.endpoint.directory,
+                cause=Cause.DIED,
+                preconditions=(marked(self.ground.marker), NoDaemon()),
+                pid_file=directory.pid_file,
+            )
+        )
+
+    def _plan_restart(self, process: Process) -> None:
+        directory, marker = self.ground.directory, self.ground.marker
+        if directory is None or self.ground.id is None:
+            return
+        record = marker.daemon
+        if not is_recorded(record, process, self.live.host):
+            pending = self.live.pending.get(self.endpoint.name)
+            record = found_daemon(process, directory, self.live, dict(pending.data) if pending else {})
+        reason = self._restart_reason(record) if record else None
+        if reason is None:
+            return
+        cause, details = reason
+        if isinstance(self.live.registrations, Unknown):
+            self.steps.blocked.append(Blocked(self.endpoint.name, self.live.registrations.reason))
+            return
+        guards: list[Precondition] = [marked(self.ground.marker), DaemonIs(process)]
+        if self.endpoint.restart != "now":
+            guards.append(Idle())
+        self.steps.actions.append(
+            Restart(
+                endpoint=self.endpoint.name,
+                directory=self.endpoint.directory,
+                cause=cause,
+                preconditions=tuple(guards),
+                changes=tuple(FileChange(text, "note", cause) for text in details),
+                interrupts=len(directory.user_endpoints),
+                hold="the manifest says `restart: never`" if self.endpoint.restart == "never" else None,
+                process=process,
+                id=self.ground.id,
+            )
+        )
+
+    def _restart_reason(self, record: DaemonRecord) -> tuple[Cause, tuple[str, ...]] | None:
+        if record.config and record.config != self.config:
+            written = next((a.cause for a in self.steps.actions if isinstance(a, WriteFile) and a.file == CONFIG), None)
+            return written or Cause.OTHER_CONFIGURATION, ("config.yaml is not the one it started with",)
+        tool = self.live.tool
+        if isinstance(tool, EndpointTool):
+            changed = changed_versions(record, tool.versions, tool.prefix)
+            if changed:
+                return Cause.ENVIRONMENT, changed
+        if record.environment and self.live.environment_digest and record.environment != self.live.environment_digest:
+            return Cause.ENVIRONMENT, ("the declared environment variables are not the ones it started with",)
+        return None
+
+    def _note(self, text: str) -> None:
+        self.steps.notes.append(Note(self.endpoint.name, text))

@@ -1,0 +1,198 @@
+"""What differs between a file as it is and as the manifest wants it; pure, and cheap when nothing does."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.core.actions import ABSENT, SENSITIVE, Cause, FieldChange, FileChange
+from reconciler.core.desired import SCHEMA, TEMPLATE
+from reconciler.core.digest import digest_bytes
+from reconciler.core.documents import (
+    FileSpec,
+    KeyPath,
+    NotAMapping,
+    dump_mapping,
+    leaves,
+    load_mapping,
+    merge_keys,
+    parse_json,
+)
+from reconciler.core.live import LiveFile
+from reconciler.core.marker import FileRecord
+
+
+@dataclass(frozen=True)
+class FileDiff:
+    """One file that must be written (or, with `content` None, removed).
+
+    `backup` is set when the file holds somebody else's edit.
+    """
+
+    change: FileChange
+    content: bytes | None
+    record: FileRecord | None
+    backup: bool
+    mode: int
+
+
+def new_file(spec: FileSpec) -> tuple[bytes, FileRecord]:
+    """Return the content of a file that is written for the first time, with its record."""
+    if spec.keys is not None:
+        content = dump_mapping(spec.keys)
+        return content, FileRecord(digest=digest_bytes(content), spec=spec.digest, keys=_paths(spec))
+    content = (spec.text or "").encode()
+    return content, FileRecord(digest=digest_bytes(content), spec=spec.digest)
+
+
+def _paths(spec: FileSpec) -> tuple[KeyPath, ...]:
+    return tuple(path for path, _ in leaves(spec.keys or {}))
+
+
+def is_clean(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -> bool:
+    """Whether the file is as we wrote it and nothing new is asked: two comparisons of digests."""
+    if spec.absent:
+        return live is None
+    return (
+        live is not None
+        and record is not None
+        and live.digest == record.digest
+        and spec.digest == record.spec
+        and live.mode == spec.mode
+    )
+
+
+def diff_file(
+    spec: FileSpec, live: LiveFile | None, record: FileRecord | None, sensitive: frozenset[str] = frozenset()
+) -> FileDiff | None:
+    """Compare one file with what is wanted of it; None when nothing needs to be written.
+
+    Args:
+        spec: what the manifest asks.
+        live: the file, or None when it is not there.
+        record: what we last wrote, or None when we never did.
+        sensitive: names of top-level keys whose values must not be shown.
+    """
+    if is_clean(spec, live, record):
+        return None
+    if spec.absent:
+        change = FileChange(spec.file, "remove", _cause(spec, live, record))
+        return FileDiff(change, None, None, backup=True, mode=spec.mode)
+    if live is None:
+        content, new_record = new_file(spec)
+        cause = Cause.NEW if record is None else Cause.EDITED
+        change = FileChange(spec.file, "add", cause, _added(spec, sensitive), label=spec.label)
+        return FileDiff(change, content, new_record, backup=False, mode=spec.mode)
+    if spec.keys is not None:
+        return _diff_mapping(spec, live, record, sensitive)
+    return _diff_text(spec, live, record)
+
+
+def _cause(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -> Cause:
+    edited = record is None or live is None or live.digest != record.digest
+    asked = record is None or spec.digest != record.spec
+    if edited and asked and record is not None:
+        return Cause.SPEC_AND_EDITED
+    if edited:
+        return Cause.EDITED
+    # The label is the built-in's version: what the manifest says did not change, what we ship did.
+    if spec.label.startswith("builtin@"):
+        return Cause.TEMPLATE_UPDATED
+    return Cause.SPEC
+
+
+def _diff_mapping(
+    spec: FileSpec, live: LiveFile, record: FileRecord | None, sensitive: frozenset[str]
+) -> FileDiff | None:
+    try:
+        current = load_mapping(live.content)
+    except NotAMapping as e:
+        content, new_record = new_file(spec)
+        change = FileChange(spec.file, "change", Cause.DAMAGED, diff=(f"the file cannot be read: {e}",))
+        return FileDiff(change, content, new_record, backup=True, mode=spec.mode)
+    merged = merge_keys(current, record.keys if record else (), spec.keys or {})
+    if merged == current and live.mode == spec.mode:
+        return None
+    content = live.content if merged == current else dump_mapping(merged)
+    new_record = FileRecord(digest=digest_bytes(content), spec=spec.digest, keys=_paths(spec))
+    fields = field_changes(current, merged, sensitive)
+    change = FileChange(spec.file, "change", _cause(spec, live, record), fields or _mode_change(live, spec))
+    backup = record is None or live.digest != record.digest
+    return FileDiff(change, content, new_record, backup=backup, mode=spec.mode)
+
+
+def _diff_text(spec: FileSpec, live: LiveFile, record: FileRecord | None) -> FileDiff | None:
+    content, new_record = new_file(spec)
+    if live.digest == new_record.digest and live.mode == spec.mode:
+        return None
+    cause = _cause(spec, live, record)
+    fields: tuple[FieldChange, ...] = ()
+    lines: tuple[str, ...] = ()
+    if live.digest == new_record.digest:
+        fields = _mode_change(live, spec)
+    elif spec.file == SCHEMA:
+        old, new = parse_json(live.content), parse_json(content)
+        if isinstance(old, dict) and isinstance(new, dict):
+            fields = field_changes(old, new)
+        else:
+            lines = unified(live.content, content, spec.file)
+    elif spec.file == TEMPLATE:
+        lines = unified(live.content, content, spec.file)
+    change = FileChange(spec.file, "change", cause, fields, lines, spec.label)
+    backup = record is None or live.digest != record.digest
+    return FileDiff(change, content, new_record, backup=backup, mode=spec.mode)
+
+
+def _mode_change(live: LiveFile, spec: FileSpec) -> tuple[FieldChange, ...]:
+    return (FieldChange("(permissions)", f"{live.mode:04o}", f"{spec.mode:04o}"),)
+
+
+def _added(spec: FileSpec, sensitive: frozenset[str]) -> tuple[FieldChange, ...]:
+    hide = _hider(sensitive)
+    return tuple(FieldChange(".".join(p), ABSENT, hide(p, v)) for p, v in leaves(spec.keys or {}))
+
+
+def _hider(sensitive: frozenset[str]) -> Callable[[KeyPath, Any], Any]:
+    return lambda path, value: SENSITIVE if path[0] in sensitive and value is not ABSENT else value
+
+
+def unified(old: bytes, new: bytes, name: str) -> tuple[str, ...]:
+    """Return a unified diff of two texts, without its two header lines."""
+    a = old.decode("utf-8", "replace").splitlines()
+    b = new.decode("utf-8", "replace").splitlines()
+    return tuple(difflib.unified_diff(a, b, name, name, lineterm="", n=2))[2:]
+
+
+def field_changes(
+    old: Mapping[str, Any], new: Mapping[str, Any], sensitive: Iterable[str] = ()
+) -> tuple[FieldChange, ...]:
+    """Return the values in which two documents differ, sorted by path.
+
+    deepdiff does the comparison; it costs 0.1 s to import, so it is asked only when `==` said no.
+    """
+    if old == new:
+        return ()
+    from deepdiff import DeepDiff  # noqa: PLC0415 - only when something differs
+
+    hide = _hider(frozenset(sensitive))
+    tree = DeepDiff(old, new, view="tree", ignore_numeric_type_changes=True, threshold_to_diff_deeper=0)
+    found: list[FieldChange] = []
+    for group in tree.values():
+        for item in group:
+            parts = tuple(str(part) for part in item.path(output_format="list"))
+            # A leaf below a value that appears as a whole is not listed by itself.
+            before = ABSENT if _is_missing(item.t1) else item.t1
+            after = ABSENT if _is_missing(item.t2) else item.t2
+            found.append(FieldChange(_dotted(parts), hide(parts, before), hide(parts, after)))
+    return tuple(sorted(found, key=lambda change: change.path))
+
+
+def _is_missing(value: Any) -> bool:
+    return type(value).__name__ == "NotPresent"
+
+
+def _dotted(parts: tuple[str, ...]) -> str:
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", ".".join(parts))

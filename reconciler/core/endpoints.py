@@ -1,0 +1,178 @@
+"""One endpoint's merged and rendered block to a `DesiredEndpoint`, with every rule that it must keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.core.desired import AUTO_PATH, DesiredEndpoint, TextFile
+from reconciler.core.findings import Findings, Layers
+from reconciler.core.manifest import EndpointBlock
+from reconciler.core.merge import merge
+from reconciler.core.named_files import BUILTIN, NONE, Fault, Kind, NamedFiles
+from reconciler.core.names import canonical_uuid, name_fault
+from reconciler.core.options import OptionTable, check_config
+from reconciler.core.parsed import Path
+from reconciler.core.problems import Problem
+from reconciler.core.reading import validate_block
+from reconciler.core.render import Rendered, Renderer
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_NAME = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
+_NAME_RULE = "1 to 128 characters, no white space, slash, backslash or quote, no dot at the start"
+
+
+@dataclass
+class EndpointBuilder:
+    """Turns blocks into endpoints.
+
+    Attributes:
+        findings: where problems go.
+        renderer: of the host that the endpoints live on.
+        files: reads templates and schemas.
+        table: options of the installed globus-compute-endpoint, if known.
+        refused: collects, by endpoint, the options that the installed version does not know.
+    """
+
+    findings: Findings
+    renderer: Renderer
+    files: NamedFiles
+    table: OptionTable | None
+    refused: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+
+    def build(self, name: str, layers: Mapping[Path, Mapping[str, Any]]) -> DesiredEndpoint | None:
+        """Return endpoint `name`, or None when its block is too wrong to go on.
+
+        Args:
+            layers: the blocks that it is made of by their path, weakest first; the last is its own.
+        """
+        places = Layers(*reversed(tuple(layers)))
+        merged = merge({"user_environment": {"PATH": AUTO_PATH}}, *layers.values())
+        block, results = self._render(merged, places)
+        if block is None:
+            return None
+        if results:
+            faults = validate_block(EndpointBlock, block)
+            for inner, message, hint in faults:
+                self._error(places, inner, message, hint)
+            if faults:
+                return None
+        directory = block.get("directory") or name
+        if fault := name_fault(directory):
+            self._error(places, ("directory",), f"{directory!r} cannot be a directory's name: {fault}", _NAME_RULE)
+        config = {"display_name": name, **block.get("config", {})}
+        self._check_config(name, config, places)
+        environment, hidden = self._user_environment(block["user_environment"], results, places)
+        template = self._file("template", block.get("template", BUILTIN), places)
+        return DesiredEndpoint(
+            name=name,
+            directory=directory,
+            template=template or TextFile("", ""),
+            schema=self._schema(block, places),
+            state=block.get("state", "running"),
+            id=self._id(block.get("id"), places),
+            protect=block.get("protect", False),
+            restart=block.get("restart", "when-idle"),
+            config=config,
+            user_environment=environment,
+            sensitive=hidden,
+            identity_mapping=self._identity_mapping(block, places),
+            position=self.findings.parsed.at(places.paths[0], key=True),
+        )
+
+    def _error(self, places: Layers, inner: Path, message: str, hint: str | None = None) -> None:
+        self.findings.at(places.place(self.findings.parsed, inner), message, hint)
+
+    def _render(self, merged: dict[str, Any], places: Layers) -> tuple[dict[str, Any] | None, dict[Path, Rendered]]:
+        """Return the rendered block and what was rendered in it.
+
+        The block is None when an expression failed, or when a secret went to the wrong place: such a
+        value must not reach any later message.
+        """
+        results: dict[Path, Rendered] = {}
+        block = self.renderer.tree(merged, (), results.__setitem__)
+        failed = False
+        for path, result in results.items():
+            if result.error:
+                self._error(places, path, result.error, result.hint)
+            elif result.sensitive and path[0] != "user_environment":
+                self._error(places, path, *leak(path))
+            else:
+                continue
+            failed = True
+        return (None if failed else block), results
+
+    def _check_config(self, name: str, config: Mapping[str, Any], places: Layers) -> None:
+        unsupported: list[Problem] = []
+        for finding in check_config(config, self.table):
+            position = places.place(self.findings.parsed, ("config", *finding.path), key=True)
+            if finding.kind == "unsupported":
+                unsupported.append(self.findings.parsed.problem(finding.message, position, finding.hint))
+            else:
+                severity = "warning" if finding.kind == "warning" else "error"
+                self.findings.at(position, finding.message, finding.hint, severity=severity)
+        if unsupported:
+            self.refused[name] = tuple(unsupported)
+
+    def _user_environment(
+        self, values: Mapping[str, str | None], results: Mapping[Path, Rendered], places: Layers
+    ) -> tuple[dict[str, str], frozenset[str]]:
+        """Return the variables that are set, and the names of those that must not be shown."""
+        hidden: set[str] = set()
+        for variable, value in values.items():
+            inner = ("user_environment", variable)
+            result = results.get(inner)
+            place = places.place(self.findings.parsed, inner, key=True)
+            if not _ENV_NAME.fullmatch(variable):
+                self.findings.at(place, f"{variable!r} is no name of an environment variable")
+            elif result is not None and result.sensitive:
+                hidden.add(variable)
+            elif value and _SECRET_NAME.search(variable):
+                hidden.add(variable)
+                if result is None:
+                    message = f"`{variable}` looks like a secret written in the manifest"
+                    hint = "take it from the environment: a variable `{env: NAME, sensitive: true}`"
+                    self.findings.at(place, message, hint, severity="warning", show=False)
+        return {name: value for name, value in values.items() if value is not None}, frozenset(hidden)
+
+    def _file(self, kind: Kind, name: str, places: Layers) -> TextFile | None:
+        found = self.files.get(kind, name)
+        if isinstance(found, Fault):
+            self._error(places, (kind,), found.message, found.hint)
+            return None
+        return found
+
+    def _schema(self, block: Mapping[str, Any], places: Layers) -> TextFile | None:
+        name = block.get("schema", BUILTIN)
+        if name == NONE:
+            return None
+        template = block.get("template", BUILTIN)
+        # A pinned template needs the schema of its own version.
+        if name == BUILTIN and template in self.files.schemas:
+            name = template
+        return self._file("schema", name, places)
+
+    def _identity_mapping(self, block: Mapping[str, Any], places: Layers) -> TextFile | None:
+        name = block.get("identity_mapping")
+        if name is None:
+            return None
+        if "identity_mapping_config_path" in block.get("config", {}):
+            message = "set `identity_mapping` or `config.identity_mapping_config_path`, not both"
+            self._error(places, ("identity_mapping",), message)
+        return self._file("identity_mapping", name, places)
+
+    def _id(self, text: str | None, places: Layers) -> str | None:
+        if text is None:
+            return None
+        uuid = canonical_uuid(text)
+        if uuid is None:
+            self._error(places, ("id",), f"{text!r} is not a UUID", "e.g. 5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a")
+        return uuid
+
+
+def leak(path: Path) -> tuple[str, str]:
+    """Return message and hint for a secret that would go to `path` of a block."""
+    message = f"a sensitive value may be used in user_environment only, not in `{'.'.join(map(str, path))}`"
+    return message, "config, template and schema are uploaded to the service, and pools are written to plain files"

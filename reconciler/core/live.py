@@ -1,0 +1,219 @@
+"""The live state: one immutable snapshot of directories, daemons and registrations.
+
+Three answers are kept apart throughout: *there* (a value), *not there* (None or an empty value), and
+*could not be asked* (`Unknown` with the reason). Nothing here reads anything; `reconciler.observe`
+fills it in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reconciler.core.marker import Marker
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The answer could not be had; `reason` says why, in words for the user."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file is there but cannot be used; `reason` says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """One file of an endpoint directory: SHA-256 (hex) of its bytes, the bytes, its permission bits."""
+
+    digest: str
+    content: bytes
+    mode: int
+
+
+@dataclass(frozen=True)
+class PidFile:
+    """daemon.pid: the PID in it (None when unreadable as a number) and the seconds since it was touched."""
+
+    pid: int | None
+    age: float
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of this host.
+
+    `start_time` is in clock ticks since boot (field 22 of /proc/PID/stat), `age` in seconds.
+    """
+
+    pid: int
+    start_time: int
+    uid: int
+    title: str
+    age: float
+
+
+@dataclass(frozen=True)
+class UserEndpoint:
+    """A user endpoint with a fresh PID file: its directory's name, UUID and the PID file's age in seconds."""
+
+    directory: str
+    id: str
+    pid: int | None
+    age: float
+
+
+DirectoryKind = Literal["endpoint", "legacy", "link", "other", "unreadable"]
+
+
+@dataclass(frozen=True)
+class LiveDirectory:
+    """One directory of the config directory that is, or stands in the place of, an endpoint.
+
+    Attributes:
+        kind: "endpoint"; "legacy" (config.py, or an `engine` in config.yaml); "link" (a symbolic link);
+            "other" (a file, or a directory without config.yaml and marker); "unreadable".
+        files: the managed files that are there, by name.
+        endpoint_id: the UUID in endpoint.json.
+        marker: our marker.
+        pid_file: daemon.pid.
+        processes: processes of this host whose title names this directory and this user's endpoint daemon.
+        user_endpoints: user endpoints that are alive.
+        problem: why it is unreadable.
+    """
+
+    name: str
+    kind: DirectoryKind
+    files: Mapping[str, LiveFile] = field(default_factory=dict)
+    endpoint_id: str | Damaged | None = None
+    marker: Marker | Damaged | None = None
+    pid_file: PidFile | None = None
+    processes: tuple[Process, ...] = ()
+    user_endpoints: tuple[UserEndpoint, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Registration:
+    """An endpoint as the Compute service lists it."""
+
+    id: str
+    name: str
+    display_name: str | None = None
+    hostname: str | None = None
+    local_user: str | None = None
+
+
+@dataclass(frozen=True)
+class EndpointTool:
+    """The installed globus-compute-endpoint.
+
+    Attributes:
+        command: absolute path of the executable.
+        prefix: sys.prefix of its Python.
+        versions: of `globus-compute-endpoint`, `python`, `parsl`, ...
+    """
+
+    command: str
+    prefix: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """This machine and this user: `name` is the short host name, `boot_id` the kernel's, `home` an absolute path."""
+
+    name: str
+    fqdn: str
+    boot_id: str
+    user: str
+    uid: int
+    home: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who we are at the service.
+
+    Attributes:
+        service: "production", "sandbox", or the SDK environment's name.
+        id: the Globus identity's UUID; None when it is not known without asking.
+        client_id: the OAuth client in use.
+    """
+
+    service: str
+    id: str | None
+    client_id: str
+
+
+@dataclass(frozen=True)
+class TrashEntry:
+    """A deleted endpoint that can be undone: `deleted_at` in seconds since the epoch."""
+
+    name: str
+    path: str
+    marker: Marker | None
+    deleted_at: float
+
+
+Status = Literal["online", "offline"]
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One line of the journal.
+
+    Attributes:
+        run: the apply's random ID.
+        sequence: counts the actions of a run, from 1.
+        event: "intent", "note", "done", "failed" or "deferred".
+        action: the action's kind, e.g. "Start".
+        endpoint: the endpoint's name.
+        data: what a later run needs to decide (JSON-like; no secret).
+        at: seconds since the epoch.
+    """
+
+    run: str
+    sequence: int
+    event: str
+    action: str
+    endpoint: str
+    data: Mapping[str, Any]
+    at: float
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """Everything a plan looks at, read once.
+
+    Attributes:
+        config_dir: absolute path of the Globus Compute config directory.
+        directories: by name, managed or not.
+        registrations: the identity's registrations by UUID, or Unknown.
+        statuses: of the UUIDs that were asked for.
+        tool: the installed globus-compute-endpoint, or why it cannot be used.
+        login_path: the login shell's PATH; asked for only when an endpoint needs it and has none pinned.
+        environment_digest: of the environment that a daemon started now would be given.
+        trash: deleted endpoints that can be brought back.
+        pending: by endpoint name, the intent of an action that has no outcome in the journal.
+        candidates: by endpoint name, registrations that an interrupted first start may have made.
+    """
+
+    host: HostFacts
+    identity: Identity
+    config_dir: str
+    directories: Mapping[str, LiveDirectory] = field(default_factory=dict)
+    registrations: Mapping[str, Registration] | Unknown = field(default_factory=dict)
+    statuses: Mapping[str, Status | Unknown] = field(default_factory=dict)
+    tool: EndpointTool | Damaged | None = None
+    login_path: str | Unknown | None = None
+    environment_digest: str = ""
+    trash: tuple[TrashEntry, ...] = ()
+    pending: Mapping[str, JournalEntry] = field(default_factory=dict)
+    candidates: Mapping[str, tuple[Registration, ...]] = field(default_factory=dict)

@@ -1,0 +1,169 @@
+"""The lockfile: resolved UUIDs, claims and digests; an input of the next plan and an output of each apply."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from reconciler.core.desired import AUTO_PATH, Desired, DesiredEndpoint
+from reconciler.core.digest import digest_value
+from reconciler.core.marker import Claim, Document
+from reconciler.errors import StateFileError
+
+VERSION = 1
+HEADER = "# Resolved by chiltepin. Commit it; change the manifest instead of this file.\n"
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class Digests(Document):
+    """What was resolved for an endpoint's files, without any secret.
+
+    `template` and `schema` are `builtin@N` or `sha256:...`; `schema` may be `none`.
+    """
+
+    config: str
+    template: str
+    schema_: str = Field(alias="schema")
+    user_environment: str
+
+
+class LockedEndpoint(Document):
+    """One endpoint: `id` is null until it has been registered."""
+
+    id: str | None
+    claim: Claim
+    state: Literal["running", "stopped", "unmanaged"]
+    protect: bool
+    digests: Digests
+
+
+class Lock(Document):
+    """The whole lockfile."""
+
+    version: Literal[1] = 1
+    stack: str
+    lineage: str
+    endpoints: dict[str, LockedEndpoint] = Field(default_factory=dict)
+    pools: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def with_endpoint(self, name: str, entry: LockedEndpoint) -> Lock:
+        """Return a copy with this endpoint's entry."""
+        return self.model_copy(update={"endpoints": {**self.endpoints, name: entry}})
+
+    def without_endpoint(self, name: str) -> Lock:
+        """Return a copy without this endpoint."""
+        return self.model_copy(update={"endpoints": {k: v for k, v in self.endpoints.items() if k != name}})
+
+
+_CONFLICT = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
+
+
+def read_lock(text: str, file: str) -> Lock:
+    """Parse a lockfile.
+
+    Args:
+        text: its content.
+        file: its name, for messages.
+
+    Raises:
+        StateFileError: it is damaged, holds a merge conflict, or is of a newer version.
+    """
+    remedy = f"restore {file} from version control, or move it away and apply: the markers rebuild it"
+    if _CONFLICT.search(text):
+        raise StateFileError(
+            "the lockfile holds merge conflict markers", where=file, remedy=f"resolve the conflict in {file} first"
+        )
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, in its C form
+    except yaml.YAMLError as e:
+        raise StateFileError(
+            "the lockfile is not valid YAML", where=file, why=" ".join(str(e).split()), remedy=remedy
+        ) from e
+    if not isinstance(data, dict):
+        raise StateFileError("the lockfile does not hold a mapping", where=file, remedy=remedy)
+    version = data.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise StateFileError(
+            f"the lockfile has version {version}; this chiltepin reads version {VERSION}",
+            where=file,
+            remedy="upgrade chiltepin-reconciler to the version that wrote it",
+        )
+    try:
+        return Lock.model_validate(data)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StateFileError(f"the lockfile is damaged at `{where}`: {first['msg']}", where=file, remedy=remedy) from e
+
+
+def emit_lock(lock: Lock) -> str:
+    """Return the lockfile's text: sorted, one value a line, the same for the same content."""
+    parts = [HEADER, f"version: {VERSION}\n", _block({"stack": lock.stack}), _block({"lineage": lock.lineage})]
+    if lock.endpoints:
+        parts.append("endpoints:\n")
+        parts += [_entry(name, lock.endpoints[name].model_dump_json(by_alias=True)) for name in sorted(lock.endpoints)]
+    else:
+        parts.append("endpoints: {}\n")
+    if lock.pools:
+        parts.append("pools:\n")
+        parts += [_indent(_block({name: lock.pools[name]}, sort=True)) for name in sorted(lock.pools)]
+    else:
+        parts.append("pools: {}\n")
+    return "".join(parts)
+
+
+@lru_cache(maxsize=16384)
+def _entry(name: str, content: str) -> str:
+    # JSON is YAML, and hashable: an entry that did not change is not formatted again.
+    return _indent(_block({name: yaml.load(content, Loader=_Loader)}))  # noqa: S506
+
+
+def _block(value: Mapping[str, Any], *, sort: bool = False) -> str:
+    text: str = yaml.dump(
+        dict(value), Dumper=_Dumper, sort_keys=sort, default_flow_style=False, allow_unicode=True, width=1_000_000
+    )
+    return text
+
+
+def _indent(text: str) -> str:
+    return "".join(f"  {line}" for line in text.splitlines(keepends=True))
+
+
+def lock_entry(endpoint: DesiredEndpoint, claim: Claim, endpoint_id: str | None) -> LockedEndpoint:
+    """Return what the lock says of an endpoint in its desired state."""
+    environment = {
+        name: (AUTO_PATH if value == AUTO_PATH else value)
+        for name, value in endpoint.user_environment.items()
+        if name not in endpoint.sensitive  # the lock is committed: not even a digest of a secret goes in
+    }
+    digests = Digests.model_validate(
+        {
+            "config": _short(digest_value(endpoint.config)),
+            "template": _source(endpoint.template.label, endpoint.template.text),
+            "schema": "none" if endpoint.schema is None else _source(endpoint.schema.label, endpoint.schema.text),
+            "user_environment": _short(digest_value({"values": environment, "sensitive": sorted(endpoint.sensitive)})),
+        }
+    )
+    return LockedEndpoint(id=endpoint_id, claim=claim, state=endpoint.state, protect=endpoint.protect, digests=digests)
+
+
+def _source(label: str, text: str) -> str:
+    return label if label.startswith("builtin@") else _short(digest_value(text))
+
+
+def _short(digest: str) -> str:
+    return f"sha256:{digest}"
+
+
+def locked_pools(desired: Desired) -> dict[str, dict[str, Any]]:
+    """Return the lock's `pools` section: every option resolved."""
+    return {
+        name: {**({"endpoint": pool.endpoint} if pool.endpoint is not None else {}), **pool.options}
+        for name, pool in desired.pools.items()
+    }

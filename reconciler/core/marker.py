@@ -1,0 +1,94 @@
+"""The marker: `.chiltepin.json` in each managed endpoint directory, our memory of what we did there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MARKER = ".chiltepin.json"
+FORMAT_VERSION = 1
+
+
+class Document(BaseModel):
+    """Base of the documents that we write and read back; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Claim(Document):
+    """Where and by whom an endpoint is kept: service, identity, host, directory.
+
+    `host` is the manifest's name of the host, null without a `hosts` section (login nodes of one home
+    differ in name). `config_dir` is written with `~` when it lies in the user's home.
+    """
+
+    service: str
+    identity: str | None
+    user: str
+    host: str | None
+    config_dir: str
+    directory: str
+
+
+class FileRecord(Document):
+    """What we last wrote to one file.
+
+    Attributes:
+        digest: SHA-256 (hex) of the file's bytes as we wrote them.
+        spec: SHA-256 (hex) of what the manifest asked for at that time.
+        keys: key paths in a YAML file that the manifest set, each a list of keys; empty for whole-text files.
+    """
+
+    digest: str
+    spec: str
+    keys: tuple[tuple[str, ...], ...] = ()
+
+
+class DaemonRecord(Document):
+    """The daemon as we started it.
+
+    Attributes:
+        host: name of the node.
+        boot_id: the kernel's boot id, so that a PID from before a reboot is never trusted.
+        pid: its process ID.
+        start_time: clock ticks from boot to its start (field 22 of /proc/PID/stat).
+        prefix: sys.prefix of the Python that runs it.
+        versions: of globus-compute-endpoint, Python, parsl.
+        config: digest of config.yaml when it started.
+        environment: digest of the environment it was given.
+        documents: digests of template, schema and user environment when it registered (its copy at the service).
+    """
+
+    host: str
+    boot_id: str
+    pid: int
+    start_time: int
+    prefix: str
+    versions: dict[str, str]
+    config: str
+    environment: str
+    documents: dict[str, str] = Field(default_factory=dict)
+
+
+class Marker(Document):
+    """The whole marker file. Holds no secret.
+
+    `protect` and `restart` are as last declared: they stay in force after the endpoint's block is gone.
+    """
+
+    format_version: int = FORMAT_VERSION
+    stack: str
+    lineage: str
+    endpoint: str
+    id: str | None = None
+    claim: Claim
+    protect: bool = False
+    restart: str = "when-idle"
+    files: dict[str, FileRecord] = Field(default_factory=dict)
+    path: str | None = None
+    daemon: DaemonRecord | None = None
+
+    def but(self, **changes: Any) -> Marker:
+        """Return a copy with `changes`."""
+        return self.model_copy(update=changes)

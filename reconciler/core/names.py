@@ -1,0 +1,60 @@
+"""Which names endpoints, their directories and pools may have.
+
+globus-compute-endpoint's own rule (`Endpoint.validate_endpoint_name`), as data, and what would not
+survive its command line: a name that reads as a UUID or as an option.
+"""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+MAX_LENGTH = 128
+_FORBIDDEN = re.compile(r"""[\\/\s'"]""")
+_WHAT = {"/": "a slash", "\\": "a backslash", "'": "a quote", '"': "a quote"}
+
+
+def is_uuid(text: str) -> bool:
+    """Say whether Python, and so globus-compute-endpoint, reads `text` as a UUID."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def canonical_uuid(text: str) -> str | None:
+    """Return the UUID in `text` in its usual form, or None."""
+    return str(UUID(text)) if is_uuid(text) else None
+
+
+def name_fault(name: str) -> str | None:
+    """Return why `name` cannot be an endpoint's name or directory, or None when it can."""
+    if not name:
+        return "it is empty"
+    if len(name) > MAX_LENGTH:
+        return f"it has {len(name)} characters; the limit is {MAX_LENGTH}"
+    if found := _FORBIDDEN.search(name):
+        return f"it contains {_WHAT.get(found[0], 'white space')}"
+    if name.startswith("."):
+        return "it begins with a dot"
+    if name.startswith("-"):
+        return "it begins with a hyphen and would be read as an option"
+    if not name.isprintable():
+        return "it contains an unprintable character"
+    if name.startswith("uep."):
+        return "`uep.` is reserved for the directories of user endpoints"
+    return "it looks like a UUID" if is_uuid(name) else None
+
+
+def pool_name_fault(name: str) -> str | None:
+    """Return why `name` cannot name a pool (Parsl makes it a label and a directory), or None."""
+    if not name:
+        return "it is empty"
+    if len(name) > MAX_LENGTH:
+        return f"it has {len(name)} characters; the limit is {MAX_LENGTH}"
+    if found := _FORBIDDEN.search(name):
+        return f"it contains {_WHAT.get(found[0], 'white space')}"
+    if name.startswith("."):
+        return "it begins with a dot"
+    return None if name.isprintable() else "it contains an unprintable character"

@@ -1,0 +1,356 @@
+"""Whose endpoint is this? Decides, for one endpoint, what ground an action would stand on.
+
+The witnesses are the lock, the marker, endpoint.json and the service's list. When they agree, or one is
+missing and the others make up for it, the endpoint is ours; when they contradict each other, nothing is
+done and both sides are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from reconciler.core.actions import Cause, Refusal
+from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.live import Damaged, LiveDirectory, LiveState, Registration, Unknown
+from reconciler.core.lock import Lock, LockedEndpoint
+from reconciler.core.marker import Claim, Marker
+
+REFUSED, WRONG_IDENTITY = 4, 77
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and as whom this run acts; everything of a claim but the directory.
+
+    `config_dir` is written with `~` when it lies in the user's home; `host` is the manifest's name of the
+    host, None without a `hosts` section.
+    """
+
+    service: str
+    identity: str | None
+    user: str
+    host: str | None
+    config_dir: str
+
+    def claim(self, directory: str) -> Claim:
+        """Return the claim on one directory."""
+        return Claim(
+            service=self.service,
+            identity=self.identity,
+            user=self.user,
+            host=self.host,
+            config_dir=self.config_dir,
+            directory=directory,
+        )
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The endpoint is ours.
+
+    Attributes:
+        id: its UUID; None when it was never registered.
+        directory: what is there, or None when the directory must be created.
+        marker: the marker as it is, or as it must be written when `repair` says why.
+        cause: why a missing directory is created.
+    """
+
+    id: str | None
+    directory: LiveDirectory | None
+    marker: Marker
+    repair: Cause | None = None
+    cause: Cause = Cause.NEW
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """It cannot be decided without the service, which could not be reached."""
+
+    endpoint: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What this run knows besides the live state.
+
+    Attributes:
+        lock: the lockfile, or None when there is none.
+        lineage: the lock's, else the markers', else a fresh one.
+        new: endpoints that may be registered although unclaimed registrations of their name exist.
+    """
+
+    site: Site
+    stack: str
+    lineage: str
+    lock: Lock | None
+    new: frozenset[str] = field(default_factory=frozenset)
+
+    def entry(self, name: str) -> LockedEndpoint | None:
+        """Return the lock's entry of an endpoint."""
+        return self.lock.endpoints.get(name) if self.lock else None
+
+
+def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
+    """Decide whether, and on what UUID and marker, `endpoint` may be acted on."""
+    directory = live.directories.get(endpoint.directory)
+    if directory is None:
+        return _without_directory(endpoint, live, known)
+    refusal = _unusable(endpoint.name, directory, live.config_dir)
+    if refusal:
+        return refusal
+    marker = directory.marker
+    if not isinstance(marker, Marker):
+        return _without_marker(endpoint, directory, live, known)
+    refusal = check_owner(endpoint.name, directory, marker, known, live.config_dir)
+    if refusal:
+        return refusal
+    return _agreed(endpoint, directory, marker, live, known)
+
+
+def _unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | None:
+    path = f"{config_dir}/{directory.name}"
+    if directory.kind == "link":
+        return Refusal(name, f"{path} is a symbolic link", "replace the link by the directory it points to")
+    if directory.kind == "legacy":
+        return Refusal(
+            name,
+            f"{path} is an endpoint of the kind before templates ({directory.problem or 'config.py or an `engine`'})",
+            f"run `globus-compute-endpoint migrate-to-template-capable {directory.name}`, then adopt it",
+        )
+    if directory.kind in ("other", "unreadable"):
+        why = directory.problem or "not an endpoint directory"
+        return Refusal(name, f"{path} cannot be used: {why}", "move it away, or choose another `directory`")
+    return None
+
+
+def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
+    entry = known.entry(endpoint.name)
+    locked_id = entry.id if entry else None
+    wanted = endpoint.id or locked_id
+    if entry and locked_id and endpoint.id and endpoint.id != locked_id:
+        return _disagree(endpoint.name, {"manifest (id)": endpoint.id, "lock": locked_id})
+    if entry and locked_id:
+        refusal = check_claim(endpoint.name, entry.claim, known.site.claim(endpoint.directory), "the lock")
+        if refusal:
+            return refusal
+    marker = new_marker(endpoint, known, wanted)
+    if isinstance(live.registrations, Unknown):
+        return Blocked(endpoint.name, live.registrations.reason)
+    if wanted is None:
+        refusal = unclaimed(endpoint, live, known)
+        return refusal or Ground(None, None, marker)
+    if wanted not in live.registrations:
+        return _gone(endpoint.name, wanted)
+    status = live.statuses.get(wanted)
+    if isinstance(status, Unknown):
+        return Blocked(endpoint.name, status.reason)
+    if status == "online":
+        return Refusal(
+            endpoint.name,
+            f"its directory {live.config_dir}/{endpoint.directory} is missing, but {wanted} is online:"
+            " it runs elsewhere",
+            "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
+        )
+    return Ground(wanted, None, marker, cause=Cause.LOST_DIRECTORY if locked_id else Cause.NEW)
+
+
+def new_marker(endpoint: DesiredEndpoint, known: Known, endpoint_id: str | None) -> Marker:
+    """Return a marker without files for an endpoint that is ours from now on."""
+    return Marker(
+        stack=known.stack,
+        lineage=known.lineage,
+        endpoint=endpoint.name,
+        id=endpoint_id,
+        claim=known.site.claim(endpoint.directory),
+        protect=endpoint.protect,
+        restart=endpoint.restart,
+    )
+
+
+def _without_marker(
+    endpoint: DesiredEndpoint, directory: LiveDirectory, live: LiveState, known: Known
+) -> Ground | Refusal | Blocked:
+    entry = known.entry(endpoint.name)
+    local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
+    if entry and entry.id and entry.id == local_id:
+        refusal = check_claim(endpoint.name, entry.claim, known.site.claim(endpoint.directory), "the lock")
+        if refusal:
+            return refusal
+        if isinstance(live.registrations, Unknown):
+            return Blocked(endpoint.name, live.registrations.reason)
+        if entry.id not in live.registrations:
+            return _gone(endpoint.name, entry.id)
+        return Ground(entry.id, directory, new_marker(endpoint, known, entry.id), repair=Cause.LOST_MARKER)
+    damaged = f" ({directory.marker.reason})" if isinstance(directory.marker, Damaged) else ""
+    what = "its marker cannot be read" + damaged if damaged else "it is not managed by chiltepin"
+    return Refusal(
+        endpoint.name,
+        f"{live.config_dir}/{directory.name} exists and {what}",
+        f"run `chiltepin adopt {endpoint.name}` to manage it, or choose another `directory`",
+    )
+
+
+def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Known, config_dir: str) -> Refusal | None:
+    """Refuse when the marker names another stack, lineage, endpoint or claim."""
+    path = f"{config_dir}/{directory.name}"
+    if marker.stack != known.stack:
+        return Refusal(
+            name,
+            f"{path} belongs to stack `{marker.stack}`",
+            f"choose another `directory`, or `chiltepin forget {marker.endpoint}` in the manifest of that stack",
+            (f"this manifest's stack: {known.stack}", f"the marker's stack: {marker.stack}"),
+        )
+    if marker.lineage != known.lineage:
+        return Refusal(
+            name,
+            f"{path} belongs to another manifest that also calls its stack `{known.stack}`",
+            "rename one of the two stacks, or restore the lockfile that belongs to this manifest",
+            (f"the lock's lineage: {known.lineage}", f"the marker's lineage: {marker.lineage}"),
+        )
+    if marker.endpoint != name:
+        return Refusal(
+            name,
+            f"{path} holds endpoint `{marker.endpoint}` of this stack",
+            f"write `moved: [{{from: {marker.endpoint}, to: {name}}}]`, or choose another `directory`",
+        )
+    return check_claim(name, marker.claim, known.site.claim(directory.name), f"the marker in {path}")
+
+
+def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | None:
+    """Refuse when a recorded claim is not ours; another identity or service is exit 77."""
+    evidence = (f"{where} says: {_say(theirs)}", f"here it is: {_say(ours)}")
+    other_identity = theirs.identity and ours.identity and theirs.identity != ours.identity
+    if theirs.service != ours.service or other_identity:
+        return Refusal(
+            name,
+            "it belongs to another Globus identity or service than this login's",
+            "log in as that identity: `chiltepin whoami` shows the present one, `chiltepin login` changes it",
+            evidence,
+            WRONG_IDENTITY,
+        )
+    same = (theirs.user, theirs.host, theirs.config_dir, theirs.directory) == (
+        ours.user,
+        ours.host,
+        ours.config_dir,
+        ours.directory,
+    )
+    if same:
+        return None
+    return Refusal(
+        name,
+        "it is claimed by another host, user or config directory",
+        f"if that place is gone for good, move the claim here: `chiltepin adopt {name} --take-over`",
+        evidence,
+    )
+
+
+def _say(claim: Claim) -> str:
+    host = f" on {claim.host}" if claim.host else ""
+    return f"{claim.user}{host}, {claim.config_dir}/{claim.directory}, identity {claim.identity} ({claim.service})"
+
+
+def _agreed(
+    endpoint: DesiredEndpoint, directory: LiveDirectory, marker: Marker, live: LiveState, known: Known
+) -> Ground | Refusal | Blocked:
+    entry = known.entry(endpoint.name)
+    local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
+    witnesses = {
+        "endpoint.json": local_id,
+        "marker": marker.id,
+        "lock": entry.id if entry else None,
+        "manifest (id)": endpoint.id,
+    }
+    found = {where: value for where, value in witnesses.items() if value}
+    if len(set(found.values())) > 1:
+        return _disagree(endpoint.name, found)
+    endpoint_id = next(iter(found.values()), None)
+    if endpoint_id is None:
+        return _first_start(endpoint, directory, marker, live, known)
+    if not isinstance(live.registrations, Unknown) and endpoint_id not in live.registrations:
+        return _gone(endpoint.name, endpoint_id)
+    repair = Cause.INTERRUPTED if marker.id is None else None
+    return Ground(endpoint_id, directory, marker.but(id=endpoint_id), repair=repair)
+
+
+def _first_start(
+    endpoint: DesiredEndpoint, directory: LiveDirectory, marker: Marker, live: LiveState, known: Known
+) -> Ground | Refusal | Blocked:
+    """The directory is ours and has no UUID: it was never started, or its first start was cut off."""
+    if directory.processes:
+        return Ground(None, directory, marker)
+    if isinstance(live.registrations, Unknown):
+        return Blocked(endpoint.name, live.registrations.reason)
+    pending = live.pending.get(endpoint.name)
+    if pending is None or pending.action != "Start":
+        return unclaimed(endpoint, live, known) or Ground(None, directory, marker)
+    made = _made_by_start(live.candidates.get(endpoint.name, ()), live)
+    if not made:
+        return Ground(None, directory, marker)
+    if len(made) == 1:
+        return Ground(made[0].id, directory, marker.but(id=made[0].id), repair=Cause.INTERRUPTED)
+    return Refusal(
+        endpoint.name,
+        "an earlier start was cut off, and more than one registration may be its own",
+        f"look at them and run `chiltepin adopt {endpoint.name} --id UUID`",
+        tuple(_say_registration(r) for r in made),
+    )
+
+
+def _made_by_start(candidates: Iterable[Registration], live: LiveState) -> tuple[Registration, ...]:
+    here = {live.host.name, live.host.fqdn}
+    return tuple(
+        r
+        for r in candidates
+        if r.local_user in (None, live.host.user)
+        and (r.hostname is None or r.hostname in here or r.hostname.split(".")[0] == live.host.name)
+    )
+
+
+def unclaimed(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Refusal | None:
+    """Refuse a first registration while unclaimed registrations of that name exist."""
+    if endpoint.name in known.new or isinstance(live.registrations, Unknown):
+        return None
+    claimed = {entry.id for entry in known.lock.endpoints.values()} if known.lock else set()
+    for directory in live.directories.values():
+        if isinstance(directory.endpoint_id, str):
+            claimed.add(directory.endpoint_id)
+        if isinstance(directory.marker, Marker):
+            claimed.add(directory.marker.id)
+    claimed |= {entry.marker.id for entry in live.trash if entry.marker}
+    same_name = sorted(
+        (r for r in live.registrations.values() if r.name == endpoint.directory and r.id not in claimed),
+        key=lambda r: r.id,
+    )
+    if not same_name:
+        return None
+    return Refusal(
+        endpoint.name,
+        f"this identity already owns {len(same_name)} registration(s) named `{endpoint.directory}` that nothing claims",
+        f"use one: `chiltepin adopt {endpoint.name} --id UUID`; or make another: apply with `--new {endpoint.name}`",
+        tuple(_say_registration(r) for r in same_name),
+    )
+
+
+def _say_registration(registration: Registration) -> str:
+    where = f" on {registration.hostname}" if registration.hostname else ""
+    shown = f" ({registration.display_name})" if registration.display_name else ""
+    return f"{registration.id}{shown}{where}"
+
+
+def _gone(name: str, endpoint_id: str) -> Refusal:
+    return Refusal(
+        name,
+        f"the service has no registration {endpoint_id} for this identity",
+        f"restore it at the service, or give up the UUID: apply with `--reregister {name}` makes a new one",
+    )
+
+
+def _disagree(name: str, found: dict[str, str]) -> Refusal:
+    return Refusal(
+        name,
+        "its UUID is not the same everywhere",
+        f"decide which is right, and run `chiltepin adopt {name} --id UUID`",
+        tuple(f"{where}: {value}" for where, value in found.items()),
+    )

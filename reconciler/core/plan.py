@@ -1,0 +1,217 @@
+"""The planner: desired, live and known state in, an ordered list of typed actions out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core.actions import (
+    Action,
+    Cause,
+    Delete,
+    EndpointAction,
+    Forget,
+    Note,
+    Purge,
+    Refusal,
+    WriteLock,
+    WritePools,
+)
+from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.live import LiveState, Unknown
+from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
+from reconciler.core.marker import Marker
+from reconciler.core.ownership import Blocked, Ground, Known, find_ground
+from reconciler.core.pools import pools_file
+from reconciler.core.removal import removals
+from reconciler.core.scope import Scope
+from reconciler.core.steps import steps_for
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done, in order, and why not more.
+
+    Attributes:
+        actions: endpoints' actions in the manifest's order, deletes last; one endpoint's actions stand together.
+        files: WriteLock and WritePools, after all others.
+        refusals: endpoints on which a guard said no.
+        blocked: endpoints that cannot be decided without the service.
+        notes: what is worth knowing and needs no action.
+        left_out: pools that the pools file does not hold, with the reason.
+        markers: by endpoint, the marker from which the actions go on.
+        entries: by endpoint, its lock entry when all its actions are done; `id` null when not yet known.
+        lock: the lock before the first action (an empty one when there was none).
+        unreachable: why the service could not be asked, when it could not.
+        is_destroy: whether this is the plan of a destroy.
+    """
+
+    desired: Desired
+    config_dir: str
+    actions: tuple[EndpointAction, ...] = ()
+    files: tuple[WriteLock | WritePools, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
+    notes: tuple[Note, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    markers: Mapping[str, Marker] = field(default_factory=dict)
+    entries: Mapping[str, LockedEndpoint] = field(default_factory=dict)
+    lock: Lock | None = None
+    unreachable: str | None = None
+    is_destroy: bool = False
+
+    @property
+    def all_actions(self) -> tuple[Action, ...]:
+        """All actions in the order in which they are shown."""
+        return (*self.actions, *self.files)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would be done."""
+        return not self.actions and not self.files
+
+    @property
+    def deletes(self) -> tuple[str, ...]:
+        """Names of the endpoints that would be deleted, in order."""
+        found = [a.endpoint for a in self.actions if isinstance(a, Delete | Purge | Forget)]
+        return tuple(dict.fromkeys(found))
+
+    def without_endpoints(self, names: frozenset[str]) -> Plan:
+        """Return the plan without the actions on `names`."""
+        kept = tuple(a for a in self.actions if a.endpoint not in names)
+        return Plan(**{**self.__dict__, "actions": kept})
+
+    def by_endpoint(self) -> Iterator[tuple[str, tuple[EndpointAction, ...]]]:
+        """Yield each endpoint with its actions, in order."""
+        groups: dict[str, list[EndpointAction]] = {}
+        for action in self.actions:
+            groups.setdefault(action.endpoint, []).append(action)
+        for name, actions in groups.items():
+            yield name, tuple(actions)
+
+
+@dataclass
+class _Draft:
+    """What is collected while the planner walks the endpoints."""
+
+    actions: list[EndpointAction] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    markers: dict[str, Marker] = field(default_factory=dict)
+    entries: dict[str, LockedEndpoint] = field(default_factory=dict)
+
+
+def make_plan(
+    desired: Desired, live: LiveState, known: Known, *, pools_text: str | None = None, scope: Scope | None = None
+) -> Plan:
+    """Compare what should be with what is.
+
+    Args:
+        desired: the local host's view of the manifest.
+        live: the snapshot.
+        known: lock, lineage and claim.
+        pools_text: the pools file as it is, None when there is none.
+        scope: limits and consents; everything by default.
+    """
+    scope = scope or Scope()
+    draft = _Draft()
+    if not scope.destroy:
+        for name, endpoint in desired.endpoints.items():
+            if scope.covers(name):
+                _plan_endpoint(name, endpoint, desired, live, known, draft)
+            else:
+                _keep(name, known, draft)
+    removal = removals(desired, live, known, scope)
+    draft.actions += removal.actions
+    draft.refusals += removal.refusals
+    draft.notes += removal.notes
+    draft.markers.update(removal.markers)
+    return _finish(desired, live, known, draft, removal.gone, pools_text, scope)
+
+
+def _plan_endpoint(
+    name: str, endpoint: DesiredEndpoint, desired: Desired, live: LiveState, known: Known, draft: _Draft
+) -> None:
+    problems = desired.refused.get(name)
+    if problems:
+        text = "; ".join(problem.message for problem in problems)
+        remedy = next((p.hint for p in problems if p.hint), "remove the option, or install a version that knows it")
+        draft.refusals.append(Refusal(name, text, remedy, exit_code=3))
+        _keep(name, known, draft)
+        return
+    if endpoint.state == "unmanaged":
+        directory = live.directories.get(endpoint.directory)
+        found = directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None
+        entry = known.entry(name)
+        kept = found or endpoint.id or (entry.id if entry else None)
+        draft.entries[name] = lock_entry(endpoint, known.site.claim(endpoint.directory), kept)
+        return
+    ground = find_ground(endpoint, live, known)
+    if isinstance(ground, Ground):
+        steps = steps_for(endpoint, ground, live, desired.host.run_on)
+        draft.actions += steps.actions
+        draft.notes += steps.notes
+        draft.refusals += steps.refusals
+        draft.blocked += steps.blocked
+        draft.markers[name] = ground.marker
+        draft.entries[name] = lock_entry(endpoint, ground.marker.claim, ground.id)
+        return
+    if isinstance(ground, Refusal):
+        draft.refusals.append(ground)
+    else:
+        draft.blocked.append(ground)
+    _keep(name, known, draft)
+
+
+def _keep(name: str, known: Known, draft: _Draft) -> None:
+    """An endpoint that is not acted on keeps its lock entry as it is."""
+    entry = known.entry(name)
+    if entry is not None:
+        draft.entries[name] = entry
+
+
+def _finish(
+    desired: Desired,
+    live: LiveState,
+    known: Known,
+    draft: _Draft,
+    gone: frozenset[str],
+    pools_text: str | None,
+    scope: Scope,
+) -> Plan:
+    before = known.lock or Lock(stack=known.stack, lineage=known.lineage)
+    after = final_lock(before, draft.entries, gone, {} if scope.destroy else locked_pools(desired))
+    pools = pools_file(desired, {} if scope.destroy else {n: e.id for n, e in after.endpoints.items()})
+    files: list[WriteLock | WritePools] = []
+    pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
+    if known.lock is None or after != known.lock or (pending_ids and draft.actions):
+        files.append(WriteLock(cause=Cause.NEW if known.lock is None else Cause.RESOLVED))
+    if pools.text != pools_text:
+        files.append(WritePools(cause=Cause.NEW if pools_text is None else Cause.RESOLVED))
+    if scope.destroy and known.lock is None and not draft.actions:
+        files.clear()  # nothing was ever there: leave no files behind
+    return Plan(
+        desired=desired,
+        config_dir=live.config_dir,
+        actions=tuple(draft.actions),
+        files=tuple(files),
+        refusals=tuple(draft.refusals),
+        blocked=tuple(draft.blocked),
+        notes=tuple(draft.notes),
+        left_out={} if scope.destroy else pools.left_out,
+        markers=draft.markers,
+        entries=draft.entries,
+        lock=before,
+        is_destroy=scope.destroy,
+        unreachable=live.registrations.reason if isinstance(live.registrations, Unknown) else None,
+    )
+
+
+def final_lock(
+    before: Lock, entries: Mapping[str, LockedEndpoint], gone: frozenset[str], pools: dict[str, dict[str, object]]
+) -> Lock:
+    """Return the lock as it is when everything is done; entries of other hosts stay untouched."""
+    endpoints = {name: entry for name, entry in before.endpoints.items() if name not in gone}
+    endpoints.update(entries)
+    return Lock(stack=before.stack, lineage=before.lineage, endpoints=endpoints, pools=pools)

@@ -1,0 +1,85 @@
+"""The pools file: exactly what an unmodified `chiltepin.Workflow` loads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from reconciler.core.desired import Desired
+
+HEADER = "# Written by chiltepin: executor pools for chiltepin.Workflow. Change the manifest instead of this file.\n"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PoolsFile:
+    """The text of the pools file, and the pools left out of it with the reason."""
+
+    text: str
+    left_out: Mapping[str, str]
+
+
+class _Quoted(str):
+    __slots__ = ()
+
+
+class _PoolDumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - every pool is spelt out, no anchors
+        return True
+
+
+_PoolDumper.add_representer(
+    _Quoted, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style='"')
+)
+
+
+def is_uuid(text: str) -> bool:
+    """Whether `text` is a UUID in its usual form."""
+    return _UUID.fullmatch(text) is not None
+
+
+def pools_file(desired: Desired, ids: Mapping[str, str | None]) -> PoolsFile:
+    """Render the pools file.
+
+    A pool whose endpoint has no UUID yet is left out: upstream would run it on the submitting host.
+
+    Args:
+        desired: the manifest's pools.
+        ids: UUIDs by endpoint name, of all hosts.
+    """
+    pools: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    for name in sorted(desired.pools):
+        pool = desired.pools[name]
+        if pool.endpoint is None:
+            pools[name] = dict(pool.given)
+            continue
+        endpoint_id = pool.endpoint if is_uuid(pool.endpoint) else ids.get(pool.endpoint)
+        if endpoint_id is None:
+            left_out[name] = f"endpoint `{pool.endpoint}` has no UUID yet"
+        else:
+            pools[name] = {"endpoint": endpoint_id, **pool.given}
+    text = yaml.dump(
+        {name: _quoted(options) for name, options in pools.items()},
+        Dumper=_PoolDumper,
+        sort_keys=False,
+        default_flow_style=False,
+        allow_unicode=True,
+        width=1_000_000,
+    )
+    return PoolsFile(HEADER + text, left_out)
+
+
+def _quoted(value: Any) -> Any:
+    """Quote every string, so that no YAML 1.1 reader takes one for a number, a time or a boolean."""
+    if isinstance(value, str):
+        return _Quoted(value)
+    if isinstance(value, Mapping):
+        return {key: _quoted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_quoted(item) for item in value]
+    return value

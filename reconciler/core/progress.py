@@ -1,0 +1,122 @@
+"""What an action's outcome means for marker and lock. Pure; `reconciler.apply` writes the results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reconciler.core.actions import (
+    Adopt,
+    ClearStalePid,
+    Create,
+    Delete,
+    EndpointAction,
+    Forget,
+    Purge,
+    Restart,
+    Start,
+    Stop,
+    WriteFile,
+)
+from reconciler.core.desired import SCHEMA, TEMPLATE, USER_ENVIRONMENT
+from reconciler.core.live import EndpointTool, HostFacts, LiveDirectory, Process
+from reconciler.core.lock import Lock, LockedEndpoint
+from reconciler.core.marker import DaemonRecord, FileRecord, Marker
+
+OutcomeKind = Literal["done", "failed", "deferred", "skipped"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one action.
+
+    Attributes:
+        endpoint_id: the UUID, where the action learnt it.
+        reason: why it failed, was deferred or skipped.
+        remedy: what the user can do about it.
+        log: the last lines of the endpoint's log, for a failed start.
+        exit_code: of a failure.
+        seconds: how long it took.
+    """
+
+    action: EndpointAction
+    kind: OutcomeKind
+    endpoint_id: str | None = None
+    reason: str | None = None
+    remedy: str | None = None
+    log: str = ""
+    exit_code: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """All outcomes of one apply.
+
+    Attributes:
+        interrupted: whether the user stopped it.
+        lock: as written last.
+        left_out: pools without a UUID, with the reason.
+    """
+
+    outcomes: tuple[Outcome, ...] = ()
+    interrupted: bool = False
+    lock: Lock | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def daemon_record(
+    process: Process, host: HostFacts, tool: EndpointTool, environment: str, directory: LiveDirectory
+) -> DaemonRecord:
+    """Return the record of a daemon that was just started with the files in `directory`."""
+    digests = {name: live_file.digest for name, live_file in directory.files.items()}
+    return DaemonRecord(
+        host=host.name,
+        boot_id=host.boot_id,
+        pid=process.pid,
+        start_time=process.start_time,
+        prefix=tool.prefix,
+        versions=dict(tool.versions),
+        config=digests.get("config.yaml", ""),
+        environment=environment,
+        documents={n: d for n, d in digests.items() if n in (TEMPLATE, SCHEMA, USER_ENVIRONMENT)},
+    )
+
+
+def marker_after(
+    marker: Marker, action: EndpointAction, endpoint_id: str | None, daemon: DaemonRecord | None
+) -> Marker:
+    """Return the marker after `action` was done.
+
+    Args:
+        marker: before the action.
+        action: what was done.
+        endpoint_id: the UUID that a start reported.
+        daemon: the daemon that a start brought up.
+    """
+    if isinstance(action, Create | Adopt):
+        return action.marker
+    if isinstance(action, WriteFile):
+        files: dict[str, FileRecord] = {k: v for k, v in marker.files.items() if k != action.file}
+        if action.record:
+            files[action.file] = action.record
+        return marker.but(files=files)
+    if isinstance(action, Start | Restart):
+        return marker.but(id=endpoint_id, daemon=daemon)
+    if isinstance(action, Stop | ClearStalePid):
+        return marker.but(daemon=None)
+    return marker
+
+
+def lock_after(lock: Lock, action: EndpointAction, entry: LockedEndpoint | None, endpoint_id: str | None) -> Lock:
+    """Return the lock after `action` was done; `entry` is the endpoint's entry when all is done.
+
+    A UUID that is known is never dropped from the lock before its endpoint is deleted.
+    """
+    if isinstance(action, Delete | Forget | Purge):
+        return lock.without_endpoint(action.endpoint)
+    if entry is None:
+        return lock
+    known = lock.endpoints.get(action.endpoint)
+    best = endpoint_id or entry.id or (known.id if known else None)
+    return lock.with_endpoint(action.endpoint, entry.model_copy(update={"id": best}))

@@ -1,0 +1,227 @@
+"""What leaves: endpoints removed from the manifest, and everything on `destroy`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from reconciler.core.actions import (
+    Cause,
+    ClearStalePid,
+    DaemonIs,
+    Delete,
+    EndpointAction,
+    Forget,
+    Idle,
+    NoDaemon,
+    Note,
+    Precondition,
+    Purge,
+    Refusal,
+    Stop,
+)
+from reconciler.core.daemon import DaemonState, judge_daemon
+from reconciler.core.daemon_steps import marked
+from reconciler.core.desired import Desired
+from reconciler.core.live import LiveDirectory, LiveState, Unknown
+from reconciler.core.marker import Marker
+from reconciler.core.ownership import Known, check_claim, check_owner
+from reconciler.core.scope import Scope
+
+
+@dataclass
+class Removal:
+    """The actions that delete, and what stands against them; `gone` are the names the lock will drop."""
+
+    actions: list[EndpointAction] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    markers: dict[str, Marker] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Names that leave the lock when the actions are done."""
+        return frozenset(self.names)
+
+
+def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Removal:
+    """Return Stop, Delete (and on `destroy --purge` Purge) for what is ours and not wanted any more."""
+    removal = Removal()
+    leaving = sorted(set(_leaving(desired, live, known, scope)))
+    if leaving and not scope.destroy:
+        if known.lock is None:
+            names = ", ".join(name for name, _ in leaving)
+            removal.notes.append(
+                Note(None, f"no lockfile, so nothing is deleted in this run; not in the manifest: {names}")
+            )
+            return removal
+        if not desired.declared:
+            for name, _ in leaving:
+                removal.refusals.append(
+                    Refusal(
+                        name,
+                        "the manifest's `endpoints` section is empty: that deletes nothing",
+                        "use `chiltepin destroy` to delete everything, or restore the section",
+                    )
+                )
+            return removal
+    for name, directory in leaving:
+        _remove(name, directory, live, known, scope, removal)
+    if scope.destroy and scope.purge:
+        _purge_trash(live, known, removal)
+    return removal
+
+
+def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str]]:
+    """Yield (name, directory) of endpoints of this stack on this host that should not be there."""
+    wanted = {} if scope.destroy else desired.endpoints
+    used = {e.directory for e in wanted.values()}
+    if known.lock:
+        for name, entry in known.lock.endpoints.items():
+            here = entry.claim.host == known.site.host and entry.claim.config_dir == known.site.config_dir
+            if name not in wanted and name not in desired.elsewhere and here and scope.covers(name):
+                if entry.state == "unmanaged" and scope.destroy:
+                    continue
+                yield name, entry.claim.directory
+    for directory in live.directories.values():
+        marker = directory.marker
+        if not isinstance(marker, Marker) or (marker.stack, marker.lineage) != (known.stack, known.lineage):
+            continue
+        if marker.endpoint in wanted or marker.endpoint in desired.elsewhere or directory.name in used:
+            continue
+        if scope.covers(marker.endpoint):
+            yield marker.endpoint, directory.name
+
+
+def _remove(name: str, directory_name: str, live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
+    directory = live.directories.get(directory_name)
+    entry = known.entry(name)
+    cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
+    if directory is None:
+        _remove_lost(name, directory_name, cause, live, known, scope, removal)
+        return
+    marker = directory.marker
+    if not isinstance(marker, Marker):
+        removal.refusals.append(
+            Refusal(
+                name,
+                f"{live.config_dir}/{directory_name} has no readable marker, so it is not deleted",
+                f"run `chiltepin forget {name}` to let go of it, or delete it by hand",
+            )
+        )
+        return
+    refusal = check_owner(name, directory, marker, known, live.config_dir)
+    if refusal is None and (marker.protect or (entry and entry.protect)):
+        refusal = Refusal(
+            name,
+            "it is protected (`protect: true`), also after its block is gone",
+            f"run `chiltepin unprotect {name}` first",
+        )
+    if refusal:
+        removal.refusals.append(refusal)
+        return
+    actions = _end(name, directory, marker, cause, live)
+    if actions is None:
+        removal.refusals.append(
+            Refusal(name, "its daemon runs on another node of this home directory", "run this on that node")
+        )
+        return
+    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
+    removal.actions += actions
+    removal.markers[name] = marker
+    removal.names.add(name)
+    if scope.destroy and scope.purge:
+        if isinstance(live.registrations, Unknown):
+            removal.notes.append(Note(name, "its registration is kept: the service could not be reached"))
+        else:
+            removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
+
+
+def _end(
+    name: str, directory: LiveDirectory, marker: Marker, cause: Cause, live: LiveState
+) -> list[EndpointAction] | None:
+    """Return Stop (where it runs) and Delete, or None when the daemon cannot be stopped from here."""
+    daemon = judge_daemon(directory, marker, live.host)
+    if daemon.state in (DaemonState.ELSEWHERE, DaemonState.DOUBLED):
+        return None
+    actions: list[EndpointAction] = []
+    if daemon.process:
+        guards: list[Precondition] = [marked(marker), DaemonIs(daemon.process)]
+        if marker.restart != "now":
+            guards.append(Idle())
+        actions.append(
+            Stop(
+                endpoint=name,
+                directory=directory.name,
+                cause=cause,
+                preconditions=tuple(guards),
+                interrupts=len(directory.user_endpoints),
+                process=daemon.process,
+            )
+        )
+    elif daemon.state is DaemonState.DEAD and directory.pid_file:
+        actions.append(
+            ClearStalePid(
+                endpoint=name,
+                directory=directory.name,
+                cause=cause,
+                preconditions=(marked(marker), NoDaemon()),
+                pid_file=directory.pid_file,
+            )
+        )
+    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
+    actions.append(
+        Delete(
+            endpoint=name,
+            directory=directory.name,
+            cause=cause,
+            preconditions=(marked(marker), NoDaemon()),
+            id=endpoint_id,
+        )
+    )
+    return actions
+
+
+def _remove_lost(
+    name: str,
+    directory_name: str,
+    cause: Cause,
+    live: LiveState,
+    known: Known,
+    scope: Scope,
+    removal: Removal,
+) -> None:
+    """Its directory is not there: only the lock (and, with purge, the service) still knows it."""
+    entry = known.entry(name)
+    if entry is None:
+        return
+    refusal = check_claim(name, entry.claim, known.site.claim(directory_name), "the lock")
+    if refusal:
+        removal.refusals.append(refusal)
+        return
+    removal.names.add(name)
+    purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
+    if purge and entry.id:
+        removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
+    else:
+        removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
+
+
+def _purge_trash(live: LiveState, known: Known, removal: Removal) -> None:
+    for item in live.trash:
+        marker = item.marker
+        if marker is None or (marker.stack, marker.lineage) != (known.stack, known.lineage):
+            continue
+        if isinstance(live.registrations, Unknown):
+            removal.notes.append(Note(marker.endpoint, "its registration is kept: the service could not be reached"))
+            continue
+        removal.actions.append(
+            Purge(
+                endpoint=marker.endpoint,
+                directory=marker.claim.directory,
+                cause=Cause.DESTROY,
+                id=marker.id,
+                trash_entry=item.name,
+            )
+        )

@@ -1,0 +1,216 @@
+"""A plan as stable text and as JSON. The text is what tests compare; colour is only a hint beside each line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from reconciler.core.actions import (
+    ABSENT,
+    SENSITIVE,
+    Adopt,
+    ClearStalePid,
+    Create,
+    Delete,
+    EndpointAction,
+    FieldChange,
+    FileChange,
+    Forget,
+    Idle,
+    Purge,
+    Restart,
+    Start,
+    Stop,
+    WriteFile,
+)
+from reconciler.core.plan import Plan
+
+Style = Literal["plain", "head", "add", "change", "remove", "restart", "dim", "warning", "error"]
+
+_SYMBOL: dict[type, tuple[str, Style]] = {
+    Create: ("+", "add"),
+    WriteFile: ("~", "change"),
+    ClearStalePid: ("~", "change"),
+    Start: (">", "add"),
+    Stop: ("#", "remove"),
+    Restart: ("!", "restart"),
+    Adopt: ("=", "change"),
+    Delete: ("-", "remove"),
+    Purge: ("-", "remove"),
+    Forget: ("-", "remove"),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a report and what it means, for colour."""
+
+    text: str
+    style: Style = "plain"
+
+
+def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
+    """Yield the plan as text.
+
+    Args:
+        plan: the plan.
+        where: the host and config directory, for the first line.
+    """
+    if plan.is_empty and not plan.refusals and not plan.blocked:
+        yield Line(f"No changes. {_counted(len(plan.entries), 'endpoint')} on {where} as declared.", "head")
+        yield from _notes(plan)
+        return
+    if not plan.is_empty:
+        yield Line(f"Plan for stack {plan.desired.stack} on {where}:", "head")
+        yield Line("")
+    for name, actions in plan.by_endpoint():
+        yield from _endpoint_lines(name, actions)
+        yield Line("")
+    for action in plan.files:
+        what = "lockfile" if action.kind == "WriteLock" else "pools file"
+        yield Line(f"  ~ write the {what} ({action.cause.value})", "change")
+    if plan.files:
+        yield Line("")
+    yield from _refusals(plan)
+    yield from _notes(plan)
+    yield Line(summary(plan), "head")
+
+
+def _endpoint_lines(name: str, actions: tuple[EndpointAction, ...]) -> Iterator[Line]:
+    causes = dict.fromkeys(action.cause.value for action in actions)
+    yield Line(f"  {name}: {', '.join(causes)}", "head")
+    for action in actions:
+        symbol, style = _SYMBOL[type(action)]
+        yield Line(f"    {symbol} {describe(action)}", style)
+        for change in action.changes:
+            yield from _change_lines(change, action)
+        if action.hold:
+            yield Line(f"        waits: {action.hold}", "warning")
+        elif action.interrupts:
+            noun = _counted(action.interrupts, "user endpoint")
+            waits = any(isinstance(p, Idle) for p in action.preconditions)
+            text = f"waits until idle: {noun} alive below it" if waits else f"interrupts {noun} and their tasks"
+            yield Line(f"        {text}", "warning")
+
+
+def describe(action: EndpointAction) -> str:
+    """Return what an action does, in a few words."""
+    if isinstance(action, Create):
+        known = f" with its UUID {action.marker.id}" if action.marker.id else ""
+        return f"create directory {action.directory}{known}"
+    if isinstance(action, WriteFile):
+        verb = "remove" if action.content is None else "write"
+        return f"{verb} {action.file}{' (the edited one is kept as a backup)' if action.backup else ''}"
+    if isinstance(action, ClearStalePid):
+        return f"clear daemon.pid of the dead process {action.pid_file.pid}"
+    if isinstance(action, Start):
+        return "start" if action.id else "start, and register"
+    if isinstance(action, Stop):
+        return f"stop (PID {action.process.pid})"
+    if isinstance(action, Restart):
+        return f"restart (PID {action.process.pid})"
+    if isinstance(action, Adopt):
+        return "record what is there in the marker"
+    if isinstance(action, Delete):
+        return f"delete directory {action.directory} (to the trash; registration {action.id or 'none'} stays)"
+    if isinstance(action, Purge):
+        return f"deregister {action.id or '(never registered)'} for ever"
+    return f"forget {action.id or 'it'} (nothing of it is left here; the registration stays)"
+
+
+def _change_lines(change: FileChange, action: EndpointAction) -> Iterator[Line]:
+    if change.kind == "note":
+        yield Line(f"        {change.file}", "dim")
+        return
+    if isinstance(action, Create):
+        source = f"  {change.label}" if change.label else ""
+        yield Line(f"        + {change.file}{source}", "add")
+    elif change.label:
+        yield Line(f"        to {change.label}", "dim")
+    indent = "            " if isinstance(action, Create) else "        "
+    width = max((len(f.path) for f in change.fields), default=0)
+    for item in change.fields:
+        yield _field_line(item, indent, width)
+    for text in change.diff:
+        style: Style = "add" if text.startswith("+") else "remove" if text.startswith("-") else "dim"
+        yield Line(f"{indent}{text}", style)
+
+
+def _field_line(item: FieldChange, indent: str, width: int) -> Line:
+    name = f"{item.path}:".ljust(width + 1)
+    if item.old is ABSENT:
+        return Line(f"{indent}+ {name} {show(item.new)}", "add")
+    if item.new is ABSENT:
+        return Line(f"{indent}- {name} {show(item.old)}", "remove")
+    return Line(f"{indent}~ {name} {show(item.old)} -> {show(item.new)}", "change")
+
+
+def show(value: Any) -> str:
+    """Return a value as it would stand in YAML, shortened to one line of at most 120 characters."""
+    if value is SENSITIVE or value is ABSENT:
+        return repr(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = text.replace("\n", "\\n")
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _refusals(plan: Plan) -> Iterator[Line]:
+    for refusal in plan.refusals:
+        yield Line(f"  {refusal.endpoint}: refused: {refusal.what}", "error")
+        for text in refusal.evidence:
+            yield Line(f"      {text}", "dim")
+        yield Line(f"      next: {refusal.remedy}")
+        yield Line("")
+    for blocked in plan.blocked:
+        yield Line(f"  {blocked.endpoint}: not planned: the service could not be asked", "warning")
+    if plan.blocked:
+        yield Line("")
+
+
+def _notes(plan: Plan) -> Iterator[Line]:
+    for note in plan.notes:
+        yield Line(f"  {note.endpoint}: {note.text}" if note.endpoint else f"  {note.text}", "dim")
+    for name, reason in plan.left_out.items():
+        yield Line(f"  pool {name} is left out of the pools file: {reason}", "dim")
+    if plan.notes or plan.left_out:
+        yield Line("")
+
+
+def summary(plan: Plan) -> str:
+    """Return the last line: how many endpoints are touched in which way."""
+    kinds: Counter[str] = Counter()
+    for _, actions in plan.by_endpoint():
+        present = {type(a) for a in actions}
+        for kind, word in (
+            (Create, "to create"),
+            (WriteFile, "to change"),
+            (Start, "to start"),
+            (Restart, "to restart"),
+            (Stop, "to stop"),
+            (Delete, "to delete"),
+            (Purge, "to deregister"),
+            (Forget, "to forget"),
+        ):
+            if kind in present:
+                kinds[word] += 1
+    parts = [f"{count} {word}" for word, count in kinds.items()]
+    if plan.refusals:
+        parts.append(f"{len(plan.refusals)} refused")
+    if plan.blocked:
+        parts.append(f"{len(plan.blocked)} not planned")
+    if not parts:
+        parts = ["only our own files to write"] if plan.files else ["no changes"]
+    return f"Plan: {', '.join(parts)}."
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def as_text(lines: Sequence[Line] | Iterator[Line]) -> str:
+    """Return the lines without colour, each ended by a newline."""
+    return "".join(f"{line.text}\n" for line in lines)

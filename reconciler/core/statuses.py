@@ -1,0 +1,117 @@
+"""The status table: what is declared, what is there, one row an endpoint. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reconciler.core.daemon import judge_daemon
+from reconciler.core.desired import Desired
+from reconciler.core.live import LiveDirectory, LiveState, Unknown
+from reconciler.core.lock import Lock
+from reconciler.core.marker import Marker
+
+
+@dataclass(frozen=True)
+class StatusRow:
+    """One endpoint.
+
+    Attributes:
+        declared: running, stopped, unmanaged, or `-` when it is not in the manifest.
+        state: the daemon's state on this host, `absent` without a directory, or `-` on another host.
+        service: online, offline, gone, unknown, or None when it was not asked.
+        pid: the daemon's process on this host.
+        age: seconds since the daemon started.
+        user_endpoints: how many are alive.
+        managed: whether the directory carries this stack's marker.
+    """
+
+    endpoint: str
+    host: str | None
+    declared: str
+    state: str
+    id: str | None
+    service: str | None = None
+    pid: int | None = None
+    age: float | None = None
+    user_endpoints: int = 0
+    pools: tuple[str, ...] = ()
+    managed: bool = False
+
+
+def status_rows(desired: Desired, live: LiveState, lock: Lock | None) -> tuple[StatusRow, ...]:
+    """Return the rows: the manifest's endpoints in its order, those of other hosts, then what else is there."""
+    return tuple(_rows(desired, live, lock))
+
+
+def _rows(desired: Desired, live: LiveState, lock: Lock | None) -> Iterator[StatusRow]:
+    seen: set[str] = set()
+    for name, endpoint in desired.endpoints.items():
+        seen.add(endpoint.directory)
+        directory = live.directories.get(endpoint.directory)
+        yield _row(name, desired.host.name, endpoint.state, directory, desired, live, lock)
+    for name, host in desired.elsewhere.items():
+        entry = lock.endpoints.get(name) if lock else None
+        yield StatusRow(
+            name,
+            host,
+            entry.state if entry else "running",
+            "-",
+            entry.id if entry else None,
+            _service(entry.id if entry else None, live),
+            pools=_pools(name, desired),
+        )
+    for directory in live.directories.values():
+        if directory.name not in seen and directory.kind in ("endpoint", "legacy"):
+            yield _row(directory.name, desired.host.name, "-", directory, desired, live, lock)
+
+
+def _row(
+    name: str,
+    host: str | None,
+    declared: str,
+    directory: LiveDirectory | None,
+    desired: Desired,
+    live: LiveState,
+    lock: Lock | None,
+) -> StatusRow:
+    entry = lock.endpoints.get(name) if lock else None
+    locked_id = entry.id if entry else None
+    if directory is None:
+        return StatusRow(
+            name, host, declared, "absent", locked_id, _service(locked_id, live), pools=_pools(name, desired)
+        )
+    marker = directory.marker if isinstance(directory.marker, Marker) else None
+    daemon = judge_daemon(directory, marker, live.host)
+    local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
+    endpoint_id = local_id or (marker.id if marker else None) or locked_id
+    return StatusRow(
+        endpoint=name,
+        host=host,
+        declared=declared,
+        state="legacy" if directory.kind == "legacy" else daemon.state.value,
+        id=endpoint_id,
+        service=_service(endpoint_id, live),
+        pid=daemon.process.pid if daemon.process else None,
+        age=daemon.process.age if daemon.process else None,
+        user_endpoints=len(directory.user_endpoints),
+        pools=_pools(name, desired),
+        managed=marker is not None and marker.stack == desired.stack,
+    )
+
+
+def _pools(name: str, desired: Desired) -> tuple[str, ...]:
+    return tuple(sorted(pool.name for pool in desired.pools.values() if pool.endpoint == name))
+
+
+def _service(endpoint_id: str | None, live: LiveState) -> str | None:
+    if endpoint_id is None:
+        return None
+    if isinstance(live.registrations, Unknown):
+        return "unknown"
+    if endpoint_id not in live.registrations:
+        return "gone"
+    status = live.statuses.get(endpoint_id)
+    if isinstance(status, Unknown):
+        return "unknown"
+    return status

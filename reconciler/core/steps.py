@@ -1,0 +1,208 @@
+"""The actions on one endpoint that is ours: files first, then its daemon."""
+
+from __future__ import annotations
+
+from reconciler.core.actions import (
+    Adopt,
+    Cause,
+    Create,
+    EndpointIdIs,
+    FieldChange,
+    FileChange,
+    FileIs,
+    NameFree,
+    Note,
+    Precondition,
+    Restart,
+    Stop,
+    WriteFile,
+)
+from reconciler.core.daemon import DaemonState, is_recorded, judge_daemon
+from reconciler.core.daemon_steps import Steps, found_daemon, marked, plan_daemon
+from reconciler.core.desired import CONFIG, DesiredEndpoint
+from reconciler.core.diff import diff_file, new_file
+from reconciler.core.documents import FileSpec, file_specs
+from reconciler.core.live import Damaged, LiveDirectory, LiveState
+from reconciler.core.marker import FileRecord, Marker
+from reconciler.core.ownership import Ground
+
+ENDPOINT_JSON = "endpoint.json"
+
+
+def steps_for(endpoint: DesiredEndpoint, ground: Ground, live: LiveState, run_on: tuple[str, ...]) -> Steps:
+    """Return what brings one endpoint to its desired state."""
+    specs = file_specs(endpoint, _path(ground.marker, live))
+    steps = Steps()
+    if ground.directory is None:
+        steps.actions.append(_create(endpoint, ground, specs, live))
+        config = new_file(specs[0])[1].digest
+    else:
+        writes = _writes(endpoint, ground, ground.directory, specs)
+        repair = _repair(endpoint, ground, ground.directory, specs, writes, live)
+        if repair:
+            steps.actions.append(repair)
+        steps.actions += writes
+        config = _config_digest(ground.directory, writes)
+    plan_daemon(endpoint, ground, live, steps, config, run_on)
+    _note_stale(endpoint, ground, steps)
+    return steps
+
+
+def _path(marker: Marker, live: LiveState) -> str | None:
+    if marker.path:
+        return marker.path
+    return live.login_path if isinstance(live.login_path, str) else None
+
+
+def _create(endpoint: DesiredEndpoint, ground: Ground, specs: tuple[FileSpec, ...], live: LiveState) -> Create:
+    files: dict[str, tuple[bytes, int]] = {}
+    records: dict[str, FileRecord] = {}
+    changes: list[FileChange] = []
+    for spec in specs:
+        found = diff_file(spec, None, None, endpoint.sensitive)
+        if found is None or found.content is None or found.record is None:
+            continue
+        files[spec.file] = (found.content, spec.mode)
+        records[spec.file] = found.record
+        changes.append(found.change)
+    if ground.id:
+        files[ENDPOINT_JSON] = (f'{{"endpoint_id": "{ground.id}"}}'.encode(), 0o644)
+    marker = ground.marker.but(files=records, path=_path(ground.marker, live))
+    return Create(
+        endpoint=endpoint.name,
+        directory=endpoint.directory,
+        cause=ground.cause,
+        preconditions=(NameFree(),),
+        changes=tuple(changes),
+        files=files,
+        marker=marker,
+    )
+
+
+def _writes(
+    endpoint: DesiredEndpoint, ground: Ground, directory: LiveDirectory, specs: tuple[FileSpec, ...]
+) -> list[WriteFile]:
+    found: list[WriteFile] = []
+    for spec in specs:
+        live_file = directory.files.get(spec.file)
+        diff = diff_file(spec, live_file, ground.marker.files.get(spec.file), endpoint.sensitive)
+        if diff is None:
+            continue
+        guard = FileIs(spec.file, live_file.digest if live_file else None)
+        found.append(
+            WriteFile(
+                endpoint=endpoint.name,
+                directory=endpoint.directory,
+                cause=diff.change.cause,
+                preconditions=(marked(ground.marker), guard),
+                changes=(diff.change,),
+                file=spec.file,
+                content=diff.content,
+                mode=diff.mode,
+                backup=diff.backup,
+                record=diff.record,
+            )
+        )
+    if isinstance(directory.endpoint_id, Damaged) and ground.id:
+        found.append(_mend_endpoint_json(endpoint, ground, directory.endpoint_id))
+    return found
+
+
+def _mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, damage: Damaged) -> WriteFile:
+    change = FileChange(ENDPOINT_JSON, "change", Cause.DAMAGED, (FieldChange("endpoint_id", damage.reason, ground.id),))
+    return WriteFile(
+        endpoint=endpoint.name,
+        directory=endpoint.directory,
+        cause=Cause.DAMAGED,
+        preconditions=(marked(ground.marker),),
+        changes=(change,),
+        file=ENDPOINT_JSON,
+        content=f'{{"endpoint_id": "{ground.id}"}}'.encode(),
+        mode=0o644,
+        backup=True,
+        record=None,
+    )
+
+
+def _config_digest(directory: LiveDirectory, writes: list[WriteFile]) -> str:
+    """Return the digest that config.yaml has when the writes are done."""
+    for write in writes:
+        if write.file == CONFIG and write.record:
+            return write.record.digest
+    live_file = directory.files.get(CONFIG)
+    return live_file.digest if live_file else ""
+
+
+def _repair(
+    endpoint: DesiredEndpoint,
+    ground: Ground,
+    directory: LiveDirectory,
+    specs: tuple[FileSpec, ...],
+    writes: list[WriteFile],
+    live: LiveState,
+) -> Adopt | None:
+    """Return the action that makes the marker say what is, or None when it does.
+
+    Files that already are as wanted, but not as recorded (an apply was cut off between file and marker, or
+    somebody edited keys that the manifest does not set), are recorded here.
+    """
+    marker, cause = ground.marker, ground.repair
+    rewritten = {write.file for write in writes}
+    records = dict(marker.files)
+    for spec in specs:
+        live_file = directory.files.get(spec.file)
+        if live_file is None or spec.file in rewritten or spec.absent:
+            continue
+        record = FileRecord(
+            digest=live_file.digest, spec=spec.digest, keys=new_file(spec)[1].keys if spec.keys is not None else ()
+        )
+        if records.get(spec.file) != record:
+            edited = spec.file in records and records[spec.file].digest != live_file.digest
+            cause = cause or (Cause.EDITED if edited else Cause.INTERRUPTED)
+            records[spec.file] = record
+    marker = marker.but(files=records, path=marker.path or _path(marker, live))
+    if (marker.protect, marker.restart) != (endpoint.protect, endpoint.restart):
+        marker = marker.but(protect=endpoint.protect, restart=endpoint.restart)
+        cause = cause or Cause.SPEC
+    marker, cause = _recorded_daemon(marker, cause, directory, live)
+    if cause is None:
+        return None
+    was = directory.marker
+    expected: tuple[Precondition, ...] = (marked(was),) if isinstance(was, Marker) else ()
+    return Adopt(
+        endpoint=endpoint.name,
+        directory=endpoint.directory,
+        cause=cause,
+        preconditions=(*expected, EndpointIdIs(directory.endpoint_id))
+        if not isinstance(directory.endpoint_id, Damaged)
+        else expected,
+        marker=marker,
+    )
+
+
+def _recorded_daemon(
+    marker: Marker, cause: Cause | None, directory: LiveDirectory, live: LiveState
+) -> tuple[Marker, Cause | None]:
+    """Record a daemon that runs and that the marker does not know."""
+    daemon = judge_daemon(directory, marker, live.host)
+    if daemon.state is not DaemonState.RUNNING or daemon.process is None:
+        return marker, cause
+    if is_recorded(marker.daemon, daemon.process, live.host):
+        return marker, cause
+    pending = live.pending.get(marker.endpoint)
+    ours = pending is not None and pending.action in ("Start", "Restart")
+    record = found_daemon(daemon.process, directory, live, pending.data if pending and ours else {})
+    return marker.but(daemon=record), cause or (Cause.INTERRUPTED if ours else Cause.LOST_MARKER)
+
+
+def _note_stale(endpoint: DesiredEndpoint, ground: Ground, steps: Steps) -> None:
+    """User endpoints read template, schema and environment when they start; the running ones keep the old."""
+    directory = ground.directory
+    if directory is None or not directory.user_endpoints:
+        return
+    if any(isinstance(a, WriteFile) and a.file != CONFIG for a in steps.actions) and not any(
+        isinstance(a, Restart | Stop) for a in steps.actions
+    ):
+        count = len(directory.user_endpoints)
+        noun = "user endpoint stays" if count == 1 else "user endpoints stay"
+        steps.notes.append(Note(endpoint.name, f"{count} {noun} on the previous template until it ends"))

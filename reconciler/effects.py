@@ -1,0 +1,222 @@
+"""The effect of each kind of action, through the ports."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.core.actions import (
+    Adopt,
+    ClearStalePid,
+    Create,
+    Delete,
+    EndpointAction,
+    Forget,
+    Purge,
+    Restart,
+    Start,
+    Stop,
+    WriteFile,
+)
+from reconciler.core.desired import CONFIG
+from reconciler.core.live import EndpointTool, LiveState, Process
+from reconciler.core.marker import DaemonRecord
+from reconciler.core.plan import Plan
+from reconciler.core.progress import daemon_record
+from reconciler.errors import EndpointCommandError, ReconcilerError
+from reconciler.ports import Clock, NewFile, Outside
+
+CALLS_OF_A_START = 4
+"""Requests that a starting daemon sends by itself: twice the version, the registration, and userinfo aside."""
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a plan is carried out.
+
+    Attributes:
+        run: the random ID of this apply, for the journal.
+        parallelism: how many daemons may be starting at the same time; waiting needs no place.
+        wait_online: whether a start is done only when the service says online.
+        online_timeout: how long to wait for that, in seconds.
+        stop_timeout: how long to wait for a daemon to end, in seconds.
+        stop: set when the user wants to stop; steps in flight are finished, no new one begins.
+    """
+
+    run: str
+    parallelism: int = 4
+    wait_online: bool = True
+    online_timeout: float = 90.0
+    stop_timeout: float = 60.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an action brought about.
+
+    Attributes:
+        endpoint_id: the UUID, of a start.
+        daemon: the daemon, of a start.
+        writes_marker: whether the marker must be written now.
+        error: the effect is there, and yet not all is well (started, but not online).
+    """
+
+    endpoint_id: str | None = None
+    daemon: DaemonRecord | None = None
+    writes_marker: bool = False
+    error: ReconcilerError | None = None
+
+
+class Effects:
+    """Performs actions; no decision is taken here."""
+
+    def __init__(self, plan: Plan, live: LiveState, outside: Outside, clock: Clock, conduct: Conduct) -> None:
+        self._plan = plan
+        self._live = live
+        self._outside = outside
+        self._clock = clock
+        self._conduct = conduct
+        self._places = threading.Semaphore(conduct.parallelism)
+        self._handlers: dict[type, Callable[[Any], Effect]] = {
+            Create: self._create,
+            WriteFile: self._write_file,
+            ClearStalePid: self._clear,
+            Start: self._start,
+            Stop: self._stop,
+            Restart: self._restart,
+            Adopt: lambda _: Effect(writes_marker=True),
+            Delete: self._delete,
+            Purge: self._purge,
+            Forget: lambda _: Effect(),
+        }
+
+    def intent(self, action: EndpointAction) -> dict[str, Any]:
+        """Return what the journal must hold before `action`, so that a later run can judge what became of it."""
+        data: dict[str, Any] = {"directory": action.directory}
+        if isinstance(action, Start | Restart):
+            tool = self._live.tool
+            config = self._outside.host.directory(action.directory)
+            live_config = config.files.get(CONFIG) if config else None
+            data |= {
+                "id": action.id,
+                "config": live_config.digest if live_config else "",
+                "environment": self._live.environment_digest,
+                "prefix": tool.prefix if isinstance(tool, EndpointTool) else "",
+                "versions": dict(tool.versions) if isinstance(tool, EndpointTool) else {},
+            }
+            if action.id is None:
+                owned = self._outside.service.owned()
+                data["known"] = sorted(r.id for r in owned.values() if r.name == action.directory)
+        elif isinstance(action, WriteFile):
+            data["file"] = action.file
+        elif isinstance(action, Delete | Purge):
+            data["id"] = action.id
+        return data
+
+    def perform(self, action: EndpointAction) -> Effect:
+        """Do it.
+
+        Raises:
+            ReconcilerError: it was not done, or not to the end.
+        """
+        return self._handlers[type(action)](action)
+
+    def _create(self, action: Create) -> Effect:
+        files = {name: NewFile(content, mode) for name, (content, mode) in action.files.items()}
+        self._outside.host.create(action.directory, files, action.marker)
+        return Effect()
+
+    def _write_file(self, action: WriteFile) -> Effect:
+        host = self._outside.host
+        if action.content is None:
+            host.remove_file(action.directory, action.file)
+        else:
+            new = NewFile(action.content, action.mode)
+            host.write_file(action.directory, action.file, new, backup=action.backup)
+        return Effect(writes_marker=True)
+
+    def _clear(self, action: ClearStalePid) -> Effect:
+        self._outside.host.clear_pid_file(action.directory, action.pid_file)
+        return Effect(writes_marker=True)
+
+    def _start(self, action: Start) -> Effect:
+        return self._bring_up(action.directory, action.id)
+
+    def _bring_up(self, directory_name: str, endpoint_id: str | None) -> Effect:
+        host, service = self._outside.host, self._outside.service
+        tool = self._live.tool
+        if not isinstance(tool, EndpointTool):
+            tool = host.tool()
+        with self._places:
+            service.reserve(CALLS_OF_A_START)
+            started = host.start(directory_name, endpoint_id, tool)
+        directory = host.directory(directory_name)
+        if directory is None:
+            raise EndpointCommandError("its directory vanished while it started", where=directory_name)
+        record = daemon_record(started.process, self._live.host, tool, self._live.environment_digest, directory)
+        error = self._await_online(directory_name, started.endpoint_id, started.process)
+        return Effect(started.endpoint_id, record, writes_marker=True, error=error)
+
+    def _await_online(self, directory_name: str, endpoint_id: str, process: Process) -> ReconcilerError | None:
+        """Wait until the service says online; return what went wrong instead, for the daemon is up already."""
+        if not self._conduct.wait_online:
+            return None
+        deadline = self._clock.monotonic() + self._conduct.online_timeout
+        pause = 0.1
+        while True:
+            try:
+                if self._outside.service.status(endpoint_id) == "online":
+                    return None
+            except ReconcilerError as e:
+                return e
+            directory = self._outside.host.directory(directory_name)
+            alive = directory is not None and any(p.pid == process.pid for p in directory.processes)
+            if not alive:
+                return EndpointCommandError(
+                    "the daemon ended right after it started",
+                    where=directory_name,
+                    remedy="the end of its log says why; mend that and apply again",
+                )
+            if self._clock.monotonic() > deadline:
+                return EndpointCommandError(
+                    f"the service does not see the daemon {self._conduct.online_timeout:.0f} s after it started",
+                    where=directory_name,
+                    remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again",
+                )
+            self._clock.sleep(pause)
+            pause = min(pause * 1.5, 2.0)
+
+    def _stop(self, action: Stop) -> Effect:
+        self._take_down(action.directory, action.process)
+        return Effect(writes_marker=True)
+
+    def _take_down(self, directory_name: str, process: Process) -> None:
+        self._outside.host.signal_stop(directory_name, process)
+        if not self._outside.host.wait_stopped(directory_name, process, self._conduct.stop_timeout):
+            raise EndpointCommandError(
+                f"the daemon (PID {process.pid}) did not end within {self._conduct.stop_timeout:.0f} s",
+                where=directory_name,
+                remedy="it may be ending its user endpoints; wait, and apply again",
+            )
+
+    def _restart(self, action: Restart) -> Effect:
+        self._take_down(action.directory, action.process)
+        return self._bring_up(action.directory, action.id)
+
+    def _delete(self, action: Delete) -> Effect:
+        self._outside.host.to_trash(action.directory)
+        return Effect()
+
+    def _purge(self, action: Purge) -> Effect:
+        if action.id:
+            self._outside.service.delete(action.id)
+        for entry in self._outside.host.trash():
+            mine = entry.name == action.trash_entry or (
+                action.id is not None and entry.marker is not None and entry.marker.id == action.id
+            )
+            if mine:
+                self._outside.host.purge(entry.name)
+        return Effect()

@@ -1,0 +1,148 @@
+"""Observe: everything that a plan looks at is read once, through the ports, into one `LiveState`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from reconciler.core.desired import AUTO_PATH, Desired
+from reconciler.core.live import (
+    Damaged,
+    EndpointTool,
+    JournalEntry,
+    LiveDirectory,
+    LiveState,
+    Registration,
+    Status,
+    Unknown,
+)
+from reconciler.core.lock import Lock
+from reconciler.core.marker import Marker
+from reconciler.errors import EndpointCommandError, ServiceRefused, ServiceUnreachable
+from reconciler.ports import ComputeService, EndpointHost, Outside
+
+
+def observe(outside: Outside, desired: Desired, lock: Lock | None) -> LiveState:
+    """Read the directories, the daemons and the registrations.
+
+    The list of registrations is one request, under way while the directories are read. A status is asked
+    only of endpoints whose directory is missing. Nothing is changed.
+
+    Args:
+        outside: the ports.
+        desired: says which endpoints matter.
+        lock: says which UUIDs are known.
+
+    Raises:
+        LoginRequired: without a login nothing can be said about ownership.
+    """
+    host, service = outside.host, outside.service
+    identity = service.identity()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        asked: Future[Mapping[str, Registration]] = pool.submit(service.owned)
+        directories = host.directories()
+        tool = _tool(host)
+        pending = {entry.endpoint: entry for entry in outside.store.unfinished()}
+        trash = host.trash()
+        registrations = _answer(asked)
+    wanted = _lost(desired, lock, directories)
+    reachable = not isinstance(registrations, Unknown)
+    return LiveState(
+        host=host.facts(),
+        identity=identity,
+        config_dir=host.config_dir,
+        directories=directories,
+        registrations=registrations,
+        statuses=_statuses(service, wanted) if reachable else {},
+        tool=tool,
+        login_path=host.login_path() if _needs_login_path(desired, directories) else None,
+        environment_digest=host.environment_digest(),
+        trash=trash,
+        pending=pending,
+        candidates=_candidates(service, pending, directories, registrations),
+    )
+
+
+def ask_statuses(outside: Outside, live: LiveState, wanted: Iterable[str]) -> LiveState:
+    """Return `live` with the status of each UUID in `wanted` (one request each)."""
+    return replace(live, statuses={**live.statuses, **_statuses(outside.service, wanted)})
+
+
+def _answer(asked: Future[Mapping[str, Registration]]) -> Mapping[str, Registration] | Unknown:
+    try:
+        return asked.result()
+    except (ServiceUnreachable, ServiceRefused) as e:
+        return Unknown(str(e))
+
+
+def _tool(host: EndpointHost) -> EndpointTool | Damaged:
+    try:
+        return host.tool()
+    except EndpointCommandError as e:
+        return Damaged(str(e))
+
+
+def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDirectory]) -> set[str]:
+    """Return the UUIDs of endpoints that should have a directory here and have none."""
+    found: set[str] = set()
+    for name, endpoint in desired.endpoints.items():
+        if endpoint.directory in directories or endpoint.state == "unmanaged":
+            continue
+        entry = lock.endpoints.get(name) if lock else None
+        known = endpoint.id or (entry.id if entry else None)
+        if known:
+            found.add(known)
+    return found
+
+
+def _statuses(service: ComputeService, wanted: Iterable[str]) -> dict[str, Status | Unknown]:
+    found: dict[str, Status | Unknown] = {}
+    for endpoint_id in sorted(wanted):
+        try:
+            status = service.status(endpoint_id)
+        except (ServiceUnreachable, ServiceRefused) as e:
+            found[endpoint_id] = Unknown(str(e))
+            continue
+        if status is not None:
+            found[endpoint_id] = status
+    return found
+
+
+def _needs_login_path(desired: Desired, directories: Mapping[str, LiveDirectory]) -> bool:
+    """The login PATH is captured once; afterwards the marker has it."""
+    for endpoint in desired.endpoints.values():
+        if endpoint.user_environment.get("PATH") != AUTO_PATH or endpoint.state == "unmanaged":
+            continue
+        directory = directories.get(endpoint.directory)
+        marker = directory.marker if directory else None
+        if not isinstance(marker, Marker) or marker.path is None:
+            return True
+    return False
+
+
+def _candidates(
+    service: ComputeService,
+    pending: Mapping[str, JournalEntry],
+    directories: Mapping[str, LiveDirectory],
+    registrations: Mapping[str, Registration] | Unknown,
+) -> dict[str, tuple[Registration, ...]]:
+    """Look closer at registrations that a cut-off first start may have made.
+
+    Before a first start the intent records which UUIDs of that name there were; only a newer one can be
+    its own. Host name and user are in the single reply only, not in the list.
+    """
+    if isinstance(registrations, Unknown):
+        return {}
+    found: dict[str, tuple[Registration, ...]] = {}
+    for name, intent in pending.items():
+        if intent.action != "Start" or intent.data.get("id"):
+            continue
+        before = set(intent.data.get("known", ()))
+        directory_name = str(intent.data.get("directory", name))
+        directory = directories.get(directory_name)
+        if directory is None or isinstance(directory.endpoint_id, str) or directory.processes:
+            continue
+        fresh = [r for r in registrations.values() if r.name == directory_name and r.id not in before]
+        found[name] = tuple(full for r in fresh if (full := service.get(r.id)) is not None)
+    return found

@@ -1,0 +1,230 @@
+"""What the reconciler needs of the outside world, as protocols; the adapters implement them.
+
+Every method either answers, or raises one of `reconciler.errors`. An adapter translates foreign
+exceptions exactly once, with `from e`. "Not there" is a value (None, an empty mapping); "could not be
+asked" is an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from reconciler.core.live import (
+    EndpointTool,
+    HostFacts,
+    Identity,
+    JournalEntry,
+    LiveDirectory,
+    PidFile,
+    Process,
+    Registration,
+    Status,
+    TrashEntry,
+)
+from reconciler.core.marker import Marker
+
+__all__ = [
+    "Clock",
+    "ComputeService",
+    "EndpointHost",
+    "JournalEntry",
+    "NewFile",
+    "Outside",
+    "Scheduler",
+    "Started",
+    "Store",
+]
+
+
+class ComputeService(Protocol):
+    """Globus Compute, as one identity sees it (source: globus_sdk ComputeClientV2).
+
+    All methods raise `ServiceUnreachable` (no answer, 5xx, 429 after the retries, nonsense),
+    `LoginRequired` (no login, or it was refused) or `ServiceRefused` (any other 4xx).
+    """
+
+    def identity(self) -> Identity:
+        """Return who we are, without a request where the token store knows it."""
+
+    def prepare(self) -> None:
+        """Make sure that a valid token is in the store, so that daemons started next find it there."""
+
+    def owned(self) -> Mapping[str, Registration]:
+        """Return all registrations that this identity owns, by UUID (one request)."""
+
+    def get(self, endpoint_id: str) -> Registration | None:
+        """Return one registration with host name and local user, or None when there is none (404)."""
+
+    def status(self, endpoint_id: str) -> Status | None:
+        """Return "online" or "offline", or None when there is no such registration (404)."""
+
+    def delete(self, endpoint_id: str) -> None:
+        """Delete a registration for ever; one that is already gone counts as deleted."""
+
+    def reserve(self, requests: int) -> None:
+        """Wait until `requests` requests that someone else is about to make fit the request budget."""
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file to be written: its bytes and permission bits."""
+
+    content: bytes
+    mode: int = 0o600
+
+
+@dataclass(frozen=True)
+class Started:
+    """A daemon that is up: its process and the UUID in its endpoint.json."""
+
+    process: Process
+    endpoint_id: str
+
+
+class EndpointHost(Protocol):
+    """This machine: the endpoint directories of one config directory, and the daemons.
+
+    `name` is always the name of a directory directly below the config directory. Methods that write
+    raise `FileSystemError`, and leave the old content in place when they do.
+    """
+
+    @property
+    def config_dir(self) -> str:
+        """The config directory, an absolute path."""
+
+    def facts(self) -> HostFacts:
+        """Return this machine's and user's names."""
+
+    def tool(self) -> EndpointTool:
+        """Return the installed globus-compute-endpoint.
+
+        Raises:
+            EndpointCommandError: it is missing, does not run, or its version is outside the range.
+        """
+
+    def login_path(self) -> str:
+        """Return the PATH that a login shell sets up when no user file adds to it."""
+
+    def environment_digest(self) -> str:
+        """Return the digest of the environment that a daemon started now is given."""
+
+    def directories(self) -> Mapping[str, LiveDirectory]:
+        """Read every directory of the config directory, each file once; processes are looked up once."""
+
+    def directory(self, name: str) -> LiveDirectory | None:
+        """Read one directory again, or return None when nothing of that name is there."""
+
+    def create(self, name: str, files: Mapping[str, NewFile], marker: Marker) -> None:
+        """Build the directory aside (0700) and rename it into place.
+
+        Raises:
+            Refused: something of that name exists by now.
+        """
+
+    def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
+        """Replace one file atomically; with `backup`, a copy of the old one is kept first."""
+
+    def remove_file(self, name: str, file: str) -> None:
+        """Remove one managed file after keeping a copy."""
+
+    def write_marker(self, name: str, marker: Marker) -> None:
+        """Replace the marker atomically and durably."""
+
+    def clear_pid_file(self, name: str, seen: PidFile) -> None:
+        """Remove daemon.pid if it still holds the PID that was seen.
+
+        Raises:
+            Refused: the PID file changed, or its process lives.
+        """
+
+    def start(self, name: str, endpoint_id: str | None, tool: EndpointTool) -> Started:
+        """Start the daemon, or wait for one that is just starting; return when process, PID file and UUID are there.
+
+        Raises:
+            EndpointCommandError: it did not come up; carries the end of its log.
+        """
+
+    def signal_stop(self, name: str, process: Process) -> None:
+        """Ask exactly this process to shut down (SIGTERM by pidfd, after its start time was compared)."""
+
+    def wait_stopped(self, name: str, process: Process, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until the process and its PID file are gone; say whether they are."""
+
+    def log_tail(self, name: str, lines: int) -> str:
+        """Return the last lines of the endpoint's log, or an empty string."""
+
+    def to_trash(self, name: str) -> str:
+        """Move the directory (and its user endpoints' directories) to the trash; return the entry's name."""
+
+    def trash(self) -> tuple[TrashEntry, ...]:
+        """Return what is in the trash, oldest first."""
+
+    def purge(self, entry: str) -> None:
+        """Remove one entry of the trash from the disk."""
+
+
+class Store(Protocol):
+    """Our own files: lock, pools file, journal and lease."""
+
+    def read_lock(self) -> str | None:
+        """Return the lockfile's text, or None when there is none."""
+
+    def write_lock(self, text: str) -> None:
+        """Replace the lockfile atomically and durably."""
+
+    def read_pools(self) -> str | None:
+        """Return the pools file's text, or None when there is none."""
+
+    def write_pools(self, text: str) -> None:
+        """Replace the pools file atomically and durably."""
+
+    def append(self, entry: JournalEntry) -> None:
+        """Append to the journal and force it to disk before returning."""
+
+    def unfinished(self) -> tuple[JournalEntry, ...]:
+        """Return the intents (with the notes that followed) that have no outcome yet, oldest first."""
+
+    def lease(self) -> AbstractContextManager[None]:
+        """Hold the config directory for one apply.
+
+        Raises:
+            LeaseHeld: another apply holds it; says who, where and since when.
+        """
+
+    def check_lease(self) -> None:
+        """Raise `LeaseHeld` when the lease was lost meanwhile."""
+
+
+class Clock(Protocol):
+    """Time, so that tests need none."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Scheduler(Protocol):
+    """The batch system: questions only, never a submission."""
+
+    def cluster(self) -> str | None:
+        """Return the cluster's name, or None when there is no batch system here."""
+
+    def partitions(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the partitions (queues) with their limits."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The ports of one run."""
+
+    host: EndpointHost
+    service: ComputeService
+    store: Store

@@ -1,0 +1,153 @@
+"""Plan, apply, destroy and status as straight-line code. Read this first.
+
+    manifest -> desired --\\
+                           make_plan -> Plan -> apply_plan -> Run
+    ports -> observe -> live --/
+
+Planning and applying are the same code up to the plan; only `apply` goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reconciler.apply import Events, apply_plan
+from reconciler.core.actions import Purge, Restart, Start
+from reconciler.core.desired import Desired
+from reconciler.core.live import Damaged, LiveState
+from reconciler.core.lock import Lock, read_lock
+from reconciler.core.marker import Marker
+from reconciler.core.ownership import Known, Site
+from reconciler.core.plan import Plan, make_plan
+from reconciler.core.progress import Run
+from reconciler.core.scope import Scope
+from reconciler.effects import Conduct
+from reconciler.errors import EndpointCommandError
+from reconciler.observe import observe
+from reconciler.ports import Clock, Outside
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        desired: the manifest's view of this host.
+        lock_file: name of the lockfile, for messages.
+        new_lineage: a fresh random lineage, used when there is neither lock nor marker.
+        scope: limits of the run.
+        new: endpoints that may be registered beside unclaimed registrations of their name.
+    """
+
+    desired: Desired
+    lock_file: str
+    new_lineage: str
+    scope: Scope = field(default_factory=Scope)
+    new: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What an apply may do to endpoints that leave.
+
+    Attributes:
+        deletes: whether deleting was consented to.
+        max_deletes: how many endpoints one run may delete.
+    """
+
+    deletes: bool = False
+    max_deletes: int = 1
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A plan with the live state and the lock from which it was made."""
+
+    plan: Plan
+    live: LiveState
+    known: Known
+
+
+def make_sight(outside: Outside, request: Request) -> Sight:
+    """Observe and plan. Changes nothing.
+
+    Raises:
+        StateFileError: the lockfile is damaged or newer.
+        LoginRequired: there is no login.
+    """
+    text = outside.store.read_lock()
+    lock = read_lock(text, request.lock_file) if text is not None else None
+    live = observe(outside, request.desired, lock)
+    known = _known(request, lock, live)
+    plan = make_plan(request.desired, live, known, pools_text=outside.store.read_pools(), scope=request.scope)
+    return Sight(plan, live, known)
+
+
+def _known(request: Request, lock: Lock | None, live: LiveState) -> Known:
+    lineage = lock.lineage if lock else _lineage_of_markers(request.desired.stack, live) or request.new_lineage
+    return Known(site_of(request.desired, live), request.desired.stack, lineage, lock, request.new)
+
+
+def site_of(desired: Desired, live: LiveState) -> Site:
+    """Return where and as whom we act; the config directory is written with `~` when it is in the home."""
+    config_dir, home = live.config_dir, live.host.home
+    if home and (config_dir == home or config_dir.startswith(home.rstrip("/") + "/")):
+        config_dir = "~" + config_dir[len(home.rstrip("/")) :]
+    identity = live.identity
+    return Site(identity.service, identity.id, live.host.user, desired.host.name, config_dir)
+
+
+def _lineage_of_markers(stack: str, live: LiveState) -> str | None:
+    """A lost lock is rebuilt from the markers, if they all come from one lock."""
+    found = {
+        d.marker.lineage for d in live.directories.values() if isinstance(d.marker, Marker) and d.marker.stack == stack
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def consented(plan: Plan, consent: Consent) -> tuple[Plan, str | None]:
+    """Return the plan without deletes that were not consented to, and why they were left out."""
+    names = plan.deletes
+    if not names:
+        return plan, None
+    if not consent.deletes:
+        why = f"{len(names)} to delete, not done without --allow-delete: {', '.join(names)}"
+    elif len(names) > consent.max_deletes:
+        why = (
+            f"{len(names)} to delete, more than --max-deletes {consent.max_deletes} allows, so none is: "
+            f"{', '.join(names)}"
+        )
+    else:
+        return plan, None
+    return plan.without_endpoints(frozenset(names)), why
+
+
+def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct: Conduct, events: Events) -> Run:
+    """Apply `plan` (of `sight`, perhaps without its deletes). The lease must be held.
+
+    Raises:
+        EndpointCommandError: a daemon is to be started and globus-compute-endpoint cannot be used.
+        LoginRequired: a daemon is to be started and no token can be had.
+    """
+    starts = any(isinstance(a, Start | Restart) for a in plan.actions)
+    if starts and isinstance(sight.live.tool, Damaged):
+        raise EndpointCommandError(
+            "globus-compute-endpoint cannot be used, so nothing was done",
+            why=sight.live.tool.reason,
+            remedy="install globus-compute-endpoint >=4.13,<5 and put it on PATH, or set `python` of the host",
+        )
+    if starts or any(isinstance(a, Purge) for a in plan.actions):
+        # Daemons that start at the same time race for the token store: the token is in it beforehand.
+        outside.service.prepare()
+    return apply_plan(plan, sight.live, outside, clock, conduct, events)
+
+
+__all__ = [
+    "Consent",
+    "Request",
+    "Sight",
+    "carry_out",
+    "consented",
+    "make_sight",
+    "site_of",
+]

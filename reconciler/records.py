@@ -1,0 +1,81 @@
+"""Lock and pools file, kept up to date while a plan is carried out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from reconciler.core.actions import EndpointAction
+from reconciler.core.lock import Lock, emit_lock, locked_pools
+from reconciler.core.plan import Plan, final_lock
+from reconciler.core.pools import pools_file
+from reconciler.core.progress import lock_after
+from reconciler.ports import Store
+
+
+class Records:
+    """Writes lock and pools file after each outcome that changes them, and not otherwise.
+
+    Several threads report outcomes; one writes at a time, always the newest state, so that a thread
+    which waited finds its change already written.
+    """
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self._plan = plan
+        self._store = store
+        self._state = threading.Lock()
+        self._writing = threading.Lock()
+        self._lock = plan.lock or Lock(stack=plan.desired.stack, lineage="")
+        self._lock_text = store.read_lock()
+        self._pools_text = store.read_pools()
+        self.left_out: Mapping[str, str] = {}
+
+    @property
+    def lock(self) -> Lock:
+        """The lock as it stands."""
+        with self._state:
+            return self._lock
+
+    def begin(self) -> None:
+        """Write a first lock where there is none: its lineage must be on disk before any marker names it."""
+        if self._lock_text is None and self._plan.actions:
+            self._write_lock()
+
+    def done(self, action: EndpointAction, endpoint_id: str | None) -> None:
+        """Record that an action was done; `endpoint_id` when it learnt the UUID."""
+        with self._state:
+            entry = self._plan.entries.get(action.endpoint)
+            changed = lock_after(self._lock, action, entry, endpoint_id)
+            if changed == self._lock:
+                return
+            self._lock = changed
+        self._write_lock()
+        self._write_pools()
+
+    def finish(self) -> None:
+        """Settle what needed no action: endpoints as they are, and the pools."""
+        busy = {action.endpoint for action in self._plan.actions}
+        settled = {name: entry for name, entry in self._plan.entries.items() if name not in busy}
+        pools = locked_pools(self._plan.desired) if not self._plan.is_destroy else {}
+        with self._state:
+            self._lock = final_lock(self._lock, settled, frozenset(), pools)
+        if self._plan.is_empty:
+            return
+        self._write_lock()
+        self._write_pools()
+
+    def _write_lock(self) -> None:
+        with self._writing:
+            text = emit_lock(self.lock)
+            if text != self._lock_text:
+                self._store.write_lock(text)
+                self._lock_text = text
+
+    def _write_pools(self) -> None:
+        with self._writing:
+            ids = {} if self._plan.is_destroy else {name: e.id for name, e in self.lock.endpoints.items()}
+            pools = pools_file(self._plan.desired, ids)
+            self.left_out = {} if self._plan.is_destroy else pools.left_out
+            if pools.text != self._pools_text:
+                self._store.write_pools(pools.text)
+                self._pools_text = pools.text
