@@ -201,7 +201,6 @@ class Login:
             stale = {server for server in SCOPES if not self._fit_for_daemons(server)}
             if stale:
                 self._renew(stale)
-                self._tokens = self.store.read()
                 if still := [server for server in stale if not self._fit_for_daemons(server)]:
                     raise self._required(f"Globus Auth issued no lasting token for {' and '.join(sorted(still))}.")
 
@@ -266,9 +265,10 @@ class Login:
                     authorizer = app.get_authorizer(server)
                     authorizer.handle_missing_authorization()  # drops the access token that it holds
                     authorizer.get_authorization_header()  # fetches and stores the next
-            held = app.token_storage.get_token_data_by_resource_server()
+            # Without a store, a client's tokens live as long as the app does, and here.
+            held = {} if self.store.exists() else app.token_storage.get_token_data_by_resource_server()
         tokens = {server: parse(data.to_dict()) for server, data in held.items()}
-        self._tokens = {server: token for server, token in tokens.items() if token is not None}
+        self._tokens = {server: token for server, token in tokens.items() if token is not None} or self.store.read()
         if COMPUTE not in self._tokens:
             raise self._required("Globus Auth issued no token for the Compute service.")
 
@@ -293,10 +293,6 @@ class Login:
 
     def _required(self, what: str, remedy: str | None = None) -> LoginRequired:
         kind = "client" if self.settings.client_secret else "user of client"
-        login = login_command(self.store.own)
-        return LoginRequired(
-            what,
-            where=str(self.store.path),
-            why=f"The login looked for is of {kind} {self.settings.client_id} at {self.settings.service}.",
-            remedy=remedy or f"run {login}",
-        )
+        why = f"The login looked for is of {kind} {self.settings.client_id} at {self.settings.service}."
+        remedy = remedy or f"run {login_command(self.store.own)}"
+        return LoginRequired(what, where=str(self.store.path), why=why, remedy=remedy)

@@ -23,10 +23,11 @@ def path() -> str:
     Raises:
         EndpointCommandError: there is no bash, or it failed, or it did not end in time.
     """
-    import subprocess  # noqa: PLC0415  # asked for only when an endpoint has no pinned PATH yet
+    import shutil  # noqa: PLC0415  # asked for only when an endpoint has no pinned PATH yet
+    import subprocess  # noqa: PLC0415
     import tempfile  # noqa: PLC0415
 
-    line = ("bash", "-l", "-c", f'printf "%s" "{_BEGIN}$PATH{_END}"')
+    line = (shutil.which("bash") or "/bin/bash", "-l", "-c", f'printf "%s" "{_BEGIN}$PATH{_END}"')
     user = machine.facts().user
     with tempfile.TemporaryDirectory(prefix="chiltepin-home-") as home:
         try:

@@ -22,7 +22,7 @@ _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SHUTTING_DOWN = "[shutdown in progress] "
 _TITLE = re.compile(r"Globus Compute Endpoint \*\(([0-9A-Fa-f-]{36}), (\S+)\)(?= - | \[|$)")
-_DIRECTORY_OPTION = re.compile(r"\s(?:-c|--config-dir)[ =](\S+)\s")
+_DIRECTORY_OPTION = re.compile(r"\s(?:-c|--config-dir)[ =](.+?) (?:start|restart)\b")
 _WITH_VALUE = frozenset({"-c", "--config-dir", "--endpoint-uuid"})
 
 
@@ -122,10 +122,13 @@ def _started_by(arguments: list[str]) -> tuple[str, str | None] | None:
 
 def _daemon(pid: int, uid: int, raw: bytes) -> tuple[Daemon, int] | None:
     """Interpret one command line; the second value is the parent's PID."""
-    title = " ".join(os.fsdecode(raw).rstrip("\0").split("\0"))
+    arguments = os.fsdecode(raw).rstrip("\0").split("\0")
+    title = " ".join(arguments)
     stopping = title.startswith(_SHUTTING_DOWN)
     match = _TITLE.match(title.removeprefix(_SHUTTING_DOWN))
-    found = _started_by(os.fsdecode(raw).rstrip("\0").split("\0")) if match is None else None
+    if len(arguments) == 1:
+        arguments = title.split()  # setproctitle has joined them and is about to replace them
+    found = _started_by(arguments) if match is None else None
     if match is None and found is None:
         return None
     answer = _process(pid, uid, title)

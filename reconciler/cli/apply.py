@@ -46,9 +46,10 @@ def apply(
 ) -> int:
     """Configure, start, stop and delete endpoints until they are as the manifest says."""
     from reconciler.cli.carry import Manner, plan_and_apply
-    from reconciler.cli.common import open_request, print_warnings
-    from reconciler.cli.console import Console
-    from reconciler.cli.wiring import Invocation, wire
+    from reconciler.cli.common import open_request
+    from reconciler.cli.console import Console, print_warnings
+    from reconciler.cli.manifest import Invocation
+    from reconciler.cli.wiring import wire
     from reconciler.reconcile import Consent
 
     console = Console(color, quiet=quiet)

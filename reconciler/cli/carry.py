@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from reconciler.cli.common import check_format, exit_code_of_run, print_plan, where_of
-from reconciler.cli.console import Console
+from reconciler.cli.common import exit_code_of_run, print_plan, where_of
+from reconciler.cli.console import Console, check_format
 from reconciler.cli.live import progress
 from reconciler.cli.wiring import Wired
+from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
-from reconciler.core.report import Line, Style
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode, UsageError
 from reconciler.reconcile import Consent, Request, Sight, carry_out, consented, make_sight
@@ -47,7 +47,7 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
     with wired.outside.store.lease():
         sight = make_sight(wired.outside, request)
         plan, left = consented(sight.plan, manner.consent)
-        if manner.output == "text":
+        if manner.output == "text" and not (console.quiet and manner.yes):
             print_plan(console, sight, "text")
         if left:
             console.warn(left)

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 
-from reconciler.cli.console import Console
+from reconciler.cli.console import Console, check_format
 from reconciler.cli.wiring import Wired
-from reconciler.core.desired import Desired
+from reconciler.core.lines import Line
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Run
-from reconciler.core.report import Line, plan_lines
+from reconciler.core.report import plan_lines
 from reconciler.core.scope import Scope
 from reconciler.errors import ExitCode, UsageError, combine_exit_codes
 from reconciler.reconcile import Request, Sight, site_of
-
-
-def check_format(output: str, allowed: Iterable[str] = ("text", "json")) -> None:
-    """Refuse an unknown --format."""
-    if output not in tuple(allowed):
-        raise UsageError(f"--format {output}: not known", remedy=f"use {' or '.join(allowed)}")
 
 
 def open_request(
@@ -56,13 +49,6 @@ def open_request(
                 )
     scope = Scope(frozenset(target or ()), frozenset(exclude or ()), destroy, purge)
     return replace(request, scope=scope, new=frozenset(new or ()))
-
-
-def print_warnings(console: Console, desired: Desired) -> None:
-    """Print the manifest's warnings to stderr."""
-    if not console.quiet:
-        for problem in desired.warnings:
-            console.warn(str(problem))
 
 
 def where_of(sight: Sight) -> str:

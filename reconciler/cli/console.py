@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-from reconciler.core.report import Line, Style
+from reconciler.core.desired import Desired
+from reconciler.core.lines import Line, Style
 from reconciler.errors import ReconcilerError, UsageError
 
 _CODES: dict[Style, str] = {
@@ -89,3 +90,16 @@ def print_error(error: ReconcilerError, console: Console | None = None) -> None:
     if error.remedy:
         lines.append(Line(f"  next: {error.remedy}"))
     console.lines(lines, stream=sys.stderr)
+
+
+def check_format(output: str, allowed: Iterable[str] = ("text", "json")) -> None:
+    """Refuse an unknown --format."""
+    if output not in tuple(allowed):
+        raise UsageError(f"--format {output}: not known", remedy=f"use {' or '.join(allowed)}")
+
+
+def print_warnings(console: Console, desired: Desired) -> None:
+    """Print the manifest's warnings to stderr."""
+    if not console.quiet:
+        for problem in desired.warnings:
+            console.warn(str(problem))

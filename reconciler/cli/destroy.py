@@ -33,9 +33,10 @@ def destroy(
 ) -> int:
     """Stop and delete every endpoint of this stack on this host."""
     from reconciler.cli.carry import Manner, plan_and_apply
-    from reconciler.cli.common import open_request, print_warnings
-    from reconciler.cli.console import Console
-    from reconciler.cli.wiring import Invocation, wire
+    from reconciler.cli.common import open_request
+    from reconciler.cli.console import Console, print_warnings
+    from reconciler.cli.manifest import Invocation
+    from reconciler.cli.wiring import wire
     from reconciler.reconcile import Consent
 
     console = Console(color, quiet=quiet)

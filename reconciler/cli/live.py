@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from reconciler.apply import Events
 from reconciler.cli.console import Console
 from reconciler.core.actions import EndpointAction
+from reconciler.core.lines import Line, Style
 from reconciler.core.progress import Outcome
-from reconciler.core.report import Line, Style
 
 if TYPE_CHECKING:
     from rich.table import Table

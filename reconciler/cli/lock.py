@@ -33,8 +33,8 @@ def export(
     import json
 
     from reconciler.adapters.store import FileStore
-    from reconciler.cli.common import check_format
-    from reconciler.cli.wiring import Invocation
+    from reconciler.cli.console import check_format
+    from reconciler.cli.manifest import Invocation
     from reconciler.core.lock import read_lock
     from reconciler.errors import ExitCode, UsageError
 

@@ -12,7 +12,11 @@ from importlib.util import find_spec
 import typer
 from typer.core import TyperGroup
 
-from reconciler.errors import ExitCode, ReconcilerError
+from reconciler.errors import ExitCode, ReconcilerError, UsageError
+
+# Typer brings its own copy of click since 0.26, and uses click itself before: its exceptions are reached
+# through the one that it exports.
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
 
 EPILOG = """Examples:
 
@@ -98,44 +102,43 @@ def run(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    app = build_app()
-    command = typer.main.get_command(app)
-    if _is_for_upstream(arguments, command):
+    command = typer.main.get_command(build_app())
+    if _is_unknown(arguments, command):
         return _run_upstream(arguments)
-    import click
-
     try:
         result = command.main(args=arguments, prog_name="chiltepin", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as e:
-        sys.stdout.write(f"{e.format_message()}\n")
-        return int(ExitCode.OK)
-    except click.UsageError as e:
+    except _UsageError as e:
+        if type(e).__name__ == "NoArgsIsHelpError":
+            sys.stdout.write(f"{e.format_message()}\n")
+            return int(ExitCode.OK)
         e.show()
         return int(ExitCode.USAGE)
-    except (click.Abort, EOFError):
+    except (typer.Abort, EOFError):
         sys.stderr.write("aborted\n")
         return int(ExitCode.INTERRUPTED)
-    except click.ClickException as e:
-        e.show()
-        return int(ExitCode.FAILED)
     return result if isinstance(result, int) else int(ExitCode.OK)
 
 
-def _is_for_upstream(arguments: list[str], command: object) -> bool:
+def _is_unknown(arguments: list[str], command: object) -> bool:
     if not arguments or arguments[0].startswith("-") or not isinstance(command, TyperGroup):
         return False
-    return arguments[0] not in command.commands and find_spec("chiltepin") is not None
+    return arguments[0] not in command.commands
 
 
 def _run_upstream(arguments: list[str]) -> int:
-    from chiltepin.cli import main as upstream
+    """Hand a command that is not ours to upstream's `chiltepin`, if that knows it."""
+    if find_spec("chiltepin") is not None:
+        from chiltepin.cli import cmd_parsers
+        from chiltepin.cli import main as upstream
 
-    sys.argv = ["chiltepin", *arguments]
-    try:
-        upstream()
-    except SystemExit as e:
-        return e.code if isinstance(e.code, int) else int(ExitCode.FAILED if e.code else ExitCode.OK)
-    return int(ExitCode.OK)
+        if arguments[0] in cmd_parsers.choices:
+            sys.argv = ["chiltepin", *arguments]
+            try:
+                upstream()
+            except SystemExit as e:
+                return e.code if isinstance(e.code, int) else int(ExitCode.FAILED if e.code else ExitCode.OK)
+            return int(ExitCode.OK)
+    raise UsageError(f"there is no command `{arguments[0]}`", remedy="`chiltepin --help` lists the commands")
 
 
 def _bug() -> int:

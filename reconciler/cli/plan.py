@@ -33,9 +33,10 @@ def plan(
     quiet: o.QuietOption = False,
 ) -> int:
     """Show what differs from the manifest, and what apply would do about it. Changes nothing."""
-    from reconciler.cli.common import exit_code_of_plan, open_request, print_plan, print_warnings
-    from reconciler.cli.console import Console
-    from reconciler.cli.wiring import Invocation, wire
+    from reconciler.cli.common import exit_code_of_plan, open_request, print_plan
+    from reconciler.cli.console import Console, print_warnings
+    from reconciler.cli.manifest import Invocation
+    from reconciler.cli.wiring import wire
     from reconciler.reconcile import make_sight
 
     console = Console(color, quiet=quiet)

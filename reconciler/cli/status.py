@@ -32,10 +32,10 @@ def status(
     color: o.ColorOption = "auto",
 ) -> int:
     """Show each endpoint: its daemon, its UUID, its user endpoints and its pools. Changes nothing."""
-    from reconciler.cli.common import check_format, print_warnings
-    from reconciler.cli.console import Console
+    from reconciler.cli.console import Console, check_format, print_warnings
+    from reconciler.cli.manifest import Invocation
     from reconciler.cli.status_table import table_lines
-    from reconciler.cli.wiring import Invocation, wire
+    from reconciler.cli.wiring import wire
     from reconciler.core.live import Unknown
     from reconciler.core.lock import read_lock
     from reconciler.core.statuses import status_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reconciler.core.report import Line, Style
+from reconciler.core.lines import Line, Style
 from reconciler.core.statuses import StatusRow
 
 _HEADINGS = ("ENDPOINT", "HOST", "DECLARED", "STATE", "SERVICE", "AGE", "USER EPS", "UUID", "POOLS")

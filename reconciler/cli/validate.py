@@ -19,9 +19,8 @@ def validate(
     quiet: o.QuietOption = False,
 ) -> int:
     """Check the manifest; every problem is shown with its line. Contacts nothing."""
-    from reconciler.cli.common import print_warnings
-    from reconciler.cli.console import Console, print_error
-    from reconciler.cli.wiring import Invocation, read_desired
+    from reconciler.cli.console import Console, print_error, print_warnings
+    from reconciler.cli.manifest import Invocation, read_desired
     from reconciler.core.invalid import ManifestInvalid
     from reconciler.errors import ExitCode
 

@@ -60,7 +60,7 @@ class EndpointBuilder:
             if faults:
                 return None
         directory = block.get("directory") or name
-        if fault := name_fault(directory):
+        if directory != name and (fault := name_fault(directory)):
             self._error(places, ("directory",), f"{directory!r} cannot be a directory's name: {fault}", _NAME_RULE)
         config = {"display_name": name, **block.get("config", {})}
         self._check_config(name, config, places)
@@ -107,7 +107,7 @@ class EndpointBuilder:
     def _check_config(self, name: str, config: Mapping[str, Any], places: Layers) -> None:
         unsupported: list[Problem] = []
         for finding in check_config(config, self.table):
-            position = places.place(self.findings.parsed, ("config", *finding.path), key=True)
+            position = places.place(self.findings.parsed, ("config", *finding.path), key=not finding.at_value)
             if finding.kind == "unsupported":
                 unsupported.append(self.findings.parsed.problem(finding.message, position, finding.hint))
             else:
@@ -161,6 +161,7 @@ class EndpointBuilder:
         if "identity_mapping_config_path" in block.get("config", {}):
             message = "set `identity_mapping` or `config.identity_mapping_config_path`, not both"
             self._error(places, ("identity_mapping",), message)
+            return None
         return self._file("identity_mapping", name, places)
 
     def _id(self, text: str | None, places: Layers) -> str | None:

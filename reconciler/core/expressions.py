@@ -9,7 +9,8 @@ contains `{{`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -40,6 +41,10 @@ ERRORS = (
     SyntaxError,
 )
 """What parsing or evaluating an expression can raise; all of it is the manifest's fault."""
+
+OPEN, CLOSE = "{{", "}}"
+# An expression without quotes, braces or white space control: its end is certain without a lexer.
+_SIMPLE = re.compile(r"\{\{(?![-+])([^{}'\"]+)(?<![-+])\}\}")
 
 _MAX_BITS = 1_024
 _METHODS: Mapping[type, frozenset[str]] = {
@@ -124,6 +129,10 @@ class Env:
         self._values = values
         self.read: set[str] = set()
 
+    def __contains__(self, name: str) -> bool:
+        self.read.add(name)
+        return name in self._values
+
     # Without it Python would iterate over __getitem__(0), (1), ... for ever.
     __iter__ = None
 
@@ -147,7 +156,10 @@ def names(text: str) -> frozenset[str]:
     """
     if len(text) > MAX_EXPRESSION:
         raise SecurityError(f"a value with an expression is limited to {MAX_EXPRESSION:,} characters")
-    return frozenset(jinja2.meta.find_undeclared_variables(_environment().parse(text)))
+    pieces = _SIMPLE.split(text)
+    if any(OPEN in literal for literal in pieces[::2]):
+        return _names(text)
+    return frozenset().union(*(_names(OPEN + inner + CLOSE) for inner in pieces[1::2]))
 
 
 def evaluate(text: str, values: Mapping[str, Any]) -> Any:
@@ -156,8 +168,20 @@ def evaluate(text: str, values: Mapping[str, Any]) -> Any:
     Raises:
         ERRORS: an undefined name, a failing or forbidden operation, too large a result.
     """
+    pieces = _SIMPLE.split(text)
+    if any(OPEN in literal for literal in pieces[::2]):
+        return _evaluate_any(text, values)
+    if len(pieces) == 3 and not pieces[0] and not pieces[2]:
+        return _plain(_value(pieces[1], values))
+    parts = [_string(_value(piece, values)) if index % 2 else piece for index, piece in enumerate(pieces)]
+    _bounded(sum(map(len, parts)))
+    return "".join(parts)
+
+
+def _evaluate_any(text: str, values: Mapping[str, Any]) -> Any:
+    """Like `evaluate`, for texts that only Jinja's own lexer can take apart."""
     environment = _environment()
-    if not (text.startswith("{{") and text.endswith("}}") and _is_single(environment.parse(text))):
+    if not (text.startswith(OPEN) and text.endswith(CLOSE) and _is_single(environment.parse(text))):
         rendered = environment.from_string(text).render(values)
         _bounded(len(rendered))
         return rendered
@@ -165,10 +189,25 @@ def evaluate(text: str, values: Mapping[str, Any]) -> Any:
     # As in `{{- x -}}`, where the hyphens are Jinja's white space control.
     inner = inner[1:] if inner[:1] in ("-", "+") else inner
     inner = inner[:-1] if inner[-1:] in ("-", "+") else inner
-    result = environment.compile_expression(inner, undefined_to_none=False)(values)
+    return _plain(_value(inner, values))
+
+
+def _value(source: str, values: Mapping[str, Any]) -> Any:
+    result = _compiled(source)(values)
     if isinstance(result, jinja2.Undefined):
         str(result)  # raises: StrictUndefined has no text
-    return _plain(result)
+    return result
+
+
+# Compiling costs half a millisecond, and the same few expressions stand in thousands of blocks.
+@lru_cache(maxsize=1_024)
+def _compiled(source: str) -> Callable[[Mapping[str, Any]], Any]:
+    return _environment().compile_expression(source, undefined_to_none=False)
+
+
+@lru_cache(maxsize=1_024)
+def _names(text: str) -> frozenset[str]:
+    return frozenset(jinja2.meta.find_undeclared_variables(_environment().parse(text)))
 
 
 def _is_single(template: nodes.Template) -> bool:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from reconciler.core.invalid import ManifestInvalid, in_order
 from reconciler.core.parsed import Parsed, Path
 from reconciler.core.problems import Position, Problem
 
+_MANY = 200
+"""Names that are compared in full; of more, only those that begin alike: comparing is slow."""
+
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the name in `known` that `word` is most likely a misspelling of, or None."""
-    names = list(known)
+    names = tuple(known)
+    if len(names) > _MANY:
+        names = tuple(name for name in names if name[:2] == word[:2] and abs(len(name) - len(word)) < 3)[:_MANY]
+    return _nearest(word, names) if len(word) <= 100 else None
+
+
+@lru_cache(maxsize=256)
+def _nearest(word: str, names: tuple[str, ...]) -> str | None:
     folded = {name.lower(): name for name in reversed(names)}
     close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None
@@ -59,6 +70,7 @@ class Findings:
         self.parsed = parsed
         self.problems: list[Problem] = list(problems)
         self.broken: set[Path] = set()
+        self._doubtful = {problem.position for problem in problems if problem.severity == "error"}
 
     def error(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None:
         """Record an error at `path` (at its key with `key`)."""
@@ -74,13 +86,16 @@ class Findings:
 
     def at(
         self, position: Position, message: str, hint: str | None = None, *, severity: str = "error", show: bool = True
-    ) -> Problem:
-        """Record a problem at `position` and return it; `show=False` keeps the line out of it."""
+    ) -> None:
+        """Record a problem at `position`; `show=False` keeps the line out of it.
+
+        An ambiguous word was reported when the text was read; that it is then no number or no time
+        either is the same mistake, and not recorded.
+        """
+        if position in self._doubtful:
+            return
         problem = self.parsed.problem(message, position, hint, show=show)
-        if severity == "warning":
-            problem = replace(problem, severity="warning")
-        self.problems.append(problem)
-        return problem
+        self.problems.append(replace(problem, severity="warning") if severity == "warning" else problem)
 
     @property
     def failed(self) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.core.desired import TextFile
-from reconciler.core.findings import suggestion
 from reconciler.errors import ReconcilerError
 
 BUILTIN = "builtin"
@@ -62,7 +61,7 @@ class NamedFiles:
         if name in shipped:
             return shipped[name]
         if kind != "identity_mapping" and (name == BUILTIN or name.startswith("builtin@")):
-            return Fault(f"there is no {_NAMES[kind]} `{name}`", suggestion(name, sorted(shipped), "available"))
+            return Fault(f"there is no {_NAMES[kind]} `{name}`", f"available: {', '.join(sorted(shipped))}")
         if not self.allow_outside and (why := outside(name)):
             hint = "keep it beside the manifest, or pass --allow-outside"
             return Fault(f"the {_NAMES[kind]}'s path {why}", hint)

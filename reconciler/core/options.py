@@ -48,6 +48,7 @@ class OptionFinding:
 
     Attributes:
         path: below `config`.
+        at_value: the value is wrong, not the option.
         kind: "invalid" in every version; "unsupported" by this version only; "warning".
     """
 
@@ -55,6 +56,7 @@ class OptionFinding:
     kind: Kind
     message: str
     hint: str | None = None
+    at_value: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _check_value(name: str, value: Any, option: Option) -> Iterable[OptionFindin
         hint = "quote it"
     elif isinstance(value, str) and any(kind.startswith("list") for kind in option.types):
         hint = f"write `[{value}]`"
-    yield OptionFinding((name,), "invalid", f"`{name}` must be {wanted}", hint)
+    yield OptionFinding((name,), "invalid", f"`{name}` must be {wanted}", hint, at_value=True)
 
 
 def _unknown(name: str, table: OptionTable) -> OptionFinding:

@@ -21,6 +21,7 @@ _SECRET_LINE = re.compile(
     re.IGNORECASE,
 )
 _SHOWN_COLUMNS = 160
+_SHOWN_CHARACTERS = 400
 
 _BITS = 23
 _MASK = (1 << _BITS) - 1
@@ -114,7 +115,15 @@ class Parsed:
     def problem(self, message: str, position: Position, hint: str | None = None, *, show: bool = True) -> Problem:
         """Return an error at `position`, with its line unless `show` is false."""
         visible = show and position.column <= _SHOWN_COLUMNS
+        message, hint = printable(message), printable(hint) if hint else hint
         return Problem(message, position, hint, (self.line(position.line) or None) if visible else None)
+
+
+def printable(text: str) -> str:
+    """Return `text` for a terminal: YAML's escapes can put any character into a name, and any length."""
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[:_SHOWN_CHARACTERS] + "..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

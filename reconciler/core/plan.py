@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.core.actions import (
@@ -14,6 +14,7 @@ from reconciler.core.actions import (
     Note,
     Purge,
     Refusal,
+    Start,
     WriteLock,
     WritePools,
 )
@@ -199,13 +200,19 @@ def _finish(
         refusals=tuple(draft.refusals),
         blocked=tuple(draft.blocked),
         notes=tuple(draft.notes),
-        left_out={} if scope.destroy else pools.left_out,
+        left_out={} if scope.destroy else _left_out(desired, pools.left_out, draft.actions),
         markers=draft.markers,
         entries=draft.entries,
         lock=before,
         is_destroy=scope.destroy,
         unreachable=live.registrations.reason if isinstance(live.registrations, Unknown) else None,
     )
+
+
+def _left_out(desired: Desired, left_out: Mapping[str, str], actions: Sequence[EndpointAction]) -> dict[str, str]:
+    """Drop the pools whose endpoint gets its UUID in this very plan."""
+    registering = {a.endpoint for a in actions if isinstance(a, Start) and a.id is None}
+    return {name: why for name, why in left_out.items() if desired.pools[name].endpoint not in registering}
 
 
 def final_lock(

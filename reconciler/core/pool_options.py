@@ -41,7 +41,8 @@ _WORDS: Mapping[str, re.Pattern[str]] = {
     "account": re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})?"),
 }
 _WALLTIME = re.compile(r"[0-9]{1,4}:[0-5][0-9]:[0-5][0-9]")
-_SHELL_TEXT = re.compile(r"[\t\n\u0020-\u007e\u00a0-\ud7ff\ue000-\uffff]*")
+_SHELL_TEXT = re.compile(r"[\t\n\u0020-\u007e\u00a0-\ud7ff\ue000-\U0010ffff]*")
+_BUILTIN_TEXT = re.compile(r"[\u0000-\uffff]*")
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,10 @@ def _check_texts(options: Mapping[str, Any], target: Target) -> Iterator[PoolFin
                 yield PoolFinding("error", key, message)
     lines = "\n".join(options["environment"])
     if not _SHELL_TEXT.fullmatch(lines):
-        message = "`environment` contains a control character or a character beyond U+FFFF"
+        message = "`environment` contains a control character"
         yield PoolFinding("error", "environment", message, "line ends are line feeds; no carriage returns")
+    elif target.builtin and not _BUILTIN_TEXT.fullmatch(lines):
+        yield PoolFinding("error", "environment", "`environment` contains a character beyond U+FFFF")
     elif target.builtin and len(lines) > MAX_ENVIRONMENT:
         message = f"`environment` has {len(lines):,} characters; the limit is {MAX_ENVIRONMENT:,}"
         yield PoolFinding("error", "environment", message, "put the lines into a file on the host and source it")

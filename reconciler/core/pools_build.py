@@ -21,6 +21,9 @@ from reconciler.core.render import Rendered, Renderer
 LayersOf = Callable[["str | None"], "dict[Path, Mapping[str, Any]]"]
 """The blocks that make up a pool, weakest first, given the host that it runs on."""
 
+_HINTS = 50
+"""Unknown endpoints for which the nearest name is looked up; in a large manifest that takes a millisecond."""
+
 _NOT_TEXT = frozenset(PoolBlock.model_fields) - {"endpoint", "partition", "queue", "account", "walltime"}
 
 
@@ -43,6 +46,7 @@ class PoolBuilder:
     hosts: Mapping[str, str | None]
     endpoints: Mapping[str, DesiredEndpoint]
     renderer: Callable[[str | None], Renderer]
+    _unknown: int = 0
     _sent: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def build(self, pools: Mapping[str, LayersOf]) -> dict[str, DesiredPool]:
@@ -103,7 +107,8 @@ class PoolBuilder:
         elif uuid := canonical_uuid(str(result.value)):
             return uuid, self.local, True
         else:
-            hint = suggestion(str(result.value), self.hosts, "endpoints") or "or give the UUID of one"
+            self._unknown += 1
+            hint = suggestion(str(result.value), self.hosts, "endpoints") if self._unknown < _HINTS else None
             self.findings.error(place, f"there is no endpoint `{result.value}`", hint)
         return None, self.local, False
 

@@ -118,11 +118,7 @@ def _report(findings: Findings, path: Path, item: Mapping[str, Any]) -> None:
     if item["type"] == "missing":
         findings.error(path[:-1], message, hint, key=True)
         return
-    key = item["type"] == "extra_forbidden"
-    position = findings.parsed.at(path, key=key)
-    # An ambiguous word was reported already; that it is then no number either is the same mistake.
-    if not any(problem.position == position for problem in findings.parsed.problems):
-        findings.error(path, message, hint, key=key)
+    findings.error(path, message, hint, key=item["type"] == "extra_forbidden")
 
 
 def _words(path: Path, item: Mapping[str, Any], model: type[BaseModel] | None) -> tuple[str, str | None]:
@@ -141,6 +137,8 @@ def _words(path: Path, item: Mapping[str, Any], model: type[BaseModel] | None) -
         return f"`{name}` is empty", _EMPTY.get(name)
     if kind == "string_pattern_mismatch" and name == "stack":
         return f"`stack` is 1 to 64 letters, digits, `.`, `_` and `-`{shown}", None
+    if path[0] == "variables" and kind == "string_type" and len(path) <= 3 and name not in known_keys(m.VariableSource):
+        return f"`{name}` must be text, a number, true, false, a list of these, or {{env: NAME}}", None
     if words := _type_words(name, item, shown, secret=secret):
         return words
     return f"`{name}` does not fit: {str(item['msg']).lower()}", None

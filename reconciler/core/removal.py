@@ -20,7 +20,7 @@ from reconciler.core.actions import (
     Refusal,
     Stop,
 )
-from reconciler.core.daemon import DaemonState, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
@@ -67,7 +67,8 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
                 )
             return removal
     for name, directory in leaving:
-        _remove(name, directory, live, known, scope, removal)
+        declared = desired.endpoints.get(name)
+        _remove(name, directory, live, known, scope, removal, declared.restart if declared else None)
     if scope.destroy and scope.purge:
         _purge_trash(live, known, removal)
     return removal
@@ -94,7 +95,16 @@ def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> I
             yield marker.endpoint, directory.name
 
 
-def _remove(name: str, directory_name: str, live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
+def _remove(
+    name: str,
+    directory_name: str,
+    live: LiveState,
+    known: Known,
+    scope: Scope,
+    removal: Removal,
+    restart: str | None,
+) -> None:
+    """Plan the end of one endpoint; `restart` is the policy that the manifest still declares, if it does."""
     directory = live.directories.get(directory_name)
     entry = known.entry(name)
     cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
@@ -121,12 +131,12 @@ def _remove(name: str, directory_name: str, live: LiveState, known: Known, scope
     if refusal:
         removal.refusals.append(refusal)
         return
-    actions = _end(name, directory, marker, cause, live)
-    if actions is None:
-        removal.refusals.append(
-            Refusal(name, "its daemon runs on another node of this home directory", "run this on that node")
-        )
+    daemon = judge_daemon(directory, marker, live.host)
+    refusal = _out_of_reach(name, daemon)
+    if refusal:
+        removal.refusals.append(refusal)
         return
+    actions = _end(directory, marker, cause, daemon, interrupt=(restart or marker.restart) == "now")
     endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
     removal.actions += actions
     removal.markers[name] = marker
@@ -138,17 +148,24 @@ def _remove(name: str, directory_name: str, live: LiveState, known: Known, scope
             removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
 
 
+def _out_of_reach(name: str, daemon: Daemon) -> Refusal | None:
+    if daemon.state is DaemonState.ELSEWHERE:
+        return Refusal(name, "its daemon runs on another node of this home directory", "run this on that node")
+    if daemon.state is DaemonState.DOUBLED:
+        pids = ", ".join(str(p.pid) for p in (daemon.process, *daemon.others) if p)
+        return Refusal(name, f"several daemons run under its name: PIDs {pids}", "stop all but one by their PIDs")
+    return None
+
+
 def _end(
-    name: str, directory: LiveDirectory, marker: Marker, cause: Cause, live: LiveState
-) -> list[EndpointAction] | None:
-    """Return Stop (where it runs) and Delete, or None when the daemon cannot be stopped from here."""
-    daemon = judge_daemon(directory, marker, live.host)
-    if daemon.state in (DaemonState.ELSEWHERE, DaemonState.DOUBLED):
-        return None
+    directory: LiveDirectory, marker: Marker, cause: Cause, daemon: Daemon, *, interrupt: bool
+) -> list[EndpointAction]:
+    """Return Stop (where it runs) and Delete."""
+    name = marker.endpoint
     actions: list[EndpointAction] = []
     if daemon.process:
         guards: list[Precondition] = [marked(marker), DaemonIs(daemon.process)]
-        if marker.restart != "now":
+        if not interrupt:
             guards.append(Idle())
         actions.append(
             Stop(

@@ -23,7 +23,7 @@ class Rendered:
         error: why there is no value; never contains a secret.
     """
 
-    value: Any = None
+    value: Any = field(default=None, repr=False)
     sensitive: bool = False
     error: str | None = None
     hint: str | None = None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 from reconciler.core.actions import (
     ABSENT,
@@ -25,9 +24,8 @@ from reconciler.core.actions import (
     Stop,
     WriteFile,
 )
+from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
-
-Style = Literal["plain", "head", "add", "change", "remove", "restart", "dim", "warning", "error"]
 
 _SYMBOL: dict[type, tuple[str, Style]] = {
     Create: ("+", "add"),
@@ -41,14 +39,6 @@ _SYMBOL: dict[type, tuple[str, Style]] = {
     Purge: ("-", "remove"),
     Forget: ("-", "remove"),
 }
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a report and what it means, for colour."""
-
-    text: str
-    style: Style = "plain"
 
 
 def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
@@ -86,6 +76,8 @@ def _endpoint_lines(name: str, actions: tuple[EndpointAction, ...]) -> Iterator[
         yield Line(f"    {symbol} {describe(action)}", style)
         for change in action.changes:
             yield from _change_lines(change, action)
+        if isinstance(action, Delete) and action.id and not any(isinstance(a, Purge) for a in actions):
+            yield Line(f"        its registration {action.id} stays", "dim")
         if action.hold:
             yield Line(f"        waits: {action.hold}", "warning")
         elif action.interrupts:
@@ -114,7 +106,7 @@ def describe(action: EndpointAction) -> str:
     if isinstance(action, Adopt):
         return "record what is there in the marker"
     if isinstance(action, Delete):
-        return f"delete directory {action.directory} (to the trash; registration {action.id or 'none'} stays)"
+        return f"delete directory {action.directory} (to the trash)"
     if isinstance(action, Purge):
         return f"deregister {action.id or '(never registered)'} for ever"
     return f"forget {action.id or 'it'} (nothing of it is left here; the registration stays)"
@@ -209,8 +201,3 @@ def summary(plan: Plan) -> str:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def as_text(lines: Sequence[Line] | Iterator[Line]) -> str:
-    """Return the lines without colour, each ended by a newline."""
-    return "".join(f"{line.text}\n" for line in lines)

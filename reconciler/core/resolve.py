@@ -206,7 +206,7 @@ class _Renderers:
 
 def _check_variables(path: Path, section: Mapping[str, Any], findings: Findings) -> None:
     for name, entry in section.items():
-        if fault := check_variable(name, entry):
+        if (*path, name) not in findings.broken and (fault := check_variable(name, entry)):
             findings.error((*path, name), fault[0], fault[1], key=True)
 
 
@@ -221,6 +221,7 @@ def _hosts_of_endpoints(manifest: Manifest, findings: Findings) -> dict[str, str
         if block.host is not None and block.host not in manifest.hosts:
             hint = suggestion(block.host, manifest.hosts, "hosts") or "declare it in `hosts`"
             findings.error(("endpoints", name, "host"), f"there is no host `{block.host}`", hint)
+            host = None
         elif host is None and manifest.hosts and ("endpoints", name) not in findings.broken:
             hint = f"add `host:` with one of {', '.join(manifest.hosts)}"
             findings.error(("endpoints", name), f"`{name}` does not say on which host it lives", hint, key=True)

@@ -24,7 +24,7 @@ MAX_NODES = 1_000_000
 
 _MAP_TAGS = frozenset((None, "!", "tag:yaml.org,2002:map"))
 _SEQ_TAGS = frozenset((None, "!", "tag:yaml.org,2002:seq"))
-_STR_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
+_STR_TAGS = frozenset(("tag:yaml.org,2002:str",))
 _SHIFT = 46  # two packed coordinates: a key's place above its value's
 
 
@@ -33,6 +33,7 @@ class _Merge:
 
 
 _MERGE = _Merge()
+_LETTERS = frozenset("yYnN")
 _ERRORS_KEPT = 1000
 
 
@@ -191,8 +192,12 @@ class _Builder:
         return own
 
     def _key(self, event: Any, depth: int) -> Any:
-        if type(event) is yaml.ScalarEvent and event.implicit[0] and event.value == "<<":
-            return _MERGE
+        if type(event) is yaml.ScalarEvent and event.implicit[0] and event.tag is None:
+            if event.value == "<<":
+                return _MERGE
+            # PyYAML too reads these as text; as names of variables they are too common to refuse.
+            if event.value in _LETTERS and event.anchor is None:
+                return event.value
         key = self._node(event, depth)
         if isinstance(key, str):
             return key

@@ -8,7 +8,7 @@ other variables. Text from outside takes the type that the manifest's own value 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.core.manifest import Variables, VariableSource
@@ -38,7 +38,7 @@ class Source:
         missing: the environment variable that is not set, when there is no value.
     """
 
-    value: Any
+    value: Any = field(repr=False)
     sensitive: bool = False
     literal: bool = True
     path: Path | None = None
@@ -50,7 +50,7 @@ class VariableTable:
     """All variables as one host sees them, and the environment's names that hold secrets."""
 
     sources: Mapping[str, Source]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     secret_env: frozenset[str]
     host: str
 

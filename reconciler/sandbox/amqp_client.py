@@ -80,7 +80,7 @@ class AmqpClient(asyncio.Protocol):
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
         self._transport.write(codec.method_bytes(1, method))
-        return await asyncio.wait_for(answer, _TIMEOUT)
+        return await self._answered(answer)
 
     async def publish(self, message: Message) -> None:
         """Publish and return once the broker is responsible for it."""
@@ -90,7 +90,15 @@ class AmqpClient(asyncio.Protocol):
         self._confirms[self._published] = confirmed
         method = Basic.Publish(0, message.exchange, message.routing_key)
         self._transport.write(codec.content_bytes(1, method, message, self._frame_max))
-        await asyncio.wait_for(confirmed, _TIMEOUT)
+        await self._answered(confirmed)
+
+    async def _answered(self, waiting: asyncio.Future[Any]) -> Any:
+        try:
+            return await asyncio.wait_for(waiting, _TIMEOUT)
+        except asyncio.TimeoutError:
+            # A late answer would be taken for that of the next call: this connection is of no use any more.
+            self._transport.abort()
+            raise AmqpFault(541, f"no answer within {_TIMEOUT:g} s", whole_connection=True) from None
 
     async def consume(self, queue: str, on_message: Callable[[int, Message], None]) -> None:
         """Hand each message of `queue` to `on_message(delivery_tag, message)`; `ack` it there."""

@@ -12,17 +12,14 @@ import http.client
 import importlib.util
 import json
 import os
-import select
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.errors import LoginRequired, ReconcilerError, Refused, ServiceUnreachable, UsageError
+from reconciler.errors import LoginRequired, Refused, ServiceUnreachable, UsageError
+from reconciler.sandbox import server_process
 from reconciler.sandbox.amqp_address import AmqpAddress
 from reconciler.sandbox.ports_in_use import can_listen, describe_holder
 from reconciler.sandbox.state import (
@@ -31,17 +28,11 @@ from reconciler.sandbox.state import (
     Credentials,
     ServerRecord,
     StateDir,
-    boot_id,
     default_state_dir,
     host_name,
-    process_start_time,
 )
 
-AMQP_URL_ENV = "CHILTEPIN_SANDBOX_AMQP_URL"
 FORMAT_VERSION = 1
-_START_DEADLINE = 30.0  # seconds
-_STOP_DEADLINE = 15.0
-_LOG_KEPT = 5_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ def up(
             remedy = "stop that process, or pass --port (then globus_compute_sdk will not find the sandbox)"
             raise Refused(f"Port {port} is taken", where=f"127.0.0.1:{port}", why=describe_holder(port), remedy=remedy)
         state.ensure_credentials()
-        _start(state, port, amqp_url, faults)
+        server_process.start(state, port, amqp_url, faults)
         return status(state.path)
 
 
@@ -115,7 +106,7 @@ def down(state_dir: Path | None = None) -> bool:
     with _exclusive(state):
         record = _running(state)
         if record is not None:
-            _end(record)
+            server_process.end(record)
         state.forget_server()
         return record is not None
 
@@ -218,8 +209,7 @@ def _running(state: StateDir) -> ServerRecord | None:
             why="it listens on that host's loopback only, and its database must not be opened twice",
             remedy=f"run 'chiltepin sandbox down' on {record.host}, or use another --state-dir",
         )
-    alive = record.boot_id == boot_id() and process_start_time(record.pid) == record.start_time
-    return record if alive else None
+    return record if server_process.alive(record) else None
 
 
 def _already_up(state: StateDir, record: ServerRecord, port: int, amqp_url: str | None, faults: bool) -> SandboxInfo:
@@ -234,62 +224,6 @@ def _already_up(state: StateDir, record: ServerRecord, port: int, amqp_url: str 
         )
     info = status(state.path)
     return SandboxInfo(**{**asdict(info), "already_up": True})
-
-
-def _start(state: StateDir, port: int, amqp_url: str | None, faults: bool) -> None:
-    environ = {k: v for k, v in os.environ.items() if k != AMQP_URL_ENV}
-    if amqp_url is not None:
-        environ[AMQP_URL_ENV] = amqp_url  # not on the command line, where others can read the password
-    if state.log.exists() and state.log.stat().st_size > _LOG_KEPT:
-        state.log.replace(state.log.with_suffix(".log.1"))
-    ready, ready_there = os.pipe()
-    command = [sys.executable, "-m", "reconciler.sandbox.server", "--state-dir", str(state.path)]
-    command += ["--port", str(port), "--detach", "--ready-fd", str(ready_there), *(["--faults"] if faults else [])]
-    log = os.open(state.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    log_start = os.fstat(log).st_size
-    try:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[ready_there], env=environ, cwd="/"
-        )
-        os.close(ready_there)
-        child.wait(_START_DEADLINE)  # it forks at once, and the fork is the server
-        # The server closes the descriptor when it is up, the kernel when it died.
-        readable, _, _ = select.select([ready], [], [], _START_DEADLINE)
-    finally:
-        os.close(ready)
-        os.close(log)
-    if not readable or _running(state) is None:
-        raise ReconcilerError(
-            "The sandbox did not come up",
-            where=str(state.log),
-            why=_tail(state.log, log_start) or "its log is empty",
-            remedy="correct the cause, then chiltepin sandbox up",
-        )
-
-
-def _tail(path: Path, start: int) -> str:
-    with path.open("rb") as log:
-        log.seek(start)
-        return b"\n".join(log.read()[-4000:].splitlines()[-12:]).decode("utf-8", "replace")
-
-
-def _end(record: ServerRecord) -> None:
-    """End the recorded process, and no other one that got its PID meanwhile."""
-    try:
-        handle = os.pidfd_open(record.pid)
-    except ProcessLookupError:
-        return
-    try:
-        if process_start_time(record.pid) != record.start_time:
-            return
-        signal.pidfd_send_signal(handle, signal.SIGTERM)
-        if not select.select([handle], [], [], _STOP_DEADLINE)[0]:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-            select.select([handle], [], [], _STOP_DEADLINE)
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(handle)
 
 
 def _request(
@@ -321,7 +255,7 @@ def _exclusive(state: StateDir) -> Iterator[None]:
     """Let one `up` or `down` at a time work on a state directory."""
     handle = os.open(state.lifecycle_lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + _START_DEADLINE + _STOP_DEADLINE
+        deadline = time.monotonic() + server_process.START_DEADLINE + server_process.STOP_DEADLINE
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
+from reconciler.errors import ReconcilerError
 from reconciler.sandbox.accounts import Accounts, Identity, Token
+from reconciler.sandbox.codec import AmqpFault
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,6 +43,8 @@ async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except Refusal as e:
         return e.response(request.path)
+    except (AmqpFault, ReconcilerError) as e:
+        return Refusal(503, "SERVICE_UNAVAILABLE", f"The AMQP broker failed: {e}").response(request.path)
     except web.HTTPException as e:
         return Refusal(e.status, e.reason.upper().replace(" ", "_"), e.reason).response(request.path)
 

@@ -34,6 +34,7 @@ from reconciler.sandbox.dispatch import Dispatcher
 from reconciler.sandbox.messaging import Messaging
 from reconciler.sandbox.registry import Registry
 from reconciler.sandbox.replies import refusals
+from reconciler.sandbox.server_process import AMQP_URL_ENV
 from reconciler.sandbox.state import DEFAULT_PORT, ServerRecord, StateDir, boot_id, host_name, process_start_time
 from reconciler.sandbox.task_api import TaskApi
 
@@ -169,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reconciler.sandbox.server", description=__doc__)
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
-    parser.add_argument("--amqp-url", default=os.environ.get("CHILTEPIN_SANDBOX_AMQP_URL"))
+    parser.add_argument("--amqp-url", default=os.environ.get(AMQP_URL_ENV))
     parser.add_argument("--faults", action="store_true")
     parser.add_argument("--detach", action="store_true")
     parser.add_argument("--ready-fd", type=int)
@@ -178,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
         os._exit(0)  # the child goes on, and belongs to init
     if options.detach:
         os.setsid()
-    os.environ.pop("CHILTEPIN_SANDBOX_AMQP_URL", None)  # it may hold a password
+    os.environ.pop(AMQP_URL_ENV, None)  # it may hold a password
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     state = StateDir(options.state_dir)

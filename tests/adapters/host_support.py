@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from reconciler.adapters import process as processes
 from reconciler.core.marker import Claim, Marker
 from reconciler.ports import NewFile
@@ -33,7 +35,6 @@ _TOOL = '''#!{python}
 import json, os, pathlib, signal, sys, time
 import setproctitle
 
-setproctitle.getproctitle()
 words = sys.argv[1:]
 config_dir = pathlib.Path(words[words.index("-c") + 1])
 name = words[-1]
@@ -80,8 +81,16 @@ while time.monotonic() < deadline:
 '''
 
 
+def fake_environment(prefix: Path, version: str = "4.19.0") -> Path:
+    """Make an environment with the metadata of `version` and a tool that is never run; return its directory."""
+    fake_tool(prefix, version)
+    (prefix / "bin" / "python").symlink_to(sys.executable)
+    (prefix / "bin" / "globus-compute-endpoint").write_text(f"#!{prefix}/bin/python\n")
+    return prefix
+
+
 def fake_tool(prefix: Path, version: str = "4.19.0") -> Path:
-    """Make an environment with the stand-in and the metadata of `version`; return its directory."""
+    """Make an environment with the stand-in, which runs in our own Python; return its directory."""
     site = prefix / "lib" / "python3.11" / "site-packages"
     (site / f"globus_compute_endpoint-{version}.dist-info").mkdir(parents=True)
     (site / "parsl-2026.4.20.dist-info").mkdir()
@@ -112,6 +121,7 @@ def python(code: str, *arguments: str, **variables: str) -> subprocess.Popen[str
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, **variables},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -125,13 +135,15 @@ def outcome(child: subprocess.Popen[str], seconds: float = 60.0) -> tuple[int, s
     return child.returncode, out, err
 
 
-def unprivileged(command: list[str]) -> list[str]:
-    """Return `command` as a user who may not override permissions; as root, through a user namespace."""
-    if os.getuid() != 0:
-        return command
-    setpriv = shutil.which("setpriv")
-    assert setpriv is not None, "setpriv (util-linux) is needed to test permissions as root"
-    return [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", "--", *command]
+def unprivileged(code: str, *arguments: str) -> tuple[int, str, str]:
+    """Run Python code as a user who may not override permissions; as root, in a user namespace."""
+    command = [sys.executable, "-c", code, *arguments]
+    if os.getuid() == 0:
+        if shutil.which("unshare") is None:
+            pytest.skip("root without unshare (util-linux): permissions cannot be tested")
+        command = ["unshare", "--user", "--map-user=65534", "--map-group=65534", *command]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+    return done.returncode, done.stdout, done.stderr
 
 
 def fake_daemon(directory: Path, name: str, uuid: str, config_dir: Path | None = None) -> subprocess.Popen[bytes]:

@@ -7,8 +7,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,9 @@ def daemon_login(directory: Path, environ: Mapping[str, str]) -> Any:
     offline = {"GLOBUS_SDK_SERVICE_URL_AUTH": f"http://127.0.0.1:{closed_port()}/"}
     environment = {**os.environ, **environ, **offline, "GLOBUS_COMPUTE_USER_DIR": str(directory)}
     command = [sys.executable, "-c", code]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+    run = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL
+    )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 
@@ -139,7 +141,7 @@ def daemon_login(directory: Path, environ: Mapping[str, str]) -> Any:
 def test_namespace_is_the_sdks(
     home: Path, monkeypatch: pytest.MonkeyPatch, environment: str | None, client: dict[str, str]
 ) -> None:
-    from globus_compute_sdk.sdk.auth.token_storage import get_token_storage
+    from globus_compute_sdk.sdk.auth.token_storage import get_token_storage  # noqa: PLC0415  # slow
 
     for name, value in client.items():
         monkeypatch.setenv(name if name.startswith("GLOBUS") else "GLOBUS_COMPUTE_CLIENT_SECRET", value)
@@ -153,27 +155,27 @@ def test_namespace_is_the_sdks(
 
 
 def test_urls_are_the_sdks() -> None:
-    from globus_compute_sdk.sdk._environments import get_web_service_url
+    from globus_compute_sdk.sdk._environments import get_web_service_url  # noqa: PLC0415  # slow
 
     for environment, url in URLS.items():
         assert url == get_web_service_url(environment).replace("//localhost:", "//127.0.0.1:")
 
 
 def test_scopes_are_the_daemons(home: Path) -> None:
-    from globus_compute_endpoint.auth import get_globus_app_with_scopes
+    from globus_compute_endpoint.auth import get_globus_app_with_scopes  # noqa: PLC0415  # slow
 
     needed = get_globus_app_with_scopes().scope_requirements
     assert {server: {str(scope) for scope in scopes} for server, scopes in needed.items()} == dict(SCOPES)
 
 
 def test_default_client_is_upstreams(home: Path) -> None:
-    from chiltepin.endpoint import CHILTEPIN_CLIENT_UUID
+    from chiltepin.endpoint import CHILTEPIN_CLIENT_UUID  # noqa: PLC0415  # slow
 
     assert settings({}).client_id == CHILTEPIN_CLIENT == CHILTEPIN_CLIENT_UUID
 
 
 def test_upstream_and_ours_share_one_login(stub: GlobusStub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import chiltepin.endpoint
+    import chiltepin.endpoint  # noqa: PLC0415  # slow
 
     log_in(stub, home / ".globus_compute")
     monkeypatch.setenv("GLOBUS_COMPUTE_CLIENT_ID", "replaced by upstream, which sets it")
@@ -256,6 +258,14 @@ def test_an_expired_token_is_renewed_in_the_store_and_nothing_else_is(
     assert after == before
     assert login.access_token() == token
     assert stub.count("POST", TOKEN_PATH) == 1
+
+
+def test_another_services_token_in_the_namespace_does_not_matter(stub: GlobusStub, home: Path) -> None:
+    store = home / "gc" / "storage.db"
+    put(store, "user/local", COMPUTE, expires_at_seconds=1, refresh_token="renew-me")
+    put(store, "user/local", "transfer.api.globus.org", expires_at_seconds=1)
+    stub.refresh["renew-me"] = COMPUTE
+    assert Login(str(home / "gc")).access_token() in stub.valid
 
 
 def test_a_token_that_a_daemon_renewed_meanwhile_is_used(stub: GlobusStub, home: Path, clock: FakeClock) -> None:
@@ -406,21 +416,10 @@ def test_a_dangling_link_gets_its_target(stub: GlobusStub, as_client: None, home
 
 
 def test_prepare_makes_a_private_store_once_for_all(stub: GlobusStub, as_client: None, home: Path) -> None:
-    failures: list[BaseException] = []
     bits = umask_probe(home)
-
-    def work() -> None:
-        try:
-            Login(str(home / "gc")).prepare()
-        except BaseException as problem:
-            failures.append(problem)
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(Login(str(home / "gc")).prepare) for _ in range(8)]:
+            done.result()
     assert umask_probe(home) == bits  # the SDK's own way of making a store changes the umask
     store = home / "gc" / "storage.db"
     assert stat.S_IMODE(store.stat().st_mode) == 0o600
@@ -526,7 +525,7 @@ def test_a_writer_that_was_killed_is_rolled_back(stub: GlobusStub, home: Path) -
         "c.executemany('INSERT INTO token_storage VALUES (?, ?, ?)', [(str(n), 'x', 'y' * 4000) for n in range(99)])\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    run = subprocess.run([sys.executable, "-c", code, str(store)])
+    run = subprocess.run([sys.executable, "-c", code, str(store)], check=False)
     assert run.returncode == -signal.SIGKILL
     assert store.with_name("storage.db-journal").exists()
     assert Login(str(home / "gc")).access_token().startswith("stored-")

@@ -55,7 +55,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def port_5000() -> Iterator[int]:
-    """Hold the machine-wide right to use port 5000; skip if something foreign listens there."""
+    """Hold this user's right to use port 5000; `lifecycle.up` names a stranger that listens there."""
     with _PORT_5000_LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield 5000

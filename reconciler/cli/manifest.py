@@ -1,0 +1,125 @@
+"""From the shared options to this host's view of the manifest."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reconciler.core.desired import Desired, TextFile
+from reconciler.core.hosts import Machine
+from reconciler.core.manifest import ClusterMatch, Manifest
+from reconciler.core.parsed import Parsed
+from reconciler.core.resolve import Context, build_desired
+from reconciler.errors import EndpointCommandError, UsageError
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the shared options say.
+
+    Attributes:
+        file: the manifest.
+        config_dir: of `-c`, or None.
+        variables: of `--var`.
+        lock: the lockfile, or None for the one beside the manifest.
+    """
+
+    file: Path
+    config_dir: str | None = None
+    host: str | None = None
+    variables: tuple[str, ...] = ()
+    lock: Path | None = None
+    allow_outside: bool = False
+
+    @property
+    def lock_path(self) -> Path:
+        """The lockfile."""
+        return self.lock or self.file.with_name(f"{self.file.stem}.lock.yaml")
+
+    @property
+    def pools_path(self) -> Path:
+        """The pools file."""
+        return self.file.with_name(f"{self.file.stem}.pools.yaml")
+
+
+def read_desired(invocation: Invocation) -> Desired:
+    """Read the manifest and return this host's view of it.
+
+    Raises:
+        ManifestInvalid: with every problem of it.
+        Refused: no host matches, or two do.
+    """
+    from reconciler.adapters.manifest_files import read_manifest_text
+    from reconciler.core.reading import read_manifest
+    from reconciler.core.source import parse
+
+    parsed = parse(read_manifest_text(invocation.file), str(invocation.file))
+    manifest = read_manifest(parsed)
+    return _resolve(manifest, parsed, invocation)
+
+
+def _resolve(manifest: Manifest, parsed: Parsed, invocation: Invocation) -> Desired:
+    """Resolve the manifest against the option table of the globus-compute-endpoint that its host uses."""
+    context = _context(manifest, invocation)
+    version = installed_version(None)
+    desired = build_desired(manifest, parsed, context=_with_table(context, version))
+    if desired.host.python and (own := installed_version(desired.host.python)) != version:
+        desired = build_desired(manifest, parsed, context=_with_table(context, own))
+    return desired
+
+
+def _with_table(context: Context, version: str | None) -> Context:
+    from reconciler.adapters.resources import option_tables
+    from reconciler.core.options import option_tables as read_tables
+    from reconciler.core.options import table_for
+
+    return replace(context, option_table=table_for(read_tables(option_tables().values()), version))
+
+
+def installed_version(python: str | None) -> str | None:
+    """Return the installed globus-compute-endpoint's version, or None when there is none that can be used."""
+    from reconciler.adapters import tool
+
+    try:
+        return tool.find(python, os.environ).versions.get("globus-compute-endpoint")
+    except EndpointCommandError:
+        return None
+
+
+def _context(manifest: Manifest, invocation: Invocation) -> Context:
+    from reconciler.adapters import machine
+    from reconciler.adapters.manifest_files import NamedFileReader
+    from reconciler.adapters.resources import available_versions, builtin_schema, builtin_template
+    from reconciler.adapters.scheduler import Slurm
+
+    facts = machine.facts()
+    by_cluster = any(isinstance(p, ClusterMatch) for host in manifest.hosts.values() for p in host.match or ())
+    cluster = Slurm().cluster() if by_cluster else None
+    directory = invocation.file.absolute().parent
+    versions: list[int | None] = [None, *available_versions()]
+    return Context(
+        file=str(invocation.file),
+        machine=Machine(facts.name, facts.fqdn, cluster),
+        read_file=NamedFileReader(directory, allow_outside=invocation.allow_outside),
+        env=os.environ,
+        cli_variables=_variables(invocation.variables),
+        host=invocation.host,
+        templates={_builtin(v): TextFile(*builtin_template(v)) for v in versions},
+        schemas={_builtin(v): TextFile(*builtin_schema(v)) for v in versions},
+        allow_outside=invocation.allow_outside,
+    )
+
+
+def _builtin(version: int | None) -> str:
+    return "builtin" if version is None else f"builtin@{version}"
+
+
+def _variables(given: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--var {item}: not of the form NAME=VALUE", remedy="write --var NAME=VALUE")
+        found[name] = value
+    return found

@@ -1,0 +1,22 @@
+"""Lines of a report: text, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Style = Literal["plain", "head", "add", "change", "remove", "restart", "dim", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a report and what it means, for colour."""
+
+    text: str
+    style: Style = "plain"
+
+
+def as_text(lines: Sequence[Line] | Iterator[Line]) -> str:
+    """Return the lines without colour, each ended by a newline."""
+    return "".join(f"{line.text}\n" for line in lines)

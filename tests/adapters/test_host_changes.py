@@ -1,0 +1,346 @@
+"""What LocalHost changes on disk, and what is left when it is killed in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.host import LocalHost
+from reconciler.core.live import PidFile
+from reconciler.errors import FileSystemError, Refused
+from reconciler.ports import NewFile
+from tests.adapters.host_support import (
+    FILES,
+    UUID_A,
+    UUID_B,
+    end,
+    endpoint,
+    fake_daemon,
+    marker,
+    outcome,
+    python,
+    unprivileged,
+)
+
+_CHILD = f"""
+import sys
+from reconciler.adapters.host import LocalHost
+from reconciler.core.marker import Marker
+from reconciler.ports import NewFile
+FILES = {FILES!r}
+marker = lambda: Marker.model_validate_json({marker().model_dump_json()!r})
+host = LocalHost(sys.argv[1])
+"""
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory))
+
+
+def endpoints_for_upstream(config_dir: Path) -> list[str]:
+    """Return what globus-compute-endpoint takes for endpoints."""
+    return sorted({p.parent.name for p in config_dir.glob("*/config.*")})
+
+
+def test_create_makes_a_private_directory_with_everything(tmp_path: Path) -> None:
+    config_dir = tmp_path / "deep" / "gc"
+    LocalHost(str(config_dir)).create("main", FILES, marker())
+    assert names(config_dir / "main") == sorted([*FILES, ".chiltepin.json"])
+    for path, mode in (("", 0o700), ("main", 0o700), ("main/config.yaml", 0o600), (".chiltepin", 0o700)):
+        assert stat.S_IMODE((config_dir / path).stat().st_mode) == mode, path
+    assert endpoints_for_upstream(config_dir) == ["main"]
+    assert names(config_dir / ".chiltepin" / "new") == []
+
+
+@pytest.mark.parametrize("kind", ["directory", "empty directory", "file", "link"])
+def test_create_never_replaces_anything(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "main"
+    if kind.endswith("directory"):
+        place.mkdir()
+    if kind == "directory":
+        (place / "precious").write_text("x")
+    elif kind == "file":
+        place.write_text("x")
+    elif kind == "link":
+        place.symlink_to("nowhere")
+    with pytest.raises(Refused, match="exists by now"):
+        LocalHost(str(tmp_path)).create("main", FILES, marker())
+    assert names(tmp_path / ".chiltepin" / "new") == []
+    assert not (place / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", ".hidden", "a b", "it's", UUID_A, "x" * 129])
+def test_create_refuses_names_that_upstream_refuses(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refused):
+        LocalHost(str(tmp_path / "gc")).create(name, FILES, marker())
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_file_name_cannot_leave_the_directory(tmp_path: Path) -> None:
+    with pytest.raises(Refused):
+        LocalHost(str(tmp_path)).create("main", {"../x": NewFile(b"")}, marker())
+    assert not (tmp_path / "main").exists()
+    assert names(tmp_path / ".chiltepin" / "new") == []
+
+
+@pytest.mark.parametrize(
+    ("point", "there"),
+    [("create.begin", False), ("create.built", False), ("create.renamed", True)],
+)
+def test_killed_while_creating_there_is_all_or_nothing(tmp_path: Path, point: str, there: bool) -> None:
+    child = python(_CHILD + "host.create('main', FILES, marker())", str(tmp_path), CHILTEPIN_FAULT=point)
+    assert outcome(child)[0] == -signal.SIGKILL
+    host = LocalHost(str(tmp_path))
+    found = host.directory("main")
+    assert (found is not None) == there
+    assert endpoints_for_upstream(tmp_path) == (["main"] if there else [])
+    if not there:
+        host.create("main", FILES, marker())
+    found = host.directory("main")
+    assert found is not None
+    assert set(found.files) == set(FILES)
+
+
+def test_a_write_keeps_the_old_version_when_asked(tmp_path: Path) -> None:
+    endpoint(tmp_path, config="old: 1\n")
+    host = LocalHost(str(tmp_path))
+    host.write_file("main", "config.yaml", NewFile(b"new: 1\n", 0o644), backup=True)
+    host.write_file("main", "config.yaml", NewFile(b"new: 2\n"), backup=False)
+    (kept,) = (tmp_path / ".chiltepin" / "backups" / "main").iterdir()
+    assert kept.name.startswith("config.yaml.")
+    assert kept.read_bytes() == b"old: 1\n"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert (tmp_path / "main" / "config.yaml").read_bytes() == b"new: 2\n"
+    assert endpoints_for_upstream(tmp_path) == ["main"]
+
+
+def test_only_so_many_old_versions_are_kept(tmp_path: Path) -> None:
+    endpoint(tmp_path, config="0")
+    host = LocalHost(str(tmp_path))
+    for number in range(1, 25):
+        host.write_file("main", "config.yaml", NewFile(str(number).encode()), backup=True)
+    assert len(names(tmp_path / ".chiltepin" / "backups" / "main")) == 20
+
+
+def test_a_removed_file_is_kept_as_a_copy(tmp_path: Path) -> None:
+    endpoint(tmp_path, **{"user_config_schema.json": "{}"})
+    host = LocalHost(str(tmp_path))
+    host.remove_file("main", "user_config_schema.json")
+    host.remove_file("main", "user_config_schema.json")
+    assert not (tmp_path / "main" / "user_config_schema.json").exists()
+    assert len(names(tmp_path / ".chiltepin" / "backups" / "main")) == 1
+
+
+def test_writes_into_a_linked_or_missing_directory_fail(tmp_path: Path) -> None:
+    endpoint(tmp_path / "elsewhere", "main")
+    (tmp_path / "gc").mkdir()
+    (tmp_path / "gc" / "main").symlink_to("../elsewhere/main")
+    host = LocalHost(str(tmp_path / "gc"))
+    with pytest.raises(FileSystemError):
+        host.write_file("main", "config.yaml", NewFile(b"x"), backup=False)
+    assert (tmp_path / "elsewhere" / "main" / "config.yaml").read_text() == "display_name: x\n"
+    with pytest.raises(FileSystemError, match="not there"):
+        host.write_marker("absent", marker())
+
+
+def test_a_read_only_directory_says_what_to_do(tmp_path: Path) -> None:
+    endpoint(tmp_path, config="old")
+    (tmp_path / "main").chmod(0o500)
+    code = """
+import sys
+from reconciler.adapters.host import LocalHost
+from reconciler.errors import FileSystemError
+from reconciler.ports import NewFile
+try:
+    LocalHost(sys.argv[1]).write_file("main", "config.yaml", NewFile(b"new"), backup=False)
+except FileSystemError as e:
+    print(e)
+"""
+    status, out, err = unprivileged(code, str(tmp_path))
+    (tmp_path / "main").chmod(0o700)
+    assert status == 0, err
+    assert "cannot write config.yaml" in out
+    assert "EACCES" in out
+    assert (tmp_path / "main" / "config.yaml").read_text() == "old"
+
+
+def test_a_stale_pid_file_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    directory = endpoint(tmp_path, **{"daemon.pid": f"{dead.pid}\n"})
+    host = LocalHost(str(tmp_path))
+    host.clear_pid_file("main", PidFile(dead.pid, 0.0))
+    assert not (directory / "daemon.pid").exists()
+    host.clear_pid_file("main", PidFile(dead.pid, 0.0))
+
+
+def test_a_pid_file_whose_number_went_to_another_program_is_stale(tmp_path: Path) -> None:
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        directory = endpoint(tmp_path, **{"daemon.pid": str(stranger.pid)})
+        LocalHost(str(tmp_path)).clear_pid_file("main", PidFile(stranger.pid, 0.0))
+        assert not (directory / "daemon.pid").exists()
+        assert stranger.poll() is None
+    finally:
+        end(stranger)
+
+
+@pytest.mark.parametrize("case", ["another pid", "touched", "alive"])
+def test_a_pid_file_that_is_not_stale_stays(tmp_path: Path, case: str) -> None:
+    directory = endpoint(tmp_path)
+    daemon = fake_daemon(directory, "main", UUID_A, tmp_path)
+    try:
+        (directory / "daemon.pid").write_text(str(daemon.pid if case == "alive" else 99))
+        seen = {"another pid": PidFile(98, 0.0), "touched": PidFile(99, 100.0), "alive": PidFile(daemon.pid, 0.0)}
+        if case != "alive":
+            end(daemon)
+        with pytest.raises(Refused, match="not stale"):
+            LocalHost(str(tmp_path)).clear_pid_file("main", seen[case])
+    finally:
+        end(daemon)
+    assert (directory / "daemon.pid").exists()
+
+
+def user_endpoint(config_dir: Path, uuid: str) -> Path:
+    directory = config_dir / f"uep.{uuid}.0c0c0c0c-1111-4222-8333-444444444444"
+    directory.mkdir()
+    return directory
+
+
+def test_to_the_trash_and_back(tmp_path: Path) -> None:
+    endpoint(tmp_path, **{".chiltepin.json": marker(id=UUID_A).model_dump_json()})
+    own, other = user_endpoint(tmp_path, UUID_A), user_endpoint(tmp_path, UUID_B)
+    host = LocalHost(str(tmp_path))
+    entry = host.to_trash("main")
+    assert not (tmp_path / "main").exists()
+    assert not own.exists()
+    assert other.exists()
+    (found,) = host.trash()
+    assert found.name == entry
+    assert found.path == str(tmp_path / ".chiltepin" / "trash" / entry)
+    assert found.marker == marker(id=UUID_A)
+    assert abs(found.deleted_at - time.time()) < 30
+    assert endpoints_for_upstream(tmp_path) == []
+    host.restore(entry, "main")
+    again = host.directory("main")
+    assert again is not None
+    assert again.endpoint_id == UUID_A
+    assert own.exists()
+    assert host.trash() == ()
+
+
+def test_putting_back_never_replaces_anything(tmp_path: Path) -> None:
+    endpoint(tmp_path)
+    host = LocalHost(str(tmp_path))
+    entry = host.to_trash("main")
+    endpoint(tmp_path, config="precious")
+    with pytest.raises(Refused, match="main exists"):
+        host.restore(entry, "main")
+    assert (tmp_path / "main" / "config.yaml").read_text() == "precious"
+    assert len(host.trash()) == 1
+
+
+def test_the_same_name_can_be_deleted_twice_and_is_listed_oldest_first(tmp_path: Path) -> None:
+    host = LocalHost(str(tmp_path))
+    entries = []
+    for _ in range(3):
+        endpoint(tmp_path)
+        entries.append(host.to_trash("main"))
+    assert [e.name for e in host.trash()] == entries
+    host.purge(entries[1])
+    host.purge(host.trash()[0].path)
+    assert [e.name for e in host.trash()] == entries[2:]
+    with pytest.raises(Refused, match="in the trash"):
+        host.purge(entries[1])
+    for bad in ("../main", "..", "", "/etc"):
+        with pytest.raises(Refused):
+            host.purge(bad)
+
+
+@pytest.mark.parametrize("case", ["process", "fresh PID file"])
+def test_what_still_runs_is_not_moved(tmp_path: Path, case: str) -> None:
+    directory = endpoint(tmp_path)
+    host = LocalHost(str(tmp_path))
+    daemon = None
+    if case == "process":
+        daemon = fake_daemon(directory, "main", UUID_A, tmp_path)
+    else:
+        (directory / "daemon.pid").write_text("1")
+    try:
+        with pytest.raises(Refused, match="still runs"):
+            host.to_trash("main")
+    finally:
+        if daemon is not None:
+            end(daemon)
+    assert directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("point", "moved"),
+    [("trash.begin", False), ("trash.moved", True), ("trash.done", True)],
+)
+def test_killed_while_deleting_the_endpoint_is_here_or_there(tmp_path: Path, point: str, moved: bool) -> None:
+    endpoint(tmp_path)
+    child = python(_CHILD + "host.to_trash('main')", str(tmp_path), CHILTEPIN_FAULT=point)
+    assert outcome(child)[0] == -signal.SIGKILL
+    host = LocalHost(str(tmp_path))
+    assert (host.directory("main") is None) == moved
+    assert len(host.trash()) == (1 if moved else 0)
+    if not moved:
+        host.to_trash("main")
+    host.restore(host.trash()[0].name, "main")
+    assert (tmp_path / "main" / "endpoint.json").exists()
+
+
+@pytest.mark.parametrize("point", ["purge.begin", "purge.done"])
+def test_killed_while_purging_it_can_be_repeated(tmp_path: Path, point: str) -> None:
+    endpoint(tmp_path)
+    host = LocalHost(str(tmp_path))
+    entry = host.to_trash("main")
+    child = python(_CHILD + f"host.purge({entry!r})", str(tmp_path), CHILTEPIN_FAULT=point)
+    assert outcome(child)[0] == -signal.SIGKILL
+    for left in host.trash():
+        host.purge(left.name)
+    assert names(tmp_path / ".chiltepin" / "trash") == []
+
+
+@pytest.mark.parametrize(
+    ("point", "call", "content"),
+    [
+        ("backup.written", "host.write_file('main', 'config.yaml', NewFile(b'new'), backup=True)", "old"),
+        ("write.temp", "host.write_file('main', 'config.yaml', NewFile(b'new'), backup=True)", "old"),
+        ("write.renamed", "host.write_file('main', 'config.yaml', NewFile(b'new'), backup=True)", "new"),
+        ("marker.temp", "host.write_marker('main', marker())", "old"),
+        ("marker.written", "host.write_marker('main', marker())", "old"),
+        ("remove.done", "host.remove_file('main', 'user_environment.yaml')", "old"),
+    ],
+)
+def test_killed_while_writing_every_file_is_old_or_new(tmp_path: Path, point: str, call: str, content: str) -> None:
+    endpoint(tmp_path, config="old", **{"user_environment.yaml": "A: b"})
+    child = python(_CHILD + call, str(tmp_path), CHILTEPIN_FAULT=point)
+    assert outcome(child)[0] == -signal.SIGKILL
+    assert (tmp_path / "main" / "config.yaml").read_text() == content
+    found = LocalHost(str(tmp_path)).directory("main")
+    assert found is not None
+    assert found.kind == "endpoint"
+    assert found.marker == (marker() if point == "marker.written" else None)
+    assert endpoints_for_upstream(tmp_path) == ["main"]
+
+
+def test_the_log_is_shown_without_secrets(tmp_path: Path) -> None:
+    directory = endpoint(tmp_path)
+    lines = [f"line {n}" for n in range(20_000)]
+    lines += ["amqps://u:hunter22@broker:5671/v", "the value is topsecretvalue", "Authorization: Bearer abcdefgh.ijkl"]
+    (directory / "endpoint.log").write_text("\n".join(lines) + "\n")
+    environ = {"GLOBUS_COMPUTE_CLIENT_SECRET": "topsecretvalue"}
+    tail = LocalHost(str(tmp_path), environ=environ).log_tail("main", 4)
+    assert tail.splitlines()[0] == "line 19999"
+    assert "amqps://***@broker:5671/v" in tail
+    assert not {"hunter22", "topsecretvalue", "abcdefgh"} & set(tail.replace(".", " ").split())
+    assert len(tail.splitlines()) == 4

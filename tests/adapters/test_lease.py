@@ -1,0 +1,233 @@
+"""One apply per config directory: real processes that compete for the lease."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters import files, lease, machine
+from reconciler.errors import LeaseHeld
+from tests.adapters.host_support import end, outcome, python, wait_for
+
+_HOLD = """
+import sys, time
+from reconciler.adapters import lease
+from reconciler.errors import LeaseHeld
+try:
+    with lease.held(sys.argv[1], sys.argv[2], time.time()) as held:
+        print("holds", flush=True)
+        sys.stdin.read()
+        held.check()
+except LeaseHeld as e:
+    print("refused", e.what, flush=True)
+"""
+
+_RACE = """
+import sys, time
+from pathlib import Path
+from reconciler.adapters import lease
+from reconciler.errors import LeaseHeld
+place = Path(sys.argv[1])
+(place / ("ready-" + sys.argv[2])).touch()
+while not (place / "go").exists():
+    pass
+try:
+    with lease.held(str(place), sys.argv[2], time.time()) as held:
+        held.check()
+        (place / ("won-" + sys.argv[2])).touch()
+        while not (place / "stop").exists():
+            time.sleep(0.01)
+        held.check()
+except LeaseHeld:
+    (place / ("lost-" + sys.argv[2])).touch()
+"""
+
+
+def ended_process() -> tuple[int, int]:
+    """Return PID and start time of a process that is gone."""
+    child = subprocess.Popen(["sleep", "60"])
+    started = lease.start_time(child.pid)
+    end(child)
+    assert started is not None
+    return child.pid, started
+
+
+def leave(place: Path, *, age: float = 0.0, **changes: object) -> lease.Holder:
+    """Leave a lease behind, as a process that was killed does."""
+    pid, started = ended_process()
+    ours = lease._ourselves("old", time.time())
+    holder = replace(ours, **{"pid": pid, "start_time": started, **changes})  # type: ignore[arg-type]
+    path = place / lease.LEASE
+    path.write_text(json.dumps(asdict(holder)))
+    os.utime(path, (time.time() - age, time.time() - age))
+    return holder
+
+
+def take(place: Path) -> None:
+    with lease.held(str(place), "new", time.time()) as held:
+        held.check()
+
+
+def assert_clean(place: Path) -> None:
+    assert [n for n in os.listdir(place) if n.startswith((lease.LEASE, lease._CLAIM, files.TEMPORARY))] == []
+
+
+def test_it_is_released(tmp_path: Path) -> None:
+    for _ in range(3):
+        take(tmp_path)
+    assert_clean(tmp_path)
+
+
+def test_the_second_is_told_who_holds_it_where_and_since_when(tmp_path: Path) -> None:
+    holder = python(_HOLD, str(tmp_path), "first")
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "holds\n"
+        with pytest.raises(LeaseHeld) as caught:
+            take(tmp_path)
+        facts = machine.facts()
+        assert f"process {holder.pid} of {facts.user} on {facts.name}" in caught.value.what
+        assert "run first" in (caught.value.why or "")
+        assert time.strftime("%Y-%m-%d") in (caught.value.why or "")
+        assert caught.value.remedy
+    finally:
+        out, _ = holder.communicate("")
+    assert out == ""
+    take(tmp_path)
+    assert_clean(tmp_path)
+
+
+def test_the_lease_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
+    child = python(
+        "import sys; from reconciler.adapters import lease; lease.held(sys.argv[1], 'x', 0.0).__enter__()",
+        str(tmp_path),
+        CHILTEPIN_FAULT="lease.acquired",
+    )
+    assert outcome(child)[0] == -signal.SIGKILL
+    assert (tmp_path / lease.LEASE).exists()
+    take(tmp_path)
+    assert_clean(tmp_path)
+
+
+def test_a_pid_that_was_reused_does_not_keep_a_lease_alive(tmp_path: Path) -> None:
+    mine = lease.start_time(os.getpid())
+    assert mine is not None
+    leave(tmp_path, pid=os.getpid(), start_time=mine - 1)
+    take(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"host": "other-node"}, {"boot_id": "another boot"}, {"namespace": "pid:[1]"}, {"user": "somebody"}]
+)
+def test_a_process_that_cannot_be_seen_from_here_counts_as_alive(tmp_path: Path, elsewhere: dict[str, str]) -> None:
+    leave(tmp_path, **elsewhere)
+    with pytest.raises(LeaseHeld):
+        take(tmp_path)
+    leave(tmp_path, age=lease.EXPIRES_AFTER + 5, **elsewhere)
+    take(tmp_path)
+    assert_clean(tmp_path)
+
+
+def test_a_living_process_that_does_not_renew_loses_it_after_five_minutes(tmp_path: Path) -> None:
+    with lease.held(str(tmp_path), "sleeper", time.time()) as sleeping:
+        os.utime(tmp_path / lease.LEASE, (1, 1))
+        take_and_keep = lease.held(str(tmp_path), "new", time.time())
+        with take_and_keep as new:
+            with pytest.raises(LeaseHeld, match="lost its lease"):
+                sleeping.check()
+            new.check()
+            content = (tmp_path / lease.LEASE).read_text()
+            assert '"run": "new"' in content
+    assert_clean(tmp_path)
+
+
+def test_a_holder_that_lost_it_does_not_release_its_successors(tmp_path: Path) -> None:
+    with lease.held(str(tmp_path), "sleeper", time.time()):
+        os.utime(tmp_path / lease.LEASE, (1, 1))
+        child = python(_HOLD, str(tmp_path), "new")
+        assert child.stdout is not None
+        assert child.stdout.readline() == "holds\n"
+    try:
+        assert '"run": "new"' in (tmp_path / lease.LEASE).read_text()
+    finally:
+        out, _ = child.communicate("")
+    assert out == "", "the successor's own check passed at its end"
+
+
+def test_a_lease_file_that_vanished_is_a_lost_lease(tmp_path: Path) -> None:
+    with lease.held(str(tmp_path), "x", time.time()) as held:
+        (tmp_path / lease.LEASE).unlink()
+        with pytest.raises(LeaseHeld, match="lost its lease"):
+            held.check()
+
+
+def test_it_is_renewed_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_EVERY", 0.05)
+    with lease.held(str(tmp_path), "x", time.time()):
+        os.utime(tmp_path / lease.LEASE, (1, 1))
+        wait_for(lambda: (tmp_path / lease.LEASE).stat().st_mtime > 1000, "it was touched")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"token": 1}'])
+def test_a_damaged_lease_expires_by_its_age(tmp_path: Path, content: str) -> None:
+    (tmp_path / lease.LEASE).write_text(content)
+    with pytest.raises(LeaseHeld):
+        take(tmp_path)
+    os.utime(tmp_path / lease.LEASE, (1, 1))
+    take(tmp_path)
+    assert_clean(tmp_path)
+
+
+def test_a_takeover_that_was_killed_half_way_is_taken_over_in_turn(tmp_path: Path) -> None:
+    dead = leave(tmp_path)
+    claimed = leave(tmp_path)
+    (tmp_path / lease.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
+    (tmp_path / lease.LEASE).write_text(json.dumps(asdict(dead)))
+    assert claimed.token != dead.token
+    take(tmp_path)
+    assert_clean(tmp_path)
+
+
+def test_a_takeover_under_way_is_respected(tmp_path: Path) -> None:
+    dead = leave(tmp_path)
+    leave(tmp_path, host="other-node")
+    (tmp_path / lease.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
+    (tmp_path / lease.LEASE).write_text(json.dumps(asdict(dead)))
+    with pytest.raises(LeaseHeld):
+        take(tmp_path)
+
+
+@pytest.mark.parametrize("start", ["free", "dead holder", "half a takeover"])
+def test_of_many_that_start_at_once_exactly_one_gets_it(tmp_path: Path, start: str) -> None:
+    for attempt in range(3):
+        place = tmp_path / str(attempt)
+        place.mkdir()
+        if start != "free":
+            dead = leave(place)
+        if start == "half a takeover":
+            leave(place)
+            (place / lease.LEASE).rename(place / f"{lease._CLAIM}{dead.token}")
+            (place / lease.LEASE).write_text(json.dumps(asdict(dead)))
+        children = [python(_RACE, str(place), str(n)) for n in range(6)]
+        try:
+            wait_for(lambda: len(list(place.glob("ready-*"))) == 6, "all are ready", 60)
+            (place / "go").touch()
+            wait_for(lambda: len([*place.glob("won-*"), *place.glob("lost-*")]) == 6, "all have an answer", 60)
+            won = [p.name for p in place.glob("won-*")]
+            (place / "stop").touch()
+            results = [outcome(child) for child in children]
+        finally:
+            for child in children:
+                child.kill()
+                child.wait()
+        assert len(won) == 1, won
+        assert [r for r in results if r[0] != 0] == []
+        assert len(list(place.glob("lost-*"))) == 5, "the winner still had it at its end"
+        assert_clean(place)

@@ -1,0 +1,72 @@
+"""Names of endpoints: our rule is globus-compute-endpoint's, and a little stricter."""
+
+import pytest
+from globus_compute_endpoint.endpoint.endpoint import Endpoint
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.names import canonical_uuid, name_fault, pool_name_fault
+
+
+def upstream_accepts(name: str) -> bool:
+    try:
+        Endpoint.validate_endpoint_name(name)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("", "it is empty"),
+        ("a" * 129, "it has 129 characters; the limit is 128"),
+        ("a b", "it contains white space"),
+        (" a", "it contains white space"),
+        ("a\tb", "it contains white space"),
+        ("../up", "it contains a slash"),
+        ("/etc", "it contains a slash"),
+        ("a\\b", "it contains a backslash"),
+        ("it's", "it contains a quote"),
+        ('a"b', "it contains a quote"),
+        ("..", "it begins with a dot"),
+        (".hidden", "it begins with a dot"),
+    ],
+)
+def test_names_that_upstream_refuses_too(name: str, fault: str) -> None:
+    assert name_fault(name) == fault
+    assert not upstream_accepts(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a", "it looks like a UUID"),
+        ("5f1c7ad23f0a4a4e9d7e0f1e2d3c4b5a", "it looks like a UUID"),
+        ("-c", "it begins with a hyphen and would be read as an option"),
+        ("a\x07", "it contains an unprintable character"),
+        ("uep.x.y", "`uep.` is reserved for the directories of user endpoints"),
+    ],
+)
+def test_names_that_would_not_survive_the_command_line(name: str, fault: str) -> None:
+    assert name_fault(name) == fault
+
+
+@pytest.mark.parametrize("name", ["main", "ursa-main", "a", "1", "a.b", "x" * 128, "\u00fcber", "~x", "$x"])
+def test_good_names(name: str) -> None:
+    assert name_fault(name) is None
+    assert upstream_accepts(name)
+
+
+@given(st.text(alphabet="ab./\\ '\"~\t\u00e9-_1", max_size=8) | st.text(max_size=140))
+def test_what_we_accept_upstream_accepts(name: str) -> None:
+    if name_fault(name) is None:
+        assert upstream_accepts(name)
+        assert pool_name_fault(name) is None
+    elif name.isprintable() and not name.startswith(("-", "uep.")):
+        assert not upstream_accepts(name)
+
+
+def test_uuids_are_written_in_their_usual_form() -> None:
+    assert canonical_uuid("{5F1C7AD23F0A4A4E9D7E0F1E2D3C4B5A}") == "5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a"
+    assert canonical_uuid("main") is None

@@ -1,0 +1,396 @@
+"""A manifest's text to the desired state of this host: merging, hosts, secrets, and what is refused."""
+
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.core import resolve
+from reconciler.core.desired import AUTO_PATH, Moved, Trash
+from reconciler.core.hosts import Machine
+from reconciler.core.invalid import ManifestInvalid
+from reconciler.core.merge import merge
+from reconciler.core.reading import read_manifest
+from reconciler.core.resolve import build_desired, load
+from reconciler.core.source import parse
+from reconciler.errors import ReconcilerError, Refused
+from tests.core.manifests import HEAD, context, desired, problems
+
+UUID = "5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a"
+
+LAPTOP = """\
+endpoints:
+  main: {config: {debug: true}}
+  spare: {state: stopped, directory: other}
+pools:
+  here: {max_workers_per_node: 4}
+  there: {endpoint: main, mpi: true}
+  far: {endpoint: 5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a}
+"""
+
+SITES = """\
+variables: {account: gsd, partition: none-set}
+hosts:
+  ursa:
+    match: ["ufe*"]
+    run_on: [ufe01, "{{ host }}02"]
+    config_dir: ~/.globus_compute
+    python: /envs/{{ host }}
+    variables: {partition: u1}
+    defaults:
+      pool: {provider: slurm, partition: "{{ partition }}", environment: [ursa]}
+      endpoint: {config: {debug: true}}
+  hera:
+    match: ["hfe*"]
+    variables: {partition: h1}
+    defaults: {pool: {provider: slurm, partition: "{{ partition }}", cores_per_node: 40}}
+defaults:
+  pool: {account: "{{ account }}", walltime: "01:00:00", environment: [all]}
+  endpoint: {config: {heartbeat_period: 60}, user_environment: {A: "1", B: "2"}}
+endpoints:
+  u: {host: ursa, config: {display_name: U}, user_environment: {B: "3", PATH: null}}
+  h: {host: hera, directory: u}
+pools:
+  on-u: {endpoint: u, cores_per_node: 1}
+  on-h: {endpoint: h, environment: ["{{ host }}"]}
+  here: {provider: localhost}
+"""
+
+
+def test_a_laptop() -> None:
+    state = desired(LAPTOP)
+    main, spare = state.endpoints.values()
+    assert (main.name, main.directory, main.state, main.restart) == ("main", "main", "running", "when-idle")
+    assert (spare.directory, spare.state) == ("other", "stopped")
+    assert main.config == {"display_name": "main", "debug": True}
+    assert main.user_environment == {"PATH": AUTO_PATH}
+    assert str(main.position) == "chiltepin.yaml:4:3"
+    assert {name: pool.endpoint for name, pool in state.pools.items()} == {"here": None, "there": "main", "far": UUID}
+    assert state.host.name is None
+    assert state.declared
+    assert state.warnings == ()
+
+
+def test_the_three_steps_give_the_same_as_load() -> None:
+    parsed = parse(HEAD + LAPTOP, "chiltepin.yaml")
+    assert build_desired(read_manifest(parsed), parsed, context=context()) == desired(LAPTOP)
+
+
+def test_hosts_defaults_and_variables() -> None:
+    state = desired(SITES)
+    assert state.host == resolve.HostView("ursa", ("ufe01", "ursa02"), "~/.globus_compute", "/envs/ursa")
+    assert state.elsewhere == {"h": "hera"}
+    assert list(state.endpoints) == ["u"]
+    assert state.endpoints["u"].config == {"display_name": "U", "heartbeat_period": 60, "debug": True}
+    assert state.endpoints["u"].user_environment == {"A": "1", "B": "3"}
+    pools = {name: pool.given for name, pool in state.pools.items()}
+    assert pools["on-u"] == {
+        "account": "gsd",
+        "walltime": "01:00:00",
+        "environment": ["ursa"],
+        "provider": "slurm",
+        "partition": "u1",
+        "cores_per_node": 1,
+    }
+    # A pool takes the defaults and variables of the host that it runs on, not of the one that reads this.
+    assert pools["on-h"]["partition"] == "h1"
+    assert pools["on-h"]["environment"] == ["hera"]
+    assert pools["here"]["provider"] == "localhost"
+
+
+def test_the_other_hosts_view() -> None:
+    state = desired(SITES, machine=Machine("hfe07", "hfe07.x"))
+    assert (state.host.name, list(state.endpoints), state.elsewhere) == ("hera", ["h"], {"u": "ursa"})
+    assert desired(SITES, host="hera").endpoints == state.endpoints
+
+
+def test_no_host_is_refused_but_what_is_wrong_in_the_file_comes_first() -> None:
+    with pytest.raises(Refused, match="no host matches"):
+        desired(SITES, machine=Machine("laptop", "laptop"))
+    with pytest.raises(ManifestInvalid, match="1 error"):
+        desired("hosts: {a: {mtach: [x]}}", machine=Machine("laptop", "laptop"))
+
+
+def test_merging_is_pure_and_mappings_merge_while_lists_replace() -> None:
+    low: dict[str, Any] = {"a": {"x": 1, "l": [1, 2]}, "b": 1}
+    high: dict[str, Any] = {"a": {"y": 2, "l": [3]}, "b": {"c": 1}}
+    assert merge(low, high) == {"a": {"x": 1, "l": [3], "y": 2}, "b": {"c": 1}}
+    assert (low, high) == ({"a": {"x": 1, "l": [1, 2]}, "b": 1}, {"a": {"y": 2, "l": [3]}, "b": {"c": 1}})
+
+
+nested = st.recursive(
+    st.integers(0, 2), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=6
+)
+layer = st.dictionaries(st.sampled_from("abc"), nested, max_size=3)
+
+
+@given(layer, layer, layer)
+def test_merging_is_associative_and_the_last_layer_wins(
+    one: dict[str, Any], two: dict[str, Any], three: dict[str, Any]
+) -> None:
+    assert merge(one, {}) == merge({}, one) == one
+    merged = merge(one, two)
+    assert all(merged[key] == value for key, value in two.items() if not isinstance(value, dict))
+    assert set(merged) == set(one) | set(two)
+    assert merge(merge(one, two), two) == merged
+    assert set(merge(merged, three)) == set(merged) | set(three)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("endpoints: {a b: }", "1:13: error: 'a b' cannot be an endpoint's name: it contains white space"),
+        ("endpoints: {../a: }", "'../a' cannot be an endpoint's name: it contains a slash"),
+        (f"endpoints: {{{UUID}: }}", "cannot be an endpoint's name: it looks like a UUID"),
+        (
+            "endpoints: {a: {directory: .b}}",
+            "1:28: error: '.b' cannot be a directory's name: it begins with a dot; 1 to 128",
+        ),
+        ("endpoints: {a: , b: {directory: a}}", "1:33: error: the directory `a` is that of the endpoint `a` already"),
+        ("endpoints: {a: {id: x}}", "1:21: error: 'x' is not a UUID"),
+        (f"endpoints: {{a: {{id: {UUID}}}, b: {{id: {UUID.upper()}}}}}", "`a` has this UUID already"),
+        (
+            "endpoints: {a: {host: x}}\npools: {p: {endpoint: a}}",
+            "1:23: error: there is no host `x`; declare it in `hosts`",
+        ),
+        ("endpoints: {a: {config: {engine: {}}}}", "1:26: error: `engine` in config.yaml is gone since 4.10.1"),
+        (
+            "endpoints: {a: {config: {debug: 'yes'}}}",
+            "1:33: error: `debug` must be true or false; write it without quotes",
+        ),
+        ("endpoints: {a: {user_environment: {A-B: x}}}", "1:36: error: 'A-B' is no name of an environment variable"),
+        (
+            "endpoints: {a: {identity_mapping: m, config: {identity_mapping_config_path: x}}}",
+            "1:35: error: set `identity_mapping` or `config.identity_mapping_config_path`, not both",
+        ),
+        ("endpoints: {a: {config: {display_name: '{{ nme }}'}}}", "1:40: error: the variable `nme` is not defined"),
+        (
+            "endpoints: {a: {state: '{{ 1 + 1 }}'}}",
+            "1:24: error: `state` must be one of running, stopped, unmanaged, not the number 2",
+        ),
+        (
+            "endpoints: {a: {directory: '{{ \"x/y\" }}'}}",
+            "1:28: error: 'x/y' cannot be a directory's name: it contains a slash",
+        ),
+        (
+            "variables: {n: '3'}\npools: {p: {nodes_per_block: '{{ n }}'}}",
+            "2:30: error: `nodes_per_block` must be a whole number, not the text '3'",
+        ),
+        ('pools: {p: {mpi: \'{{ "{" + "{" }}\'}}', "1:18: error: `mpi` cannot be this text"),
+        ("pools: {a/b: }", "'a/b' cannot be a pool's name: it contains a slash"),
+        ("moved: [{from: a, to: b}]", "1:23: error: there is no endpoint `b`"),
+        ("endpoints: {a: , b: }\nmoved: [{from: a, to: b}]", "2:16: error: `a` is still declared in `endpoints`"),
+        ("endpoints: {c: }\nmoved: [{from: a, to: c}, {from: a, to: c}]", "2:34: error: `a` is moved twice"),
+        ("trash: {keep: soon}", "1:15: error: 'soon' is no duration; e.g. 14d, 12h or 2w"),
+        ("trash: {max: much}", "1:14: error: 'much' is no size; e.g. 1GB or 500MB"),
+        ("variables: {env: x}", "1:13: error: `env` is a name that expressions have anyway"),
+        ("variables: {a-b: x}", "`a-b` cannot be used in an expression"),
+        ("variables: {a: {default: x}}", "`a` needs either `env` or `value`"),
+        ("hosts: {u: {match: [ufe*], python: '{{ nothing }}'}}", "1:36: error: the variable `nothing` is not defined"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(body: str, expected: str) -> None:
+    errors = [line for line in problems(body) if "error: " in line]
+    assert len(errors) == 1, errors
+    assert expected in errors[0]
+
+
+WORDS = st.sampled_from(
+    "a b ursa x.j2 ../x builtin none auto running unmanaged slurm pbspro 01:00:00 {{v}} {{s}} {{nope}} {{n}} {{l}} "
+    "{{ 5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a 14d ufe* local yes 010 {{env.E}} {{host}}x".split()
+)
+ANYTHING = st.recursive(
+    WORDS | st.none() | st.booleans() | st.integers(-1, 3) | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def block(*keys: str, known: dict[str, Any] | None = None) -> Any:
+    fields = {key: ANYTHING for key in keys} | (known or {})
+    return st.fixed_dictionaries({}, optional=fields) | ANYTHING
+
+
+ENDPOINT = block(
+    "directory", "host", "state", "id", "protect", "restart", "config", "template", "schema", "user_environment"
+)
+POOL = block("endpoint", "mpi", "provider", "nodes_per_block", "walltime", "environment", "account", "cores_per_worker")
+DEFAULTS = block(known={"pool": POOL, "endpoint": ENDPOINT})
+VARIABLES = st.dictionaries(st.sampled_from(["v", "n", "l", "env"]), ANYTHING, max_size=3) | ANYTHING
+HOST = block("match", "run_on", "config_dir", "python", known={"defaults": DEFAULTS, "variables": VARIABLES})
+MANIFEST = block(
+    known={
+        "version": st.just(1) | ANYTHING,
+        "stack": st.just("s") | ANYTHING,
+        "variables": VARIABLES,
+        "hosts": st.dictionaries(WORDS, HOST, max_size=2) | ANYTHING,
+        "defaults": DEFAULTS,
+        "endpoints": st.dictionaries(WORDS, ENDPOINT, max_size=3) | ANYTHING,
+        "pools": st.dictionaries(WORDS, POOL, max_size=3) | ANYTHING,
+        "moved": ANYTHING | st.lists(block("from", "to"), max_size=2),
+        "trash": block("keep", "max"),
+    }
+)
+
+
+@given(MANIFEST, st.booleans())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_any_manifest_is_a_state_or_a_problem_and_no_secret_is_told(manifest: Any, secret: bool) -> None:
+    if secret and isinstance(manifest, dict) and isinstance(manifest.get("variables"), dict):
+        manifest["variables"]["s"] = {"env": "E", "sensitive": True}
+    text = yaml.safe_dump(manifest, allow_unicode=True)
+    try:
+        state = load(text, context=context({"x.j2": "{}"}, env={"E": "hunter2-hunter2"}))
+    except ReconcilerError as error:
+        assert isinstance(error, ManifestInvalid | Refused)
+        if secret:
+            assert "hunter2" not in str(error).replace("E`", "")
+    else:
+        assert all(problem.severity == "warning" for problem in state.warnings)
+
+
+def test_an_endpoint_must_say_its_host_only_when_there_are_several() -> None:
+    assert desired("hosts: {u: {match: [ufe*]}}\nendpoints: {a: }").endpoints["a"].name == "a"
+    assert problems("hosts: {u: {match: [ufe*]}, v: }\nendpoints: {a: }") == [
+        "2:13: error: `a` does not say on which host it lives; add `host:` with one of u, v"
+    ]
+
+
+def test_problems_of_all_stages_come_together() -> None:
+    body = textwrap.dedent("""\
+        endpoints:
+          a: {state: runing}
+          b: {template: gone}
+          c: {config: {debug: on}}
+        pools:
+          p: {endpoint: d, walltime: 30:00}
+        """)
+    assert problems(body) == [
+        (
+            "2:14: error: `state` must be one of running, stopped, unmanaged, not the text 'runing'; "
+            "did you mean `running`?"
+        ),
+        "3:17: error: the template `gone` cannot be read: no such file",
+        (
+            "4:23: error: `on` means true in YAML 1.1 and the text 'on' in YAML 1.2; "
+            'quote it for the text: "on", or write true'
+        ),
+        "6:17: error: there is no endpoint `d`; endpoints: a, b, c",
+        (
+            "6:30: error: `30:00` means the number 1800 in YAML 1.1 and the text '30:00' in YAML 1.2; "
+            'quote it for the text: "30:00"'
+        ),
+    ]
+
+
+def test_a_problem_from_defaults_stands_there() -> None:
+    assert problems("defaults: {endpoint: {config: {debug: 5}}}\nendpoints: {a: , b: }") == [
+        "1:39: error: `debug` must be true or false"
+    ]
+
+
+def test_options_of_another_version_refuse_that_endpoint_only() -> None:
+    state = desired("endpoints:\n  a: {config: {brand_new: 1}}\n  b:\n")
+    assert list(state.endpoints) == ["a", "b"]
+    assert [str(problem).splitlines()[0] for problem in state.refused["a"]] == [
+        (
+            "chiltepin.yaml:4:16: error: globus-compute-endpoint 4.19.0 does not know `brand_new`, "
+            "which exists since 4.20.0"
+        )
+    ]
+    assert "b" not in state.refused
+
+
+SECRET = "variables: {token: {env: SITE_TOKEN, sensitive: true}}\n"
+
+
+def test_secrets_may_go_to_user_environment() -> None:
+    body = SECRET + "endpoints: {a: {user_environment: {X: 'Bearer {{ token }}', Y: plain}}}"
+    endpoint = desired(body, env={"SITE_TOKEN": "hunter2"}).endpoints["a"]
+    assert endpoint.user_environment == {"PATH": "auto", "X": "Bearer hunter2", "Y": "plain"}
+    assert endpoint.sensitive == {"X"}
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ("endpoints: {a: {config: {display_name: '{{ token }}'}}}", "2:40: "),
+        ("endpoints: {a: {config: {pam: {x: ['{{ token }}']}}}}", "2:36: "),
+        ("endpoints: {a: {template: '{{ token }}'}}", "2:27: "),
+        ("endpoints: {a: {directory: '{{ token }}'}}", "2:28: "),
+        ("endpoints: {a: {state: '{{ token }}'}}", "2:24: "),
+        ("pools: {p: {account: '{{ token }}'}}", "2:22: "),
+        ("pools: {p: {environment: ['export T={{ env.SITE_TOKEN }}']}}", "2:27: "),
+        ("pools: {p: {endpoint: '{{ token }}'}}", "2:23: "),
+        ("hosts: {u: {match: [ufe*], python: '/{{ token }}'}}", "2:36: "),
+    ],
+)
+def test_secrets_elsewhere_are_refused_and_not_shown(body: str, where: str) -> None:
+    found = problems(SECRET + body, env={"SITE_TOKEN": "hunter2"})
+    assert len(found) == 1, found
+    assert found[0].startswith(f"{where}error: a sensitive value may be used in user_environment only, not in ")
+    assert "hunter2" not in found[0]
+
+
+def test_what_looks_like_a_secret_in_the_manifest_is_a_warning_and_hidden() -> None:
+    body = "endpoints:\n  a: {user_environment: {API_TOKEN: hunter2}}\n"
+    state = desired(body)
+    assert state.endpoints["a"].sensitive == {"API_TOKEN"}
+    assert "hunter2" not in "".join(map(str, state.warnings))
+    assert problems(body)[0].startswith("2:26: warning: `API_TOKEN` looks like a secret written in the manifest")
+
+
+def test_a_context_does_not_show_its_environment() -> None:
+    assert "hunter2" not in repr(context(env={"SITE_TOKEN": "hunter2"}, cli_variables={"token": "hunter2"}))
+
+
+def test_a_misspelt_var_is_a_warning() -> None:
+    assert problems("variables: {account: x}", cli_variables={"acount": "y"}) == [
+        "warning: --var acount: no variable of that name is declared or used; did you mean `account`?"
+    ]
+    assert problems("pools: {p: {account: '{{ free }}', provider: slurm}}", cli_variables={"free": "y"}) == []
+
+
+def test_an_empty_endpoints_section_declares_nothing() -> None:
+    assert not desired("endpoints:\n").declared
+    assert not desired("pools: {p: }").declared
+    assert desired("endpoints: {a: }").declared
+
+
+def test_moved_and_trash() -> None:
+    state = desired("endpoints: {c: }\nmoved: [{from: a, to: b}, {from: b, to: c}]\ntrash: {keep: 2w, max: 1.5 GiB}")
+    assert state.moved == (Moved("a", "b"), Moved("b", "c"))
+    assert state.trash == Trash(14 * 86_400, 3 * 2**29)
+    assert desired("").trash == Trash()
+
+
+def test_defaults_that_would_explode_are_refused() -> None:
+    wide = "{pam: {x: [" + "1, " * 60_000 + "]}}"
+    body = f"defaults: {{endpoint: {{config: {wide}}}}}\nendpoints:\n" + "".join(f"  e{i}:\n" for i in range(100))
+    assert "values are too large for 100 blocks" in problems(body)[0]
+
+
+def test_jinja_and_jsonschema_are_imported_only_when_needed() -> None:
+    script = textwrap.dedent(f"""\
+        import sys
+        from reconciler.core.desired import TextFile
+        from reconciler.core.resolve import Context, Machine, load
+        builtin = {{"builtin": TextFile("builtin@1", "")}}
+        load({HEAD + LAPTOP!r}, context=Context("f", Machine("a", "a"), str.encode, templates=builtin, schemas=builtin))
+        loaded = {{"jinja2", "jsonschema", "deepdiff"}} & set(sys.modules)
+        assert not loaded, loaded
+        """)
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_same_text_gives_the_same_state_whatever_the_order_of_layers() -> None:
+    assert load(HEAD + SITES, context=context()) == load((HEAD + SITES).encode(), context=context())
+    reordered = yaml.safe_dump(yaml.safe_load(HEAD + SITES), sort_keys=True)
+    assert {name: pool.given for name, pool in load(reordered, context=context()).pools.items()} == {
+        name: pool.given for name, pool in desired(SITES).pools.items()
+    }
