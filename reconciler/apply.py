@@ -20,7 +20,7 @@ from reconciler.core.live import JournalEntry, LiveState
 from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
-from reconciler.effects import Conduct, Effects
+from reconciler.effects import Conduct, Effects, Place
 from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, ReconcilerError
 from reconciler.ports import Clock, Outside
 from reconciler.records import Records
@@ -82,13 +82,11 @@ class _Walker:
     def _endpoint(self, actions: tuple[EndpointAction, ...]) -> None:
         marker = self.plan.markers.get(actions[0].endpoint)
         for index, action in enumerate(actions):
-            reason = self._why_not_now(action)
-            if reason:
-                self._end(replace(reason, action=action))
-                self._skip(actions[index + 1 :], reason)
-                return
-            self.events.begin(action)
-            outcome, marker = self._perform(action, marker)
+            with self.effects.place(action) as place:
+                outcome = self._why_not_now(action)
+                if outcome is None:
+                    self.events.begin(action)
+                    outcome, marker = self._perform(action, marker, place)
             self._end(outcome)
             if outcome.kind != "done":
                 self._skip(actions[index + 1 :], outcome)
@@ -115,7 +113,7 @@ class _Walker:
                 return Outcome(action, "deferred", reason=why, remedy="run apply again")
         return None
 
-    def _perform(self, action: EndpointAction, marker: Marker | None) -> tuple[Outcome, Marker | None]:
+    def _perform(self, action: EndpointAction, marker: Marker | None, place: Place) -> tuple[Outcome, Marker | None]:
         began = self.clock.monotonic()
         number = self._next_number()
         try:
@@ -126,8 +124,8 @@ class _Walker:
                 if effect.writes_marker:
                     self.outside.host.write_marker(action.directory, marker)
             self.records.done(action, effect.endpoint_id)
-            if effect.error:
-                raise effect.error
+            place.release()
+            self.effects.confirm(action, effect)
             self._journal(number, action, "done", {"id": effect.endpoint_id} if effect.endpoint_id else {})
         except ReconcilerError as e:
             self._journal_failure(number, action, e)

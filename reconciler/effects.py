@@ -25,7 +25,7 @@ from reconciler.core.live import EndpointTool, LiveState, Process
 from reconciler.core.marker import DaemonRecord
 from reconciler.core.plan import Plan
 from reconciler.core.progress import daemon_record
-from reconciler.errors import EndpointCommandError, ReconcilerError
+from reconciler.errors import EndpointCommandError
 from reconciler.ports import Clock, NewFile, Outside
 
 CALLS_OF_A_START = 4
@@ -53,6 +53,27 @@ class Conduct:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
+class Place:
+    """A place among the daemons that start at the same time, waited for on entry; `release` gives it back early."""
+
+    def __init__(self, places: threading.Semaphore | None) -> None:
+        self._places = places
+
+    def __enter__(self) -> Place:
+        if self._places:
+            self._places.acquire()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the place back; a second time does nothing."""
+        places, self._places = self._places, None
+        if places:
+            places.release()
+
+
 @dataclass(frozen=True)
 class Effect:
     """What an action brought about.
@@ -61,13 +82,11 @@ class Effect:
         endpoint_id: the UUID, of a start.
         daemon: the daemon, of a start.
         writes_marker: whether the marker must be written now.
-        error: the effect is there, and yet not all is well (started, but not online).
     """
 
     endpoint_id: str | None = None
     daemon: DaemonRecord | None = None
     writes_marker: bool = False
-    error: ReconcilerError | None = None
 
 
 class Effects:
@@ -102,6 +121,7 @@ class Effects:
             live_config = config.files.get(CONFIG) if config else None
             data |= {
                 "id": action.id,
+                "host": self._live.host.name,
                 "config": live_config.digest if live_config else "",
                 "environment": self._live.environment_digest,
                 "prefix": tool.prefix if isinstance(tool, EndpointTool) else "",
@@ -115,6 +135,10 @@ class Effects:
         elif isinstance(action, Delete | Purge):
             data["id"] = action.id
         return data
+
+    def place(self, action: EndpointAction) -> Place:
+        """Return the place that `action` must wait for before anything else is asked or done."""
+        return Place(self._places if isinstance(action, Start | Restart) else None)
 
     def perform(self, action: EndpointAction) -> Effect:
         """Do it.
@@ -150,38 +174,39 @@ class Effects:
         tool = self._live.tool
         if not isinstance(tool, EndpointTool):
             tool = host.tool()
-        with self._places:
-            service.reserve(CALLS_OF_A_START)
-            started = host.start(directory_name, endpoint_id, tool)
+        service.reserve(CALLS_OF_A_START)
+        started = host.start(directory_name, endpoint_id, tool)
         directory = host.directory(directory_name)
         if directory is None:
             raise EndpointCommandError("its directory vanished while it started", where=directory_name)
         record = daemon_record(started.process, self._live.host, tool, self._live.environment_digest, directory)
-        error = self._await_online(directory_name, started.endpoint_id, started.process)
-        return Effect(started.endpoint_id, record, writes_marker=True, error=error)
+        return Effect(started.endpoint_id, record, writes_marker=True)
 
-    def _await_online(self, directory_name: str, endpoint_id: str, process: Process) -> ReconcilerError | None:
-        """Wait until the service says online; return what went wrong instead, for the daemon is up already."""
-        if not self._conduct.wait_online:
-            return None
+    def confirm(self, action: EndpointAction, effect: Effect) -> None:
+        """Wait until the service says that a daemon which was started is online.
+
+        Raises:
+            ReconcilerError: it does not, or could not be asked. The daemon was up, and is on record.
+        """
+        if effect.daemon and effect.endpoint_id and self._conduct.wait_online:
+            self._await_online(action.directory, effect.endpoint_id, effect.daemon.pid)
+
+    def _await_online(self, directory_name: str, endpoint_id: str, pid: int) -> None:
         deadline = self._clock.monotonic() + self._conduct.online_timeout
         pause = 0.1
         while True:
-            try:
-                if self._outside.service.status(endpoint_id) == "online":
-                    return None
-            except ReconcilerError as e:
-                return e
+            if self._outside.service.status(endpoint_id) == "online":
+                return
             directory = self._outside.host.directory(directory_name)
-            alive = directory is not None and any(p.pid == process.pid for p in directory.processes)
+            alive = directory is not None and any(p.pid == pid for p in directory.processes)
             if not alive:
-                return EndpointCommandError(
+                raise EndpointCommandError(
                     "the daemon ended right after it started",
                     where=directory_name,
                     remedy="the end of its log says why; mend that and apply again",
                 )
             if self._clock.monotonic() > deadline:
-                return EndpointCommandError(
+                raise EndpointCommandError(
                     f"the service does not see the daemon {self._conduct.online_timeout:.0f} s after it started",
                     where=directory_name,
                     remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again",

@@ -24,7 +24,7 @@ from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir,
 from reconciler.adapters.redact import last_lines, redact
 from reconciler.core.live import EndpointTool, HostFacts, LiveDirectory, PidFile, Process, TrashEntry
 from reconciler.core.marker import MARKER, Marker
-from reconciler.errors import FileSystemError, Refused
+from reconciler.errors import FileSystemError, Refused, UsageError
 from reconciler.ports import Clock, EndpointHost, NewFile, Started
 
 _LOG = "endpoint.log"
@@ -53,7 +53,7 @@ class LocalHost:
         start_limit: float = starting.TIME_LIMIT,
     ) -> None:
         faults.check()
-        self._path = str(Path(config_dir).expanduser().absolute())
+        self._path = _absolute(config_dir)
         self._python = python
         self._environ = {**(os.environ if environ is None else environ), **(extra or {})}
         self._clock = clock or SystemClock()
@@ -252,6 +252,15 @@ class LocalHost:
                     why="the directory is not there (any more)",
                     remedy="run `chiltepin plan` again",
                 ) from e
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError as e:
+        raise UsageError(
+            f"{path}: there is no home directory", why=str(e), remedy="set HOME, or name the directory in full"
+        ) from e
 
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
 
 from reconciler.adapters import faults
 from reconciler.adapters.files import Directory, read_file, write_all
@@ -20,9 +20,11 @@ ROTATE_AT = 5_000_000
 """Bytes above which the journal starts anew (with everything in it finished)."""
 
 _FORMAT_VERSION = 1
-_OUTCOMES = frozenset({"done", "failed", "deferred"})
-_EVENTS = _OUTCOMES | {"intent", "note"}
+_EVENTS = frozenset({"intent", "note", "done", "failed", "deferred"})
 _LIMIT = 1 << 30
+_HEAD = re.compile(
+    rb'\{"v":1,"at":[0-9.e+-]+,"run":"([^"\\]*)","sequence":(\d+),"event":"(intent|note|done|failed|deferred)",'
+)
 
 
 def encode(entry: JournalEntry) -> bytes:
@@ -89,36 +91,60 @@ def read(directory: Directory) -> tuple[JournalEntry, ...]:
     Raises:
         StateFileError: a line that is not the torn last one cannot be read.
     """
-    return tuple(_entries(directory, read_file(directory, JOURNAL, limit=_LIMIT) or b""))
+    lines = _lines(directory)
+    entries = (_entry(directory, lines, number) for number in range(len(lines)))
+    return tuple(entry for entry in entries if entry is not None)
 
 
-def _entries(directory: Directory, content: bytes) -> Iterator[JournalEntry]:
-    lines = content.split(b"\n")
-    last = len(lines) - 1 if lines[-1] else len(lines) - 2
-    for number, line in enumerate(lines[: last + 1]):
-        try:
-            yield decode(line)
-        except ValueError as e:
-            if number == last and _torn(line):
-                return
-            raise StateFileError(
-                "the journal is damaged",
-                where=f"{directory.at(JOURNAL)}:{number + 1}",
-                why=f"this line cannot be read: {e}",
-                remedy="compare the endpoints with `chiltepin status`, then move the journal aside",
-            ) from e
+def read_unfinished(directory: Directory) -> tuple[JournalEntry, ...]:
+    """Return the intents without an outcome and the notes on them, oldest first.
+
+    Every plan asks, and a journal may have 20,000 lines: the finished ones are only skimmed.
+
+    Raises:
+        StateFileError: a line that is not the torn last one cannot be read.
+    """
+    lines = _lines(directory)
+    begun: dict[tuple[bytes, bytes], list[int]] = {}
+    for number, line in enumerate(lines):
+        head = _HEAD.match(line)
+        if head is None or not line.endswith(b"}"):
+            _entry(directory, lines, number)
+            continue
+        key, event = (head[1], head[2]), head[3]
+        if event == b"intent":
+            begun[key] = [number]
+        elif event == b"note":
+            begun.get(key, []).append(number)
+        else:
+            begun.pop(key, None)
+    entries = (_entry(directory, lines, number) for number in sorted(n for found in begun.values() for n in found))
+    return tuple(entry for entry in entries if entry is not None)
+
+
+def _lines(directory: Directory) -> list[bytes]:
+    lines = (read_file(directory, JOURNAL, limit=_LIMIT) or b"").split(b"\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _entry(directory: Directory, lines: list[bytes], number: int) -> JournalEntry | None:
+    """Return the entry in one line, None for a torn last one."""
+    try:
+        return decode(lines[number])
+    except ValueError as e:
+        if number == len(lines) - 1 and _torn(lines[number]):
+            return None
+        raise StateFileError(
+            "the journal is damaged",
+            where=f"{directory.at(JOURNAL)}:{number + 1}",
+            why=f"this line cannot be read: {e}",
+            remedy="compare the endpoints with `chiltepin status`, then move the journal aside",
+        ) from e
 
 
 def _torn(line: bytes) -> bool:
     """Say whether a last line was cut short (or, by a crash of the machine, filled with NULs)."""
     return not line.endswith(b"}") or b"\0" in line
-
-
-def unfinished(entries: tuple[JournalEntry, ...]) -> tuple[JournalEntry, ...]:
-    """Return the intents without an outcome and the notes on them, oldest first."""
-    finished = {(e.run, e.sequence) for e in entries if e.event in _OUTCOMES}
-    begun = {(e.run, e.sequence) for e in entries if e.event == "intent"} - finished
-    return tuple(e for e in entries if (e.run, e.sequence) in begun)
 
 
 def repair(directory: Directory) -> None:
@@ -146,6 +172,6 @@ def rotate(directory: Directory) -> None:
         size = os.stat(JOURNAL, dir_fd=directory.fd, follow_symlinks=False).st_size
     except FileNotFoundError:
         return
-    if size > ROTATE_AT and not unfinished(read(directory)):
+    if size > ROTATE_AT and not read_unfinished(directory):
         os.replace(JOURNAL, "journal.1.jsonl", src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
         os.fsync(directory.fd)

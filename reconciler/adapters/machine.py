@@ -23,7 +23,7 @@ def facts() -> HostFacts:
         boot_id=boot_id(),
         user=_user(),
         uid=os.getuid(),
-        home=str(Path("~").expanduser()),
+        home=_home(),
     )
 
 
@@ -53,6 +53,13 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a UID without a passwd entry
         return os.environ.get("USER") or str(os.getuid())
+
+
+def _home() -> str:
+    try:
+        return str(Path.home())
+    except RuntimeError:  # neither HOME nor a passwd entry
+        return ""
 
 
 def _full_name(node: str) -> str:

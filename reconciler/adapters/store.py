@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +67,7 @@ class FileStore:
             journal.append(own, entry)
 
     def unfinished(self) -> tuple[JournalEntry, ...]:
-        return journal.unfinished(self.history())
+        return self._read_journal(journal.read_unfinished)
 
     def history(self) -> tuple[JournalEntry, ...]:
         """Return the journal's entries, oldest first.
@@ -75,10 +75,13 @@ class FileStore:
         Raises:
             StateFileError: a line is damaged.
         """
+        return self._read_journal(journal.read)
+
+    def _read_journal(self, read: Callable[[Directory], tuple[JournalEntry, ...]]) -> tuple[JournalEntry, ...]:
         with files.translating("read the journal", self._own(journal.JOURNAL)):
             try:
                 with files.opened(self._own()) as own:
-                    return journal.read(own)
+                    return read(own)
             except FileNotFoundError:
                 return ()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from reconciler.core.live import HostFacts, LiveDirectory, Process
+from reconciler.core.live import HostFacts, LiveDirectory, LiveState, Process
 from reconciler.core.marker import DaemonRecord, Marker
 
 TITLE = "Globus Compute Endpoint "
@@ -40,7 +40,7 @@ def is_up(process: Process) -> bool:
     return process.title.startswith(TITLE)
 
 
-def judge_daemon(directory: LiveDirectory, marker: Marker | None, host: HostFacts) -> Daemon:
+def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> Daemon:
     """Classify the daemon of one directory."""
     up = tuple(p for p in directory.processes if is_up(p))
     pid_file = directory.pid_file
@@ -57,14 +57,19 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, host: HostFact
         return Daemon(DaemonState.STARTING, directory.processes[0])
     if pid_file is None:
         return Daemon(DaemonState.STOPPED)
-    record = marker.daemon if marker else None
-    if record and _of_this_boot(record, host):
+    if pid_file.age > FRESH or (marker and _last_started_here(directory, marker, live)):
         return Daemon(DaemonState.DEAD)
-    if pid_file.age > FRESH:
-        return Daemon(DaemonState.DEAD)
-    if record and record.host == host.name:
-        return Daemon(DaemonState.DEAD)  # this node was rebooted since
     return Daemon(DaemonState.ELSEWHERE)
+
+
+def _last_started_here(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:
+    """Whether the last start was on this node: by the intent of one that was cut off, else by the record of one."""
+    intent = live.pending.get(marker.endpoint)
+    if intent and intent.action in ("Start", "Restart"):
+        return intent.data.get("host") == live.host.name
+    # Another PID than the recorded one was written by a start that we know nothing of, on whichever node.
+    record, pid_file = marker.daemon, directory.pid_file
+    return record is not None and record.host == live.host.name and pid_file is not None and pid_file.pid == record.pid
 
 
 def _of_this_boot(record: DaemonRecord, host: HostFacts) -> bool:

@@ -42,14 +42,15 @@ class FileDiff:
 def new_file(spec: FileSpec) -> tuple[bytes, FileRecord]:
     """Return the content of a file that is written for the first time, with its record."""
     if spec.keys is not None:
-        content = dump_mapping(spec.keys)
-        return content, FileRecord(digest=digest_bytes(content), spec=spec.digest, keys=_paths(spec))
+        content = dump_mapping(merge_keys({}, (), spec.keys))
+        return content, FileRecord(digest=digest_bytes(content), spec=spec.digest, keys=key_paths(spec))
     content = (spec.text or "").encode()
     return content, FileRecord(digest=digest_bytes(content), spec=spec.digest)
 
 
-def _paths(spec: FileSpec) -> tuple[KeyPath, ...]:
-    return tuple(path for path, _ in leaves(spec.keys or {}))
+def key_paths(spec: FileSpec) -> tuple[KeyPath, ...]:
+    """Return the key paths that `spec` sets, sorted: their order in the manifest means nothing."""
+    return tuple(sorted(path for path, _ in leaves(spec.keys or {})))
 
 
 def is_clean(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -> bool:
@@ -117,7 +118,7 @@ def _diff_mapping(
     if merged == current and live.mode == spec.mode:
         return None
     content = live.content if merged == current else dump_mapping(merged)
-    new_record = FileRecord(digest=digest_bytes(content), spec=spec.digest, keys=_paths(spec))
+    new_record = FileRecord(digest=digest_bytes(content), spec=spec.digest, keys=key_paths(spec))
     fields = field_changes(current, merged, sensitive)
     change = FileChange(spec.file, "change", _cause(spec, live, record), fields or _mode_change(live, spec))
     backup = record is None or live.digest != record.digest

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from reconciler.core import safe_yaml
 from reconciler.core.desired import (
     CONFIG,
     IDENTITY_MAPPING,
@@ -25,7 +26,6 @@ from reconciler.core.desired import (
 from reconciler.core.digest import digest_bytes, digest_value
 
 KeyPath = tuple[str, ...]
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -94,9 +94,11 @@ def load_mapping(content: bytes) -> dict[str, Any]:
         NotAMapping: it does not parse, or holds something else.
     """
     try:
-        value = yaml.load(content, Loader=_Loader)  # noqa: S506 - a safe loader, in its C form
+        value = safe_yaml.load(content)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as e:
-        raise NotAMapping(" ".join(str(e).split())) from e
+        # Only the place: the parser's own words may quote a secret.
+        mark = getattr(e, "problem_mark", None)
+        raise NotAMapping(f"not valid YAML at line {mark.line + 1}" if mark else "not valid YAML") from e
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -141,6 +143,8 @@ def _remove(mapping: dict[str, Any], path: KeyPath) -> None:
         if not isinstance(child, dict):
             return
         parents.append(child)
+    if isinstance(parents[-1].get(path[-1]), dict) and parents[-1][path[-1]]:
+        return  # we set no mappings, only leaves: somebody else put these keys in its place
     parents[-1].pop(path[-1], None)
     # A mapping that existed only for the removed key goes with it.
     for parent, key in zip(reversed(parents[:-1]), reversed(path[:-1]), strict=True):
@@ -154,6 +158,8 @@ def _set(mapping: dict[str, Any], path: KeyPath, value: Any) -> None:
         if not isinstance(child, dict):
             child = mapping[key] = {}
         mapping = child
+    if value == {} and isinstance(mapping.get(path[-1]), dict):
+        return  # an empty mapping says nothing about the keys in it
     mapping[path[-1]] = deepcopy(value)
 
 
@@ -166,5 +172,5 @@ def parse_json(content: bytes) -> Any:
     """Parse JSON for a field-level comparison, or return None when it is not JSON."""
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

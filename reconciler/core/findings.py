@@ -72,6 +72,12 @@ class Findings:
         self.broken: set[Path] = set()
         self._doubtful = {problem.position for problem in problems if problem.severity == "error"}
 
+    def copy(self) -> Findings:
+        """Return findings that begin with these and leave them as they are."""
+        copied = Findings(self.parsed, self.problems)
+        copied.broken, copied._doubtful = set(self.broken), self._doubtful
+        return copied
+
     def error(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None:
         """Record an error at `path` (at its key with `key`)."""
         self.at(self.parsed.at(path, key=key), message, hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from reconciler.core import safe_yaml
 from reconciler.core.desired import AUTO_PATH, Desired, DesiredEndpoint
 from reconciler.core.digest import digest_value
 from reconciler.core.marker import Claim, Document
@@ -80,8 +82,8 @@ def read_lock(text: str, file: str) -> Lock:
             "the lockfile holds merge conflict markers", where=file, remedy=f"resolve the conflict in {file} first"
         )
     try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, in its C form
-    except yaml.YAMLError as e:
+        data = safe_yaml.load(text)
+    except (yaml.YAMLError, ValueError) as e:
         raise StateFileError(
             "the lockfile is not valid YAML", where=file, why=" ".join(str(e).split()), remedy=remedy
         ) from e
@@ -120,8 +122,8 @@ def emit_lock(lock: Lock) -> str:
 
 @lru_cache(maxsize=16384)
 def _entry(name: str, content: str) -> str:
-    # JSON is YAML, and hashable: an entry that did not change is not formatted again.
-    return _indent(_block({name: yaml.load(content, Loader=_Loader)}))  # noqa: S506
+    # JSON is hashable: an entry that did not change is not formatted again.
+    return _indent(_block({name: json.loads(content)}))
 
 
 def _block(value: Mapping[str, Any], *, sort: bool = False) -> str:

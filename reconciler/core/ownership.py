@@ -285,26 +285,28 @@ def _first_start(
     pending = live.pending.get(endpoint.name)
     if pending is None or pending.action != "Start":
         return unclaimed(endpoint, live, known) or Ground(None, directory, marker)
-    made = _made_by_start(live.candidates.get(endpoint.name, ()), live)
-    if not made:
-        return Ground(None, directory, marker)
+    claimed = _claimed(live, known)
+    candidates = tuple(r for r in live.candidates.get(endpoint.name, ()) if r.id not in claimed)
+    made = _made_by_start(candidates, live)
     if len(made) == 1:
         return Ground(made[0].id, directory, marker.but(id=made[0].id), repair=Cause.INTERRUPTED)
+    if not candidates or endpoint.name in known.new:
+        return Ground(None, directory, marker)
     return Refusal(
         endpoint.name,
-        "an earlier start was cut off, and more than one registration may be its own",
-        f"look at them and run `chiltepin adopt {endpoint.name} --id UUID`",
-        tuple(_say_registration(r) for r in made),
+        "an earlier start was cut off, and it cannot be told which registration is its own",
+        f"look at them: `chiltepin adopt {endpoint.name} --id UUID` takes one, apply with `--new {endpoint.name}` none",
+        tuple(_say_registration(r) for r in made or candidates),
     )
 
 
 def _made_by_start(candidates: Iterable[Registration], live: LiveState) -> tuple[Registration, ...]:
-    here = {live.host.name, live.host.fqdn}
+    """Return those of this user and host; a host without a name of its own registers as `localhost`."""
+    here = {live.host.name, live.host.fqdn.partition(".")[0], "localhost"}
     return tuple(
         r
         for r in candidates
-        if r.local_user in (None, live.host.user)
-        and (r.hostname is None or r.hostname in here or r.hostname.split(".")[0] == live.host.name)
+        if r.local_user in (None, live.host.user) and (r.hostname is None or r.hostname.partition(".")[0] in here)
     )
 
 
@@ -312,13 +314,7 @@ def unclaimed(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Refus
     """Refuse a first registration while unclaimed registrations of that name exist."""
     if endpoint.name in known.new or isinstance(live.registrations, Unknown):
         return None
-    claimed = {entry.id for entry in known.lock.endpoints.values()} if known.lock else set()
-    for directory in live.directories.values():
-        if isinstance(directory.endpoint_id, str):
-            claimed.add(directory.endpoint_id)
-        if isinstance(directory.marker, Marker):
-            claimed.add(directory.marker.id)
-    claimed |= {entry.marker.id for entry in live.trash if entry.marker}
+    claimed = _claimed(live, known)
     same_name = sorted(
         (r for r in live.registrations.values() if r.name == endpoint.directory and r.id not in claimed),
         key=lambda r: r.id,
@@ -331,6 +327,17 @@ def unclaimed(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Refus
         f"use one: `chiltepin adopt {endpoint.name} --id UUID`; or make another: apply with `--new {endpoint.name}`",
         tuple(_say_registration(r) for r in same_name),
     )
+
+
+def _claimed(live: LiveState, known: Known) -> set[str | None]:
+    """Return every UUID that the lock, a directory or the trash names."""
+    claimed = {entry.id for entry in known.lock.endpoints.values()} if known.lock else set()
+    for directory in live.directories.values():
+        if isinstance(directory.endpoint_id, str):
+            claimed.add(directory.endpoint_id)
+        if isinstance(directory.marker, Marker):
+            claimed.add(directory.marker.id)
+    return claimed | {entry.marker.id for entry in live.trash if entry.marker}
 
 
 def _say_registration(registration: Registration) -> str:

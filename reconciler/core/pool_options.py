@@ -150,7 +150,7 @@ def _check_texts(options: Mapping[str, Any], target: Target) -> Iterator[PoolFin
     elif target.builtin and len(lines) > MAX_ENVIRONMENT:
         message = f"`environment` has {len(lines):,} characters; the limit is {MAX_ENVIRONMENT:,}"
         yield PoolFinding("error", "environment", message, "put the lines into a file on the host and source it")
-    if len(options["environment"]) > 4 and all(len(line) <= 1 for line in options["environment"]):
+    if lines.count("\n") >= 4 and all(len(line) <= 1 for line in lines.split("\n")):
         message = "`environment` has one character per line"
         yield PoolFinding("error", "environment", message, "write a list of whole lines")
 

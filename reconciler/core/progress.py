@@ -57,12 +57,14 @@ class Run:
         interrupted: whether the user stopped it.
         lock: as written last.
         left_out: pools without a UUID, with the reason.
+        unwritten: why lock and pools file could not be brought up to date at the end.
     """
 
     outcomes: tuple[Outcome, ...] = ()
     interrupted: bool = False
     lock: Lock | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    unwritten: str | None = None
 
 
 def daemon_record(
@@ -113,10 +115,12 @@ def lock_after(lock: Lock, action: EndpointAction, entry: LockedEndpoint | None,
 
     A UUID that is known is never dropped from the lock before its endpoint is deleted.
     """
+    known = lock.endpoints.get(action.endpoint)
     if isinstance(action, Delete | Forget | Purge):
-        return lock.without_endpoint(action.endpoint)
+        # What is purged from the trash may have had the name of an endpoint that is still there.
+        other = isinstance(action, Purge) and known is not None and known.id not in (None, action.id)
+        return lock if other else lock.without_endpoint(action.endpoint)
     if entry is None:
         return lock
-    known = lock.endpoints.get(action.endpoint)
     best = endpoint_id or entry.id or (known.id if known else None)
     return lock.with_endpoint(action.endpoint, entry.model_copy(update={"id": best}))

@@ -131,7 +131,7 @@ def _remove(
     if refusal:
         removal.refusals.append(refusal)
         return
-    daemon = judge_daemon(directory, marker, live.host)
+    daemon = judge_daemon(directory, marker, live)
     refusal = _out_of_reach(name, daemon)
     if refusal:
         removal.refusals.append(refusal)

@@ -73,18 +73,19 @@ def load(text: str | bytes, *, context: Context) -> Desired:
     return _build(require(manifest, findings), findings, context)
 
 
-def build_desired(manifest: Manifest, parsed: Parsed, *, context: Context) -> Desired:
+def build_desired(manifest: Manifest, parsed: Parsed, *, context: Context, findings: Findings | None = None) -> Desired:
     """Return the local host's view of `manifest`.
 
     Args:
         parsed: where the manifest came from: positions for problems.
+        findings: of `read_leniently`, to report its problems together with those found here.
 
     Raises:
         ManifestInvalid: with everything that is wrong.
         Refused: no host of the manifest is this machine, or several are.
         UsageError: `--host` names no host.
     """
-    return _build(manifest, Findings(parsed), context)
+    return _build(manifest, findings.copy() if findings else Findings(parsed), context)
 
 
 def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:

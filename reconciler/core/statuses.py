@@ -82,7 +82,7 @@ def _row(
             name, host, declared, "absent", locked_id, _service(locked_id, live), pools=_pools(name, desired)
         )
     marker = directory.marker if isinstance(directory.marker, Marker) else None
-    daemon = judge_daemon(directory, marker, live.host)
+    daemon = judge_daemon(directory, marker, live)
     local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
     endpoint_id = local_id or (marker.id if marker else None) or locked_id
     return StatusRow(

@@ -184,7 +184,7 @@ def _recorded_daemon(
     marker: Marker, cause: Cause | None, directory: LiveDirectory, live: LiveState
 ) -> tuple[Marker, Cause | None]:
     """Record a daemon that runs and that the marker does not know."""
-    daemon = judge_daemon(directory, marker, live.host)
+    daemon = judge_daemon(directory, marker, live)
     if daemon.state is not DaemonState.RUNNING or daemon.process is None:
         return marker, cause
     if is_recorded(marker.daemon, daemon.process, live.host):

@@ -31,7 +31,7 @@ FILES = {
     "user_environment.yaml": NewFile(b"PATH: /usr/bin\n"),
 }
 
-_TOOL = '''#!{python}
+_TOOL = """#!{python}
 import json, os, pathlib, signal, sys, time
 import setproctitle
 
@@ -78,7 +78,7 @@ setproctitle.setproctitle("Globus Compute Endpoint *(" + uuid + ", " + name + ")
 deadline = time.monotonic() + 120
 while time.monotonic() < deadline:
     time.sleep(0.1)
-'''
+"""
 
 
 def fake_environment(prefix: Path, version: str = "4.19.0") -> Path:
@@ -106,6 +106,11 @@ def marker(name: str = "main", **changes: object) -> Marker:
     """Return a marker of endpoint `name`."""
     claim = Claim(service="sandbox", identity=None, user="u", host=None, config_dir="~/.g", directory=name)
     return Marker(stack="s", lineage="f" * 32, endpoint=name, claim=claim).but(**changes)
+
+
+def names(directory: Path) -> list[str]:
+    """Return the names of everything in a directory, sorted."""
+    return sorted(path.name for path in directory.iterdir())
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:

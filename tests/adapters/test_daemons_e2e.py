@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -207,10 +206,10 @@ def test_upstreams_own_commands_agree(user: User) -> None:
     """A daemon that upstream's CLI started is found and stopped; ours shows as running there."""
     said = run(user, "host.create('main', FILES, marker()); say()")
     assert said == {}
-    command = os.path.join(sys.prefix, "bin", "globus-compute-endpoint")
+    command = f"{sys.prefix}/bin/globus-compute-endpoint"
     done = user.run(command, "start", "main", "--detach")
     assert done.code == 0, str(done)
-    wait_for(lambda: (user.directory("main") / "endpoint.json").exists(), "it is up")
+    wait_for((user.directory("main") / "endpoint.json").exists, "it is up")
     begun = time.monotonic()
     found = run(user, "s = host.start('main', None, tool); stop('main', s.process); say(pid=s.process.pid)")
     assert found["pid"] > 0

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters import environment, login_shell, machine
+from reconciler.adapters.faults import FAULT_POINTS
 from reconciler.adapters.host import LocalHost
 from reconciler.adapters.redact import redact
 from reconciler.errors import EndpointCommandError
-from tests.adapters.host_support import outcome, python
+from tests.adapters.host_support import ROOT, outcome, python
 
 BASE = {"HOME": "/h", "USER": "u", "LOGNAME": "u", "PATH": "/usr/bin", "GLOBUS_COMPUTE_CLIENT_SECRET": "s3cret-value"}
 
@@ -170,6 +171,12 @@ except UsageError as e:
     status, out, err = outcome(python(code, str(tmp_path), CHILTEPIN_FAULT=request_))
     assert status == 0, err
     assert "start.spawned" in out
+
+
+@pytest.mark.parametrize("point", FAULT_POINTS)
+def test_every_fault_point_is_passed_somewhere(point: str) -> None:
+    sources = (ROOT / "reconciler" / "adapters").glob("*.py")
+    assert any(f'"{point}"' in path.read_text() for path in sources if path.name != "faults.py")
 
 
 def test_importing_the_adapters_is_cheap() -> None:

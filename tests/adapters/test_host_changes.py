@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import stat
 import subprocess
@@ -23,6 +22,7 @@ from tests.adapters.host_support import (
     endpoint,
     fake_daemon,
     marker,
+    names,
     outcome,
     python,
     unprivileged,
@@ -37,10 +37,6 @@ FILES = {FILES!r}
 marker = lambda: Marker.model_validate_json({marker().model_dump_json()!r})
 host = LocalHost(sys.argv[1])
 """
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(os.listdir(directory))
 
 
 def endpoints_for_upstream(config_dir: Path) -> list[str]:

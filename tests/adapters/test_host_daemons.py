@@ -102,7 +102,7 @@ def test_a_start_under_way_is_waited_for(host: LocalHost, config_dir: Path) -> N
     command = [tool.command, "-c", str(config_dir), "start", "--detach", "main"]
     left = subprocess.Popen(command, start_new_session=True)
     try:
-        wait_for(lambda: (config_dir / "starts").exists(), "it runs")
+        wait_for((config_dir / "starts").exists, "it runs")
         found = host.directory("main")
         assert found is not None
         assert [p.pid for p in found.processes] == [left.pid], "a start command counts as a process of the endpoint"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters.host import LocalHost
+from reconciler.adapters.store import FileStore
 from reconciler.core.live import Damaged, LiveDirectory
 from reconciler.core.marker import Marker
 from reconciler.errors import FileSystemError, Refused
@@ -293,3 +294,19 @@ def test_the_marker_survives_a_round_trip(tmp_path: Path) -> None:
     assert isinstance(found, Marker)
     assert found == mark
     assert (tmp_path / "main" / ".chiltepin.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_reading_changes_nothing(tmp_path: Path) -> None:
+    endpoint(tmp_path / "gc", **{".chiltepin.json": marker().model_dump_json(), "daemon.pid": "1", "endpoint.log": "x"})
+    host = LocalHost(str(tmp_path / "gc"))
+    store = FileStore(str(tmp_path / "gc"), str(tmp_path / "lock"), str(tmp_path / "pools"))
+    for turn in range(2):
+        before = {p: (p.lstat().st_mtime_ns, p.lstat().st_ctime_ns) for p in (tmp_path, *tmp_path.rglob("*"))}
+        host.directories(), host.directory("main"), host.trash(), host.log_tail("main", 3)
+        host.facts(), host.tool(), host.environment_digest(), host.login_path()
+        store.read_lock(), store.read_pools(), store.unfinished(), store.history()
+        assert before == {p: (p.lstat().st_mtime_ns, p.lstat().st_ctime_ns) for p in (tmp_path, *tmp_path.rglob("*"))}
+        with store.lease():
+            store.write_lock("x")
+        endpoint(tmp_path / "gc", f"other{turn}")
+        host.to_trash(f"other{turn}")

@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.adapters import files, lease, machine
 from reconciler.errors import LeaseHeld
-from tests.adapters.host_support import end, outcome, python, wait_for
+from tests.adapters.host_support import end, names, outcome, python, wait_for
 
 _HOLD = """
 import sys, time
@@ -76,7 +76,7 @@ def take(place: Path) -> None:
 
 
 def assert_clean(place: Path) -> None:
-    assert [n for n in os.listdir(place) if n.startswith((lease.LEASE, lease._CLAIM, files.TEMPORARY))] == []
+    assert [n for n in names(place) if n.startswith((lease.LEASE, lease._CLAIM, files.TEMPORARY))] == []
 
 
 def test_it_is_released(tmp_path: Path) -> None:
@@ -205,29 +205,27 @@ def test_a_takeover_under_way_is_respected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["free", "dead holder", "half a takeover"])
-def test_of_many_that_start_at_once_exactly_one_gets_it(tmp_path: Path, start: str) -> None:
-    for attempt in range(3):
-        place = tmp_path / str(attempt)
-        place.mkdir()
-        if start != "free":
-            dead = leave(place)
-        if start == "half a takeover":
-            leave(place)
-            (place / lease.LEASE).rename(place / f"{lease._CLAIM}{dead.token}")
-            (place / lease.LEASE).write_text(json.dumps(asdict(dead)))
-        children = [python(_RACE, str(place), str(n)) for n in range(6)]
-        try:
-            wait_for(lambda: len(list(place.glob("ready-*"))) == 6, "all are ready", 60)
-            (place / "go").touch()
-            wait_for(lambda: len([*place.glob("won-*"), *place.glob("lost-*")]) == 6, "all have an answer", 60)
-            won = [p.name for p in place.glob("won-*")]
-            (place / "stop").touch()
-            results = [outcome(child) for child in children]
-        finally:
-            for child in children:
-                child.kill()
-                child.wait()
-        assert len(won) == 1, won
-        assert [r for r in results if r[0] != 0] == []
-        assert len(list(place.glob("lost-*"))) == 5, "the winner still had it at its end"
-        assert_clean(place)
+@pytest.mark.parametrize("attempt", range(3))
+def test_of_many_that_start_at_once_exactly_one_gets_it(tmp_path: Path, start: str, attempt: int) -> None:
+    if start != "free":
+        dead = leave(tmp_path)
+    if start == "half a takeover":
+        leave(tmp_path)
+        (tmp_path / lease.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
+        (tmp_path / lease.LEASE).write_text(json.dumps(asdict(dead)))
+    count = lambda *patterns: sum(len(list(tmp_path.glob(p))) for p in patterns)  # noqa: E731
+    children = [python(_RACE, str(tmp_path), str(n)) for n in range(6)]
+    try:
+        wait_for(lambda: count("ready-*") == 6, "all are ready", 60)
+        (tmp_path / "go").touch()
+        wait_for(lambda: count("won-*", "lost-*") == 6, "all have an answer", 60)
+        won = count("won-*")
+        (tmp_path / "stop").touch()
+        results = [outcome(child) for child in children]
+    finally:
+        for child in children:
+            end(child)
+    assert won == 1
+    assert [r for r in results if r[0] != 0] == []
+    assert count("lost-*") == 5, "the winner still had it at its end"
+    assert_clean(tmp_path)

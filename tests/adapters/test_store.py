@@ -14,7 +14,7 @@ from reconciler.adapters import journal
 from reconciler.adapters.store import FileStore
 from reconciler.core.live import JournalEntry
 from reconciler.errors import FileSystemError, LeaseHeld, StateFileError
-from tests.adapters.host_support import outcome, python, unprivileged
+from tests.adapters.host_support import names, outcome, python, unprivileged
 
 
 def store(path: Path, **options: str) -> FileStore:
@@ -51,7 +51,7 @@ def test_lock_and_pools_come_back_byte_for_byte(tmp_path: Path) -> None:
     assert files.read_pools() == "a: b\r\n"
     assert (tmp_path / "chiltepin.lock.yaml").read_bytes() == "version: 1\nname: jörg\n".encode()
     assert stat.S_IMODE((tmp_path / "chiltepin.pools.yaml").stat().st_mode) == 0o600
-    assert sorted(os.listdir(tmp_path)) == ["chiltepin.lock.yaml", "chiltepin.pools.yaml"]
+    assert names(tmp_path) == ["chiltepin.lock.yaml", "chiltepin.pools.yaml"]
 
 
 def test_a_linked_lockfile_stays_a_link(tmp_path: Path) -> None:
@@ -132,7 +132,9 @@ def test_only_intents_without_an_outcome_are_unfinished(tmp_path: Path) -> None:
 def test_threads_append_whole_lines(tmp_path: Path) -> None:
     files = store(tmp_path)
     threads = [
-        threading.Thread(target=lambda n=n: [files.append(entry(n * 100 + i, "intent", x="y" * 500)) for i in range(10)])
+        threading.Thread(
+            target=lambda n=n: [files.append(entry(n * 100 + i, "intent", x="y" * 500)) for i in range(10)]
+        )
         for n in range(4)
     ]
     for thread in threads:

@@ -55,6 +55,7 @@ def manifest(
     endpoints: Mapping[str, Any] | None = None,
     pools: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
+    stack: str = "e2e",
     **more: Any,
 ) -> str:
     """Return a manifest with these endpoints: plain ones by name, others with their block.
@@ -63,7 +64,7 @@ def manifest(
     """
     defaults = {"restart": "now", "config": {"heartbeat_period": HEARTBEAT, **(config or {})}}
     blocks = {**{name: {} for name in names}, **(endpoints or {})}
-    document = {"version": 1, "stack": "e2e", "defaults": {"endpoint": defaults}, "endpoints": blocks}
+    document = {"version": 1, "stack": stack, "defaults": {"endpoint": defaults}, "endpoints": blocks}
     return yaml.safe_dump({**document, "pools": dict(pools or {}), **more}, sort_keys=False)
 
 

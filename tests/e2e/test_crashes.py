@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
@@ -181,7 +180,7 @@ def test_restore_from_the_trash(running: User) -> None:
         _RESTORE,
         str(running.config_dir),
         NAME,
-        environ={"CHILTEPIN_FAULT": "restore.moved", "PYTHONPATH": os.getcwd()},
+        environ={"CHILTEPIN_FAULT": "restore.moved"},
     )
     assert restore.code == -9, str(restore)
     _rerun(running)

@@ -107,7 +107,8 @@ def test_foreign_key_alone_is_recorded_and_kept(pair: User) -> None:
 
 def test_changed_manifest_writes_the_file_and_restarts(pair: User) -> None:
     uuid, before = pair.id("other"), pair.daemon("other")
-    pair.write(manifest("kept", endpoints={"other": {"config": {"display_name": "Second"}}}, config={"display_name": "First"}))
+    second = {"other": {"config": {"display_name": "Second"}}}
+    pair.write(manifest("kept", endpoints=second, config={"display_name": "First"}))
     assert pair.planned()[:2] == [("other", "WriteFile", "spec changed"), ("other", "Restart", "spec changed")]
     pair.apply()
     assert pair.config("other")["display_name"] == "Second"
@@ -117,9 +118,12 @@ def test_changed_manifest_writes_the_file_and_restarts(pair: User) -> None:
 
 
 def test_key_that_leaves_the_manifest_leaves_the_file(pair: User) -> None:
-    pair.write(manifest("kept", "other"))
+    pair.write(manifest("kept", "other", config={"display_name": "First", "debug": True}))
     pair.apply()
-    assert pair.config("other") == {"heartbeat_period": 5}
+    assert pair.config("other")["debug"] is True
+    pair.write(manifest("kept", "other", config={"display_name": "First"}))
+    pair.apply()
+    assert pair.config("other") == {"display_name": "First", "heartbeat_period": 5}
     pair.assert_converged("kept", "other")
 
 

@@ -1,0 +1,1 @@
+"""Whole-process benchmarks against the tools that people use today; `make bench` runs them."""

@@ -1,0 +1,102 @@
+"""YAML that others may have written, loaded without falling for it.
+
+libyaml's loader recurses without a limit, so that some kilobytes of brackets end the process with a
+segmentation fault; recursive and exploding aliases are traps for everything that walks the result.
+Texts that can hold neither, all but a few, pay for a few searches only.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+MAX_DEPTH = 100
+"""Nesting of mappings and lists; a lockfile needs about six levels."""
+
+MAX_NODES = 1_000_000
+"""Values after the expansion of all aliases."""
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PLAIN_OPENERS = 50
+_COMPACT = {kind: re.compile(pattern) for kind, pattern in ((str, r"(?:[-?:][ \t]+){8}"), (bytes, rb"(?:[-?:][ \t]+){8}"))}
+
+
+class Unfit(yaml.YAMLError):
+    """The text may be YAML, but is not to be loaded."""
+
+
+def load(text: str | bytes) -> Any:
+    """Return the value of one YAML document, of plain types only.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, nested too deeply, recursive, or explodes.
+        ValueError: it holds a date or number that there cannot be.
+    """
+    if not _harmless(text):
+        _check(text)
+    try:
+        return yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader, in its C form
+    except RecursionError as e:
+        raise Unfit("it is nested too deeply, or contains itself") from e
+
+
+def _harmless(text: str | bytes) -> bool:
+    """Say whether the text, whatever it is, can be neither deep nor hold an alias."""
+    if isinstance(text, str):
+        openers = text.count("[") - text.count("[]") + text.count("{") - text.count("{}")
+        wide = " " * 64 in text or "*" in text
+    else:
+        openers = text.count(b"[") - text.count(b"[]") + text.count(b"{") - text.count(b"{}")
+        wide = b" " * 64 in text or b"*" in text
+    return openers <= _PLAIN_OPENERS and not wide and _COMPACT[type(text)].search(text) is None  # type: ignore[arg-type]
+
+
+def _check(text: str | bytes) -> None:
+    """Walk the text's events, which takes no recursion.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or not fit to be loaded.
+    """
+    loader = _LOADER(text)
+    try:
+        _Walk().through(loader)
+    finally:
+        loader.dispose()
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self._nodes = 0
+        self._open: list[tuple[str | None, int]] = []  # each open collection's anchor, and the nodes before it
+        self._sizes: dict[str, int] = {}
+
+    def through(self, loader: Any) -> None:
+        while loader.check_event():
+            event = loader.get_event()
+            if isinstance(event, yaml.AliasEvent):
+                self._alias(event.anchor)
+            elif isinstance(event, yaml.ScalarEvent):
+                self._nodes += 1
+                if event.anchor:
+                    self._sizes[event.anchor] = 1
+            elif isinstance(event, yaml.CollectionStartEvent):
+                self._begin(event.anchor)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = self._open.pop()
+                if anchor:
+                    self._sizes[anchor] = self._nodes - before
+
+    def _begin(self, anchor: str | None) -> None:
+        self._open.append((anchor, self._nodes))
+        self._nodes += 1
+        if len(self._open) > MAX_DEPTH:
+            raise Unfit(f"it is nested more than {MAX_DEPTH} levels deep")
+
+    def _alias(self, anchor: str) -> None:
+        if any(anchor == name for name, _ in self._open):
+            raise Unfit(f"`*{anchor}` contains itself")
+        self._nodes += self._sizes.get(anchor, 1)
+        if self._nodes > MAX_NODES:
+            raise Unfit(f"its aliases stand for more than {MAX_NODES:,} values")

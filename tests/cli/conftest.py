@@ -1,0 +1,34 @@
+"""Fixtures of the command line's tests."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.globus_stub import GlobusStub, running_stub
+from tests.cli.support import Shell, shell_at
+
+
+@pytest.fixture
+def stub() -> Iterator[GlobusStub]:
+    with running_stub() as stub:
+        yield stub
+
+
+@pytest.fixture
+def shell(
+    stub: GlobusStub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Shell]:
+    """A user at a shell. Lies where other users may look, unlike tmp_path."""
+    base = Path(tempfile.mkdtemp(prefix="chiltepin-test-")).resolve()
+    base.chmod(0o755)
+    with shell_at(base, capsys, stub, monkeypatch) as shell:
+        yield shell
+    for path in [base, *base.rglob("*")]:
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o700)
+    shutil.rmtree(base)

@@ -1,0 +1,57 @@
+"""What holds for every test: a clean environment, a home of its own, and skips that fail where none is allowed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+NO_SKIP = "CHILTEPIN_TEST_NO_SKIP"
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _foreign() -> list[str]:
+    """Return the variables that would let the developer's login or settings into a test."""
+    return [n for n in os.environ if n.startswith(("GLOBUS_", "CHILTEPIN_")) and not n.startswith("CHILTEPIN_TEST_")]
+
+
+def pytest_configure() -> None:
+    """Hide the developer's settings from fixtures that outlive a test, too."""
+    for name in _foreign():
+        del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the home that the test has instead of the developer's; nothing of an earlier test is left."""
+    for name in [*_foreign(), "NO_COLOR", "COLUMNS"]:
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+def _no_skip(report: Report, name: str) -> Report:
+    """Turn a skip into a failure when CHILTEPIN_TEST_NO_SKIP=1; the reason is what is printed."""
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(NO_SKIP) == "1":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{name}: {reason} ({NO_SKIP}=1 allows no skip)"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Judge the skip of a test."""
+    return _no_skip((yield), item.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Judge the skip of a whole module."""
+    return _no_skip((yield), collector.nodeid)
