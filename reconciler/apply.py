@@ -181,7 +181,8 @@ class _Walker:
 
 
 def _failed(action: EndpointAction, error: ReconcilerError, log: str = "") -> Outcome:
-    reason = f"{error.what}: {error.why}" if error.why else error.what
+    what = f"{error.where}: {error.what}" if error.where else error.what
+    reason = f"{what}: {error.why}" if error.why else what
     code = int(error.exit_code)
     return Outcome(
         action,

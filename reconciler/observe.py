@@ -43,7 +43,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None) -> LiveState:
         asked: Future[Mapping[str, Registration]] = pool.submit(service.owned)
         directories = host.directories()
         tool = _tool(host)
-        pending = {entry.endpoint: entry for entry in outside.store.unfinished()}
+        pending = _pending(outside.store.unfinished())
         trash = host.trash()
         registrations = _answer(asked)
     wanted = _lost(desired, lock, directories)
@@ -74,6 +74,19 @@ def _answer(asked: Future[Mapping[str, Registration]]) -> Mapping[str, Registrat
         return asked.result()
     except (ServiceUnreachable, ServiceRefused) as e:
         return Unknown(str(e))
+
+
+def _pending(unfinished: Iterable[JournalEntry]) -> dict[str, JournalEntry]:
+    """Return the intent that matters most for each endpoint: of first starts the earliest, else the latest.
+
+    A first start may have registered, whatever was begun after it; the earliest knew the fewest UUIDs.
+    """
+    found: dict[str, JournalEntry] = {}
+    for entry in unfinished:
+        before = found.get(entry.endpoint)
+        if entry.event == "intent" and not (before and before.action == "Start" and not before.data.get("id")):
+            found[entry.endpoint] = entry
+    return found
 
 
 def _tool(host: EndpointHost) -> EndpointTool | Damaged:
@@ -126,7 +139,7 @@ def _candidates(
     pending: Mapping[str, JournalEntry],
     directories: Mapping[str, LiveDirectory],
     registrations: Mapping[str, Registration] | Unknown,
-) -> dict[str, tuple[Registration, ...]]:
+) -> dict[str, tuple[Registration, ...] | Unknown]:
     """Look closer at registrations that a cut-off first start may have made.
 
     Before a first start the intent records which UUIDs of that name there were; only a newer one can be
@@ -134,7 +147,7 @@ def _candidates(
     """
     if isinstance(registrations, Unknown):
         return {}
-    found: dict[str, tuple[Registration, ...]] = {}
+    found: dict[str, tuple[Registration, ...] | Unknown] = {}
     for name, intent in pending.items():
         if intent.action != "Start" or intent.data.get("id"):
             continue
@@ -144,5 +157,8 @@ def _candidates(
         if directory is None or isinstance(directory.endpoint_id, str) or directory.processes:
             continue
         fresh = [r for r in registrations.values() if r.name == directory_name and r.id not in before]
-        found[name] = tuple(full for r in fresh if (full := service.get(r.id)) is not None)
+        try:
+            found[name] = tuple(full for r in fresh if (full := service.get(r.id)) is not None)
+        except (ServiceUnreachable, ServiceRefused) as e:
+            found[name] = Unknown(str(e))
     return found

@@ -22,7 +22,7 @@ from reconciler.core.plan import Plan, make_plan
 from reconciler.core.progress import Run
 from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
-from reconciler.errors import EndpointCommandError
+from reconciler.errors import EndpointCommandError, Refused
 from reconciler.observe import observe
 from reconciler.ports import Clock, Outside
 
@@ -73,14 +73,25 @@ def make_sight(outside: Outside, request: Request) -> Sight:
 
     Raises:
         StateFileError: the lockfile is damaged or newer.
+        Refused: the lockfile belongs to another stack.
         LoginRequired: there is no login.
     """
     text = outside.store.read_lock()
     lock = read_lock(text, request.lock_file) if text is not None else None
+    _check_stack(request, lock)
     live = observe(outside, request.desired, lock)
     known = _known(request, lock, live)
     plan = make_plan(request.desired, live, known, pools_text=outside.store.read_pools(), scope=request.scope)
     return Sight(plan, live, known)
+
+
+def _check_stack(request: Request, lock: Lock | None) -> None:
+    if lock is not None and lock.stack != request.desired.stack:
+        raise Refused(
+            f"the lockfile is that of stack `{lock.stack}`, and the manifest's is `{request.desired.stack}`",
+            where=request.lock_file,
+            remedy=f"write `stack: {lock.stack}` again, or name another lockfile with --lock",
+        )
 
 
 def _known(request: Request, lock: Lock | None, live: LiveState) -> Known:

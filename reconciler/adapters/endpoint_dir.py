@@ -82,9 +82,9 @@ def parse_marker(content: bytes) -> Marker | Damaged:
     try:
         marker = Marker.model_validate_json(content)
     except ValidationError as e:
-        return Damaged(_newer(content) or f"{MARKER} cannot be read: {_first_finding(e)}")
+        return _newer(content) or Damaged(f"{MARKER} cannot be read: {_first_finding(e)}")
     if marker.format_version != FORMAT_VERSION:
-        return Damaged(_newer(content) or f"{MARKER} has the unknown format_version {marker.format_version}")
+        return _newer(content) or Damaged(f"{MARKER} has the unknown format_version {marker.format_version}")
     return marker
 
 
@@ -94,15 +94,16 @@ def _first_finding(error: ValidationError) -> str:
     return f"{place}: {finding['msg']}" if place else finding["msg"]
 
 
-def _newer(content: bytes) -> str | None:
+def _newer(content: bytes) -> Damaged | None:
     """Say so when the marker was written by a newer version."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     found = document.get("format_version") if isinstance(document, dict) else None
     if isinstance(found, int) and found > FORMAT_VERSION:
-        return f"{MARKER} has format_version {found}; this version of chiltepin reads up to {FORMAT_VERSION}"
+        reason = f"{MARKER} has format_version {found}; this version of chiltepin reads up to {FORMAT_VERSION}"
+        return Damaged(reason, newer=True)
     return None
 
 
@@ -110,7 +111,7 @@ def parse_registration(content: bytes) -> str | Damaged:
     """Interpret endpoint.json: its UUID in lower case, or what is wrong with it."""
     try:
         found = json.loads(content)["endpoint_id"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Damaged(f"{REGISTRATION} does not hold an endpoint_id (cut short, or edited)")
     if not isinstance(found, str) or not is_uuid(found):
         return Damaged(f"{REGISTRATION}'s endpoint_id is not a UUID")
@@ -135,7 +136,7 @@ def _engine_at_top(config: bytes) -> bool:
 
     try:
         document = yaml.safe_load(config)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return False  # not ours to judge here: the plan reports YAML errors with their position
     return isinstance(document, dict) and "engine" in document
 

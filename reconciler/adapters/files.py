@@ -37,6 +37,8 @@ _REMEDIES: dict[int, str] = {
     errno.EFBIG: "a file size limit is in force: raise it (`ulimit -f unlimited`), then run the command again",
     errno.EMFILE: "too many open files: raise the limit (`ulimit -n`) or lower --parallelism",
     errno.ENOTDIR: "something that is not a directory is in the way: move it aside",
+    errno.EISDIR: "a directory is in the way: move it aside",
+    errno.EINVAL: "something that is not a regular file is in the way: move it aside",
     errno.EEXIST: "something of that name is in the way: move it aside",
     errno.ENOTEMPTY: "something still writes there: stop it, then run the command again",
     errno.ELOOP: "a symbolic link is in the way: replace it by the file or directory itself",

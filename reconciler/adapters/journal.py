@@ -48,9 +48,14 @@ def decode(line: bytes) -> JournalEntry:
     Raises:
         ValueError: it is none, or of a newer version.
     """
-    document = json.loads(line)
-    if not isinstance(document, dict) or document.pop("v", None) != _FORMAT_VERSION:
-        raise ValueError("not a line of this version's journal")
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError) as e:
+        raise ValueError("it is not JSON") from e
+    version = document.pop("v", None) if isinstance(document, dict) else None
+    if version != _FORMAT_VERSION:
+        newer = isinstance(version, int) and version > _FORMAT_VERSION
+        raise ValueError("a newer version of chiltepin wrote it" if newer else "it is no line of a journal")
     try:
         entry = JournalEntry(**document)
     except TypeError as e:
@@ -138,7 +143,7 @@ def _entry(directory: Directory, lines: list[bytes], number: int) -> JournalEntr
             "the journal is damaged",
             where=f"{directory.at(JOURNAL)}:{number + 1}",
             why=f"this line cannot be read: {e}",
-            remedy="compare the endpoints with `chiltepin status`, then move the journal aside",
+            remedy="move that file aside, then look at `chiltepin plan`: it no longer knows of starts that were cut off",
         ) from e
 
 

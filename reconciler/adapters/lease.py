@@ -96,7 +96,7 @@ def _look(directory: Directory, name: str) -> _Seen | None:
         os.close(fd)
     try:
         holder = Holder(**json.loads(content))
-    except (ValueError, TypeError):  # damaged, or of another version: it expires by its age
+    except (ValueError, TypeError, RecursionError):  # damaged, or of another version: it expires by its age
         return _Seen(f"unreadable-{info.st_ino}-{info.st_mtime_ns}", None, info.st_mtime, info.st_ino)
     return _Seen(holder.token, holder, info.st_mtime, info.st_ino)
 

@@ -6,11 +6,11 @@ import os
 import stat
 from pathlib import Path
 
-from reconciler.adapters.files import translating
+from reconciler.adapters.files import translated, translating
+from reconciler.core.invalid import ManifestInvalid
+from reconciler.core.problems import Position, Problem
+from reconciler.core.source import MAX_BYTES
 from reconciler.errors import FileSystemError, Refused, UsageError
-
-MAX_BYTES = 5_000_000
-"""The largest manifest that is read, in bytes."""
 
 
 def read_manifest_text(path: Path) -> bytes:
@@ -18,7 +18,8 @@ def read_manifest_text(path: Path) -> bytes:
 
     Raises:
         UsageError: there is no such file.
-        FileSystemError: it cannot be read, is no regular file, or is too large.
+        ManifestInvalid: it is too large.
+        FileSystemError: it cannot be read, or is no regular file.
     """
     try:
         status = path.stat()
@@ -29,14 +30,12 @@ def read_manifest_text(path: Path) -> bytes:
             remedy="name one with -f FILE, or make one: `chiltepin init`",
         ) from e
     except OSError as e:
-        raise FileSystemError("the manifest cannot be read", where=str(path), why=e.strerror) from e
+        raise translated(e, "read the manifest", str(path)) from e
     _check_regular(status, path, "the manifest")
     if status.st_size > MAX_BYTES:
-        raise FileSystemError(
-            f"the manifest has {status.st_size} bytes; at most {MAX_BYTES} are read",
-            where=str(path),
-            remedy="split it into several manifests, each with its own `stack`",
-        )
+        message = f"the file has {status.st_size:,} bytes; the limit is {MAX_BYTES:,}"
+        hint = "split it into several manifests, each with its own `stack`"
+        raise ManifestInvalid([Problem(message, Position(str(path), 1, 1), hint)])
     with translating("read the manifest", str(path)):
         return path.read_bytes()
 
@@ -54,7 +53,7 @@ def write_first_manifest(path: Path, text: str) -> None:
     except FileExistsError as e:
         raise UsageError("there is a manifest already", where=str(path), remedy="choose another with -f FILE") from e
     except OSError as e:
-        raise FileSystemError("the manifest cannot be written", where=str(path), why=e.strerror) from e
+        raise translated(e, "write the manifest", str(path)) from e
 
 
 def _check_regular(status: os.stat_result, path: Path, what: str) -> None:

@@ -213,7 +213,7 @@ def parse(data: Any) -> Token | None:
 def _parse_row(text: str) -> Token | None:
     try:
         return parse(json.loads(text))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

@@ -115,7 +115,7 @@ def _entry(trash: Directory, name: str) -> TrashEntry | None:
     marker = parse_marker(content) if content is not None else None
     try:
         deleted_at = float(json.loads(record)["deleted_at"])
-    except (ValueError, KeyError, TypeError):  # damaged: the directory's own time is near enough
+    except (ValueError, KeyError, TypeError, RecursionError):  # damaged: the directory's own time is near enough
         deleted_at = modified
     return TrashEntry(name, trash.at(name), marker if isinstance(marker, Marker) else None, deleted_at)
 

@@ -83,7 +83,7 @@ def _why(plan: Plan) -> list[Line]:
 def exit_code_of_plan(plan: Plan) -> ExitCode:
     """Return the exit code that a plan's refusals stand for."""
     codes = {ExitCode(refusal.exit_code) for refusal in plan.refusals}
-    if plan.unreachable:
+    if plan.unreachable or plan.blocked:
         codes.add(ExitCode.UNREACHABLE)
     return combine_exit_codes(codes)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.core.desired import Desired, TextFile
-from reconciler.core.hosts import Machine
-from reconciler.core.manifest import ClusterMatch, Manifest
-from reconciler.core.parsed import Parsed
-from reconciler.core.resolve import Context, build_desired
+from reconciler.core.invalid import ManifestInvalid
+from reconciler.core.manifest.hosts import Machine, local_host
+from reconciler.core.manifest.model import ClusterMatch, Manifest
+from reconciler.core.manifest.options import OptionTable
+from reconciler.core.manifest.resolve import Context, build_desired
 from reconciler.errors import EndpointCommandError, UsageError
 
 
@@ -51,30 +52,31 @@ def read_desired(invocation: Invocation) -> Desired:
         Refused: no host matches, or two do.
     """
     from reconciler.adapters.manifest_files import read_manifest_text
-    from reconciler.core.reading import read_manifest
-    from reconciler.core.source import parse
+    from reconciler.core.manifest.reading import read_leniently
+    from reconciler.core.manifest.source import scan
 
-    parsed = parse(read_manifest_text(invocation.file), str(invocation.file))
-    manifest = read_manifest(parsed)
-    return _resolve(manifest, parsed, invocation)
-
-
-def _resolve(manifest: Manifest, parsed: Parsed, invocation: Invocation) -> Desired:
-    """Resolve the manifest against the option table of the globus-compute-endpoint that its host uses."""
+    parsed = scan(read_manifest_text(invocation.file), str(invocation.file))
+    manifest, findings = read_leniently(parsed)
+    if manifest is None:
+        raise ManifestInvalid(findings.problems)
     context = _context(manifest, invocation)
-    version = installed_version(None)
-    desired = build_desired(manifest, parsed, context=_with_table(context, version))
-    if desired.host.python and (own := installed_version(desired.host.python)) != version:
-        desired = build_desired(manifest, parsed, context=_with_table(context, own))
-    return desired
+    table = _option_table(_python_of(manifest, context))
+    return build_desired(manifest, parsed, context=replace(context, option_table=table), findings=findings)
 
 
-def _with_table(context: Context, version: str | None) -> Context:
+def _python_of(manifest: Manifest, context: Context) -> str | None:
+    """Return the environment whose globus-compute-endpoint the local host uses, None for PATH's."""
+    local = local_host(manifest.hosts, context.machine, context.env, override=context.host, file=context.file)
+    python = manifest.hosts[local].python if local else None
+    return python if python and "{{" not in python else None
+
+
+def _option_table(python: str | None) -> OptionTable | None:
     from reconciler.adapters.resources import option_tables
-    from reconciler.core.options import option_tables as read_tables
-    from reconciler.core.options import table_for
+    from reconciler.core.manifest.options import option_tables as read_tables
+    from reconciler.core.manifest.options import table_for
 
-    return replace(context, option_table=table_for(read_tables(option_tables().values()), version))
+    return table_for(read_tables(option_tables().values()), installed_version(python))
 
 
 def installed_version(python: str | None) -> str | None:

@@ -9,6 +9,8 @@ from reconciler.core.statuses import StatusRow
 
 _HEADINGS = ("ENDPOINT", "HOST", "DECLARED", "STATE", "SERVICE", "AGE", "USER EPS", "UUID", "POOLS")
 
+_NOBODYS = frozenset({"absent", "-", "a link", "no endpoint", "unreadable"})
+
 
 def table_lines(rows: Sequence[StatusRow]) -> Iterator[Line]:
     """Yield the table's lines; columns that nobody fills are left out."""
@@ -24,7 +26,7 @@ def table_lines(rows: Sequence[StatusRow]) -> Iterator[Line]:
 
 
 def _cells(row: StatusRow) -> tuple[str, ...]:
-    managed = "" if row.managed or row.state in ("absent", "-") else " (unmanaged)"
+    managed = "" if row.managed or row.state in _NOBODYS else " (unmanaged)"
     return (
         row.endpoint,
         row.host or "-",

@@ -90,9 +90,7 @@ class _DaemonPlanner:
 
     def plan(self) -> None:
         directory = self.ground.directory
-        daemon = (
-            judge_daemon(directory, self.ground.marker, self.live) if directory else Daemon(DaemonState.STOPPED)
-        )
+        daemon = judge_daemon(directory, self.ground.marker, self.live) if directory else Daemon(DaemonState.STOPPED)
         if daemon.state is DaemonState.DOUBLED:
             pids = [p.pid for p in (daemon.process, *daemon.others) if p]
             self.steps.refusals.append(

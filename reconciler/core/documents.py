@@ -59,8 +59,17 @@ class FileSpec:
         return self.text is None and self.keys is None
 
 
-def file_specs(endpoint: DesiredEndpoint, path: str | None) -> tuple[FileSpec, ...]:
-    """Return what `endpoint` asks of each file; `path` is the PATH that `PATH: auto` stands for."""
+def file_specs(endpoint: DesiredEndpoint, path: str | None, directory: str) -> tuple[FileSpec, ...]:
+    """Return what `endpoint` asks of each file.
+
+    Args:
+        endpoint: the endpoint.
+        path: the PATH that `PATH: auto` stands for.
+        directory: the endpoint's directory, an absolute path.
+    """
+    config = dict(endpoint.config)
+    if endpoint.identity_mapping is not None:
+        config["identity_mapping_config_path"] = f"{directory}/{IDENTITY_MAPPING}"
     environment = {
         name: (path if name == "PATH" and value == "auto" and path is not None else value)
         for name, value in endpoint.user_environment.items()
@@ -69,7 +78,7 @@ def file_specs(endpoint: DesiredEndpoint, path: str | None) -> tuple[FileSpec, .
     # the user endpoint's process, which reads it, then belongs to somebody else.
     template_mode = 0o644 if endpoint.identity_mapping else 0o600
     specs = [
-        FileSpec(CONFIG, digest_value(endpoint.config), keys=endpoint.config),
+        FileSpec(CONFIG, digest_value(config), keys=config),
         _text_spec(TEMPLATE, endpoint.template.label, endpoint.template.text, template_mode),
         FileSpec(USER_ENVIRONMENT, digest_value(environment), keys=environment),
     ]

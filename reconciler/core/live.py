@@ -23,9 +23,10 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file is there but cannot be used; `reason` says why."""
+    """A file is there but cannot be used; `reason` says why; `newer`: it is well, for a newer version of us."""
 
     reason: str
+    newer: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,4 +217,4 @@ class LiveState:
     environment_digest: str = ""
     trash: tuple[TrashEntry, ...] = ()
     pending: Mapping[str, JournalEntry] = field(default_factory=dict)
-    candidates: Mapping[str, tuple[Registration, ...]] = field(default_factory=dict)
+    candidates: Mapping[str, tuple[Registration, ...] | Unknown] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from reconciler.core.marker import Claim, Document
 from reconciler.errors import StateFileError
 
 VERSION = 1
+_UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 HEADER = "# Resolved by chiltepin. Commit it; change the manifest instead of this file.\n"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -38,7 +39,7 @@ class Digests(Document):
 class LockedEndpoint(Document):
     """One endpoint: `id` is null until it has been registered."""
 
-    id: str | None
+    id: str | None = Field(pattern=_UUID)
     claim: Claim
     state: Literal["running", "stopped", "unmanaged"]
     protect: bool
@@ -63,6 +64,11 @@ class Lock(Document):
         return self.model_copy(update={"endpoints": {k: v for k, v in self.endpoints.items() if k != name}})
 
 
+_SAID = {
+    "extra_forbidden": "this key is unknown",
+    "missing": "this is missing",
+    "string_pattern_mismatch": "not a UUID",
+}
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
 
 
@@ -94,14 +100,15 @@ def read_lock(text: str, file: str) -> Lock:
         raise StateFileError(
             f"the lockfile has version {version}; this chiltepin reads version {VERSION}",
             where=file,
-            remedy="upgrade chiltepin-reconciler to the version that wrote it",
+            remedy="upgrade to the version that wrote it: `pip install --upgrade chiltepin-reconciler`",
         )
     try:
         return Lock.model_validate(data)
     except ValidationError as e:
         first = e.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise StateFileError(f"the lockfile is damaged at `{where}`: {first['msg']}", where=file, remedy=remedy) from e
+        said = _SAID.get(first["type"], first["msg"])
+        raise StateFileError(f"the lockfile is damaged at `{where}`: {said}", where=file, remedy=remedy) from e
 
 
 def emit_lock(lock: Lock) -> str:

@@ -174,6 +174,12 @@ def _without_marker(
 ) -> Ground | Refusal | Blocked:
     entry = known.entry(endpoint.name)
     local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
+    if isinstance(directory.marker, Damaged) and directory.marker.newer:
+        return Refusal(
+            endpoint.name,
+            f"{live.config_dir}/{directory.name}: {directory.marker.reason}",
+            "upgrade chiltepin-reconciler to the version that wrote it: `pip install --upgrade chiltepin-reconciler`",
+        )
     if entry and entry.id and entry.id == local_id:
         refusal = check_claim(endpoint.name, entry.claim, known.site.claim(endpoint.directory), "the lock")
         if refusal:
@@ -255,23 +261,31 @@ def _agreed(
     endpoint: DesiredEndpoint, directory: LiveDirectory, marker: Marker, live: LiveState, known: Known
 ) -> Ground | Refusal | Blocked:
     entry = known.entry(endpoint.name)
-    local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
-    witnesses = {
-        "endpoint.json": local_id,
-        "marker": marker.id,
-        "lock": entry.id if entry else None,
-        "manifest (id)": endpoint.id,
-    }
-    found = {where: value for where, value in witnesses.items() if value}
-    if len(set(found.values())) > 1:
-        return _disagree(endpoint.name, found)
-    endpoint_id = next(iter(found.values()), None)
+    refusal = check_ids(endpoint.name, directory, marker, entry, endpoint.id)
+    if refusal:
+        return refusal
+    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
+    endpoint_id = endpoint_id or marker.id or (entry.id if entry else None) or endpoint.id
     if endpoint_id is None:
         return _first_start(endpoint, directory, marker, live, known)
     if not isinstance(live.registrations, Unknown) and endpoint_id not in live.registrations:
         return _gone(endpoint.name, endpoint_id)
     repair = Cause.INTERRUPTED if marker.id is None else None
     return Ground(endpoint_id, directory, marker.but(id=endpoint_id), repair=repair)
+
+
+def check_ids(
+    name: str, directory: LiveDirectory, marker: Marker, entry: LockedEndpoint | None, declared: str | None = None
+) -> Refusal | None:
+    """Refuse when endpoint.json, marker, lock and manifest do not all say the same UUID, or none."""
+    witnesses = {
+        "endpoint.json": directory.endpoint_id if isinstance(directory.endpoint_id, str) else None,
+        "marker": marker.id,
+        "lock": entry.id if entry else None,
+        "manifest (id)": declared,
+    }
+    found = {where: value for where, value in witnesses.items() if value}
+    return _disagree(name, found) if len(set(found.values())) > 1 else None
 
 
 def _first_start(
@@ -285,8 +299,11 @@ def _first_start(
     pending = live.pending.get(endpoint.name)
     if pending is None or pending.action != "Start":
         return unclaimed(endpoint, live, known) or Ground(None, directory, marker)
+    looked_at = live.candidates.get(endpoint.name, ())
+    if isinstance(looked_at, Unknown):
+        return Blocked(endpoint.name, looked_at.reason)
     claimed = _claimed(live, known)
-    candidates = tuple(r for r in live.candidates.get(endpoint.name, ()) if r.id not in claimed)
+    candidates = tuple(r for r in looked_at if r.id not in claimed)
     made = _made_by_start(candidates, live)
     if len(made) == 1:
         return Ground(made[0].id, directory, marker.but(id=made[0].id), repair=Cause.INTERRUPTED)

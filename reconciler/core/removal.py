@@ -24,8 +24,8 @@ from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
-from reconciler.core.marker import Marker
-from reconciler.core.ownership import Known, check_claim, check_owner
+from reconciler.core.marker import Claim, Marker
+from reconciler.core.ownership import Known, check_claim, check_ids, check_owner
 from reconciler.core.scope import Scope
 
 
@@ -49,6 +49,16 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
     """Return Stop, Delete (and on `destroy --purge` Purge) for what is ours and not wanted any more."""
     removal = Removal()
     leaving = sorted(set(_leaving(desired, live, known, scope)))
+    if leaving and known.lock is None and scope.destroy:
+        for name, _ in leaving:
+            removal.refusals.append(
+                Refusal(
+                    name,
+                    "there is no lockfile, so nothing tells that it is this manifest's own",
+                    "run `chiltepin apply` first: it rebuilds the lockfile from the markers",
+                )
+            )
+        return removal
     if leaving and not scope.destroy:
         if known.lock is None:
             names = ", ".join(name for name, _ in leaving)
@@ -78,12 +88,12 @@ def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> I
     """Yield (name, directory) of endpoints of this stack on this host that should not be there."""
     wanted = {} if scope.destroy else desired.endpoints
     used = {e.directory for e in wanted.values()}
+    unmanaged = _unmanaged(desired, known, scope)
     if known.lock:
         for name, entry in known.lock.endpoints.items():
-            here = entry.claim.host == known.site.host and entry.claim.config_dir == known.site.config_dir
-            if name not in wanted and name not in desired.elsewhere and here and scope.covers(name):
-                if entry.state == "unmanaged" and scope.destroy:
-                    continue
+            if name in wanted or name in desired.elsewhere or not _is_here(entry.claim, known) or name in unmanaged:
+                continue
+            if scope.covers(name):
                 yield name, entry.claim.directory
     for directory in live.directories.values():
         marker = directory.marker
@@ -91,8 +101,23 @@ def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> I
             continue
         if marker.endpoint in wanted or marker.endpoint in desired.elsewhere or directory.name in used:
             continue
-        if scope.covers(marker.endpoint):
+        if scope.covers(marker.endpoint) and marker.endpoint not in unmanaged and _is_here(marker.claim, known):
             yield marker.endpoint, directory.name
+
+
+def _unmanaged(desired: Desired, known: Known, scope: Scope) -> frozenset[str]:
+    """Return the endpoints that a destroy leaves alone: `state: unmanaged`, in the manifest or else in the lock."""
+    if not scope.destroy:
+        return frozenset()
+    found = {name for name, endpoint in desired.endpoints.items() if endpoint.state == "unmanaged"}
+    for name, entry in known.lock.endpoints.items() if known.lock else ():
+        if entry.state == "unmanaged" and name not in desired.endpoints:
+            found.add(name)
+    return frozenset(found)
+
+
+def _is_here(claim: Claim, known: Known) -> bool:
+    return (claim.host, claim.config_dir) == (known.site.host, known.site.config_dir)
 
 
 def _remove(
@@ -112,6 +137,10 @@ def _remove(
         _remove_lost(name, directory_name, cause, live, known, scope, removal)
         return
     marker = directory.marker
+    if not isinstance(marker, Marker) and entry and entry.state == "unmanaged":
+        removal.names.add(name)
+        removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
+        return
     if not isinstance(marker, Marker):
         removal.refusals.append(
             Refusal(
@@ -121,13 +150,11 @@ def _remove(
             )
         )
         return
-    refusal = check_owner(name, directory, marker, known, live.config_dir)
-    if refusal is None and (marker.protect or (entry and entry.protect)):
-        refusal = Refusal(
-            name,
-            "it is protected (`protect: true`), also after its block is gone",
-            f"run `chiltepin unprotect {name}` first",
-        )
+    refusal = (
+        check_owner(name, directory, marker, known, live.config_dir)
+        or check_ids(name, directory, marker, entry)
+        or _protected(name, declared=marker.protect or (entry is not None and entry.protect))
+    )
     if refusal:
         removal.refusals.append(refusal)
         return
@@ -146,6 +173,16 @@ def _remove(
             removal.notes.append(Note(name, "its registration is kept: the service could not be reached"))
         else:
             removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
+
+
+def _protected(name: str, *, declared: bool) -> Refusal | None:
+    if not declared:
+        return None
+    return Refusal(
+        name,
+        "it is protected (`protect: true`), also after its block is gone",
+        f"run `chiltepin unprotect {name}` first",
+    )
 
 
 def _out_of_reach(name: str, daemon: Daemon) -> Refusal | None:
@@ -213,12 +250,20 @@ def _remove_lost(
     entry = known.entry(name)
     if entry is None:
         return
-    refusal = check_claim(name, entry.claim, known.site.claim(directory_name), "the lock")
+    refusal = check_claim(name, entry.claim, known.site.claim(directory_name), "the lock") or _protected(
+        name, declared=entry.protect
+    )
+    purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
+    if refusal is None and purge and entry.id and live.statuses.get(entry.id) == "online":
+        refusal = Refusal(
+            name,
+            f"its directory is missing, but {entry.id} is online: it runs elsewhere",
+            "stop it there first, and run this again",
+        )
     if refusal:
         removal.refusals.append(refusal)
         return
     removal.names.add(name)
-    purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
     if purge and entry.id:
         removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
     else:
@@ -226,6 +271,7 @@ def _remove_lost(
 
 
 def _purge_trash(live: LiveState, known: Known, removal: Removal) -> None:
+    used = _ids_in_use(live, known, removal)
     for item in live.trash:
         marker = item.marker
         if marker is None or (marker.stack, marker.lineage) != (known.stack, known.lineage):
@@ -238,7 +284,20 @@ def _purge_trash(live: LiveState, known: Known, removal: Removal) -> None:
                 endpoint=marker.endpoint,
                 directory=marker.claim.directory,
                 cause=Cause.DESTROY,
-                id=marker.id,
+                id=None if marker.id in used else marker.id,
                 trash_entry=item.name,
             )
         )
+
+
+def _ids_in_use(live: LiveState, known: Known, removal: Removal) -> set[str | None]:
+    """Return the UUIDs that stay in use: one that was restored may be in the trash as well."""
+    kept = (
+        {entry.id for name, entry in known.lock.endpoints.items() if name not in removal.names} if known.lock else set()
+    )
+    for directory in live.directories.values():
+        marker = directory.marker
+        if not isinstance(marker, Marker) or marker.endpoint not in removal.names:
+            kept |= {directory.endpoint_id} if isinstance(directory.endpoint_id, str) else set()
+            kept |= {marker.id} if isinstance(marker, Marker) else set()
+    return kept

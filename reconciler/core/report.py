@@ -180,6 +180,8 @@ def summary(plan: Plan) -> str:
         for kind, word in (
             (Create, "to create"),
             (WriteFile, "to change"),
+            (Adopt, "to record"),
+            (ClearStalePid, "to clear"),
             (Start, "to start"),
             (Restart, "to restart"),
             (Stop, "to stop"),

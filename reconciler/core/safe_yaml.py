@@ -20,7 +20,9 @@ MAX_NODES = 1_000_000
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_OPENERS = 50
-_COMPACT = {kind: re.compile(pattern) for kind, pattern in ((str, r"(?:[-?:][ \t]+){8}"), (bytes, rb"(?:[-?:][ \t]+){8}"))}
+_COMPACT = {
+    kind: re.compile(pattern) for kind, pattern in ((str, r"(?:[-?:][ \t]+){8}"), (bytes, rb"(?:[-?:][ \t]+){8}"))
+}
 
 
 class Unfit(yaml.YAMLError):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from reconciler.core.lock import Lock
-from reconciler.core.manifest import manifest_schema
+from reconciler.core.manifest.model import manifest_schema
 from reconciler.core.outputs import ApplyOutput, PlanOutput, StatusOutput
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -11,6 +11,8 @@ from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import Lock
 from reconciler.core.marker import Marker
 
+_UNUSABLE = {"legacy": "legacy", "link": "a link", "other": "no endpoint", "unreadable": "unreadable"}
+
 
 @dataclass(frozen=True)
 class StatusRow:
@@ -89,7 +91,7 @@ def _row(
         endpoint=name,
         host=host,
         declared=declared,
-        state="legacy" if directory.kind == "legacy" else daemon.state.value,
+        state=_UNUSABLE.get(directory.kind, daemon.state.value),
         id=endpoint_id,
         service=_service(endpoint_id, live),
         pid=daemon.process.pid if daemon.process else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.core.actions import (
+    ABSENT,
     Adopt,
     Cause,
     Create,
@@ -20,7 +21,7 @@ from reconciler.core.actions import (
 from reconciler.core.daemon import DaemonState, is_recorded, judge_daemon
 from reconciler.core.daemon_steps import Steps, found_daemon, marked, plan_daemon
 from reconciler.core.desired import CONFIG, DesiredEndpoint
-from reconciler.core.diff import diff_file, new_file
+from reconciler.core.diff import diff_file, key_paths, new_file
 from reconciler.core.documents import FileSpec, file_specs
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.marker import FileRecord, Marker
@@ -31,7 +32,10 @@ ENDPOINT_JSON = "endpoint.json"
 
 def steps_for(endpoint: DesiredEndpoint, ground: Ground, live: LiveState, run_on: tuple[str, ...]) -> Steps:
     """Return what brings one endpoint to its desired state."""
-    specs = file_specs(endpoint, _path(ground.marker, live))
+    specs = file_specs(endpoint, _path(ground.marker, live), f"{live.config_dir}/{endpoint.directory}")
+    named = {spec.file for spec in specs}
+    # What an earlier manifest asked for and this one does not (an identity mapping) goes.
+    specs += tuple(FileSpec(file, "none") for file in sorted(ground.marker.files) if file not in named)
     steps = Steps()
     if ground.directory is None:
         steps.actions.append(_create(endpoint, ground, specs, live))
@@ -103,23 +107,25 @@ def _writes(
                 record=diff.record,
             )
         )
-    if isinstance(directory.endpoint_id, Damaged) and ground.id:
+    lost = directory.endpoint_id is None and ground.repair is not Cause.INTERRUPTED
+    if ground.id and (lost or isinstance(directory.endpoint_id, Damaged)):
         found.append(_mend_endpoint_json(endpoint, ground, directory.endpoint_id))
     return found
 
 
-def _mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, damage: Damaged) -> WriteFile:
-    change = FileChange(ENDPOINT_JSON, "change", Cause.DAMAGED, (FieldChange("endpoint_id", damage.reason, ground.id),))
+def _mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, found: object) -> WriteFile:
+    cause, was = (Cause.DAMAGED, found.reason) if isinstance(found, Damaged) else (Cause.EDITED, ABSENT)
+    change = FileChange(ENDPOINT_JSON, "change", cause, (FieldChange("endpoint_id", was, ground.id),))
     return WriteFile(
         endpoint=endpoint.name,
         directory=endpoint.directory,
-        cause=Cause.DAMAGED,
+        cause=cause,
         preconditions=(marked(ground.marker),),
         changes=(change,),
         file=ENDPOINT_JSON,
         content=f'{{"endpoint_id": "{ground.id}"}}'.encode(),
         mode=0o644,
-        backup=True,
+        backup=isinstance(found, Damaged),
         record=None,
     )
 
@@ -153,9 +159,7 @@ def _repair(
         live_file = directory.files.get(spec.file)
         if live_file is None or spec.file in rewritten or spec.absent:
             continue
-        record = FileRecord(
-            digest=live_file.digest, spec=spec.digest, keys=new_file(spec)[1].keys if spec.keys is not None else ()
-        )
+        record = FileRecord(digest=live_file.digest, spec=spec.digest, keys=key_paths(spec))
         if records.get(spec.file) != record:
             edited = spec.file in records and records[spec.file].digest != live_file.digest
             cause = cause or (Cause.EDITED if edited else Cause.INTERRUPTED)

@@ -1,8 +1,11 @@
-import sys, json, os
-from pathlib import Path
-from tests.cli.support import *
-from tests.adapters.globus_stub import *
+import sys
+
 import pytest
+
+from tests.adapters.globus_stub import *
+from tests.cli.support import *
+
+
 def show(title, d):
     sys.__stderr__.write(f'### {title} -> {d.code}\n{d.text}\n')
 def go(shell, title, *cmds):
@@ -114,7 +117,7 @@ def own_file(s): s.write(POOLED); (s.config_dir/'.chiltepin').write_text('x')
 @case
 def own_link(s): s.write(POOLED); (s.base/'real').mkdir(); (s.config_dir/'.chiltepin').symlink_to(s.base/'real')
 @case
-def trash_garbage(s): s.registered(); s.write(HEAD+'endpoints: {}\n'); 
+def trash_garbage(s): s.registered(); s.write(HEAD+'endpoints: {}\n')
 @pytest.mark.parametrize('name', CASES)
 def test_x(shell,name):
     CASES[name](shell); go(shell,name)

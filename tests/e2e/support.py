@@ -124,8 +124,10 @@ class User:
 
     # commands
 
-    def spawn(self, *command: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a command as this user; the caller waits for it."""
+    def spawn(
+        self, *command: str, environ: Mapping[str, str] | None = None, group: bool = False
+    ) -> subprocess.Popen[str]:
+        """Start a command as this user, with `group` as the first of a process group; the caller waits for it."""
         return subprocess.Popen(
             unprivileged(list(command)),
             env={**self.environ, **(environ or {})},
@@ -134,6 +136,7 @@ class User:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=group,
         )
 
     def run(self, *command: str, environ: Mapping[str, str] | None = None, seconds: float = 200) -> Done:

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from jsonschema import validate
 
-from reconciler.core.hosts import Machine, local_host
-from reconciler.core.reading import read_manifest
-from reconciler.core.source import parse
+from reconciler.core.manifest.hosts import Machine, local_host
+from reconciler.core.manifest.reading import read_manifest
+from reconciler.core.manifest.source import parse
 from tests.templates.rendering import SCHEMA
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reconciler.core.findings import nearest, suggestion
-from reconciler.core.names import is_uuid
-from reconciler.core.parsed import Path
+from reconciler.core.manifest.findings import nearest, suggestion
+from reconciler.core.manifest.names import is_uuid
+from reconciler.core.manifest.parsed import Path
 
 Kind = Literal["invalid", "unsupported", "warning"]
 

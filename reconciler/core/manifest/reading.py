@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from reconciler.core import manifest as m
-from reconciler.core.findings import Findings, suggestion
 from reconciler.core.invalid import ManifestInvalid
-from reconciler.core.parsed import Parsed, Path
+from reconciler.core.manifest import model as m
+from reconciler.core.manifest.findings import Findings, suggestion
+from reconciler.core.manifest.parsed import Parsed, Path
 
 _ROUNDS = 3
 """How often what is wrong is taken out to see whether the rest can be checked further."""

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.adapters.resources import builtin_schema
-from reconciler.core.pool_options import Target, check_pool, resolve, sent
-from tests.core.manifests import desired, problems
+from reconciler.core.manifest.pool_options import Target, check_pool, resolve, sent
+from tests.core.manifest.manifests import desired, problems
 
 UUID = "5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a"
 ENDPOINTS = "endpoints: {e: , theirs: {state: unmanaged}, bare: {schema: none}}\n"

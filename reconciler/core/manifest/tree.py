@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from reconciler.core.invalid import ManifestInvalid
-from reconciler.core.parsed import Parsed, pack
+from reconciler.core.manifest.parsed import Parsed, pack
+from reconciler.core.manifest.scalars import Reading, read_plain
 from reconciler.core.problems import Position, Problem
-from reconciler.core.scalars import Reading, read_plain
 
 MAX_DEPTH = 50
 """Nesting of mappings and lists; a manifest needs about ten levels."""

@@ -10,16 +10,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core import resolve
 from reconciler.core.desired import AUTO_PATH, Moved, Trash
-from reconciler.core.hosts import Machine
 from reconciler.core.invalid import ManifestInvalid
-from reconciler.core.merge import merge
-from reconciler.core.reading import read_leniently, read_manifest
-from reconciler.core.resolve import build_desired, load
-from reconciler.core.source import parse, scan
+from reconciler.core.manifest import resolve
+from reconciler.core.manifest.hosts import Machine
+from reconciler.core.manifest.merge import merge
+from reconciler.core.manifest.reading import read_leniently, read_manifest
+from reconciler.core.manifest.resolve import build_desired, load
+from reconciler.core.manifest.source import parse, scan
 from reconciler.errors import ReconcilerError, Refused
-from tests.core.manifests import HEAD, context, desired, problems
+from tests.core.manifest.manifests import HEAD, context, desired, problems
 
 UUID = "5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a"
 
@@ -395,7 +395,7 @@ def test_jinja_and_jsonschema_are_imported_only_when_needed() -> None:
     script = textwrap.dedent(f"""\
         import sys
         from reconciler.core.desired import TextFile
-        from reconciler.core.resolve import Context, Machine, load
+        from reconciler.core.manifest.resolve import Context, Machine, load
         builtin = {{"builtin": TextFile("builtin@1", "")}}
         load({HEAD + LAPTOP!r}, context=Context("f", Machine("a", "a"), str.encode, templates=builtin, schemas=builtin))
         loaded = {{"jinja2", "jsonschema", "deepdiff"}} & set(sys.modules)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.core.manifest import Variables, VariableSource
-from reconciler.core.parsed import Path
+from reconciler.core.manifest.model import Variables, VariableSource
+from reconciler.core.manifest.parsed import Path
 
 PREFIX = "CHILTEPIN_VAR_"
 RESERVED = frozenset(("env", "host"))

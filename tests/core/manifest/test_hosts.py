@@ -2,8 +2,8 @@
 
 import pytest
 
-from reconciler.core.hosts import Machine, local_host
-from reconciler.core.manifest import HostBlock
+from reconciler.core.manifest.hosts import Machine, local_host
+from reconciler.core.manifest.model import HostBlock
 from reconciler.errors import Refused, UsageError
 
 NODE = Machine("UFE01", "ufe01.rdhpcs.noaa.gov", "ursa")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.core.findings import nearest
-from reconciler.core.parsed import Path
-from reconciler.core.variables import RESERVED, VariableError, VariableTable
+from reconciler.core.manifest.findings import nearest
+from reconciler.core.manifest.parsed import Path
+from reconciler.core.manifest.variables import RESERVED, VariableError, VariableTable
 
 OPEN = "{{"
 
@@ -75,7 +75,7 @@ class Renderer:
 
     def _render(self, text: str) -> Rendered:
         # Jinja costs 50 ms to import: only manifests with expressions pay for it.
-        from reconciler.core import expressions  # noqa: PLC0415
+        from reconciler.core.manifest import expressions  # noqa: PLC0415
 
         try:
             names = expressions.names(text)

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from reconciler.core.invalid import ManifestInvalid
-from reconciler.core.manifest import MAX_ENDPOINTS, manifest_schema
-from reconciler.core.reading import read_manifest
-from reconciler.core.source import parse
-from tests.core.manifests import HEAD, problems
+from reconciler.core.manifest.model import MAX_ENDPOINTS, manifest_schema
+from reconciler.core.manifest.reading import read_manifest
+from reconciler.core.manifest.source import parse
+from tests.core.manifest.manifests import HEAD, problems
 
 FULL = """\
 version: 1

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.core.desired import AUTO_PATH, DesiredEndpoint, TextFile
-from reconciler.core.findings import Findings, Layers
-from reconciler.core.manifest import EndpointBlock
-from reconciler.core.merge import merge
-from reconciler.core.named_files import BUILTIN, NONE, Fault, Kind, NamedFiles
-from reconciler.core.names import canonical_uuid, name_fault
-from reconciler.core.options import OptionTable, check_config
-from reconciler.core.parsed import Path
+from reconciler.core.manifest.findings import Findings, Layers
+from reconciler.core.manifest.merge import merge
+from reconciler.core.manifest.model import EndpointBlock
+from reconciler.core.manifest.named_files import BUILTIN, NONE, Fault, Kind, NamedFiles
+from reconciler.core.manifest.names import canonical_uuid, name_fault
+from reconciler.core.manifest.options import OptionTable, check_config
+from reconciler.core.manifest.parsed import Path
+from reconciler.core.manifest.reading import validate_block
+from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.problems import Problem
-from reconciler.core.reading import validate_block
-from reconciler.core.render import Rendered, Renderer
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.scalars import read_plain
+from reconciler.core.manifest.scalars import read_plain
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.core.desired import Desired, DesiredEndpoint, HostView, Moved, TextFile
-from reconciler.core.endpoints import EndpointBuilder, leak
-from reconciler.core.findings import Findings, suggestion
-from reconciler.core.hosts import Machine, local_host
-from reconciler.core.manifest import Manifest, Variables
-from reconciler.core.named_files import NamedFiles
-from reconciler.core.names import canonical_uuid, name_fault
-from reconciler.core.options import OptionTable
-from reconciler.core.parsed import Parsed, Path, walk
-from reconciler.core.pools_build import PoolBuilder
-from reconciler.core.reading import read_leniently, require
-from reconciler.core.render import OPEN, Rendered, Renderer
-from reconciler.core.retention import read_trash
-from reconciler.core.source import scan
-from reconciler.core.variables import VariableError, VariableTable, check_variable, variable_table
+from reconciler.core.manifest.endpoints import EndpointBuilder, leak
+from reconciler.core.manifest.findings import Findings, suggestion
+from reconciler.core.manifest.hosts import Machine, local_host
+from reconciler.core.manifest.model import Manifest, Variables
+from reconciler.core.manifest.named_files import NamedFiles
+from reconciler.core.manifest.names import canonical_uuid, name_fault
+from reconciler.core.manifest.options import OptionTable
+from reconciler.core.manifest.parsed import Parsed, Path, walk
+from reconciler.core.manifest.pools import PoolBuilder
+from reconciler.core.manifest.reading import read_leniently, require
+from reconciler.core.manifest.render import OPEN, Rendered, Renderer
+from reconciler.core.manifest.retention import read_trash
+from reconciler.core.manifest.source import scan
+from reconciler.core.manifest.variables import VariableError, VariableTable, check_variable, variable_table
 from reconciler.errors import Refused
 
 MAX_COPIES = 5_000_000

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from reconciler.core.invalid import ManifestInvalid, in_order
-from reconciler.core.parsed import Parsed, Path
+from reconciler.core.manifest.parsed import Parsed, Path
 from reconciler.core.problems import Position, Problem
 
 _MANY = 200

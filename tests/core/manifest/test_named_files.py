@@ -3,9 +3,9 @@
 import pytest
 
 from reconciler.core.desired import TextFile
-from reconciler.core.named_files import Fault, NamedFiles, outside
+from reconciler.core.manifest.named_files import Fault, NamedFiles, outside
 from reconciler.errors import FileSystemError
-from tests.core.manifests import OLD_TEMPLATE, TEMPLATE, context, desired, problems
+from tests.core.manifest.manifests import OLD_TEMPLATE, TEMPLATE, context, desired, problems
 
 
 def files(**stored: bytes) -> NamedFiles:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.options import OptionFinding, OptionTable, check_config, table_for
-from tests.core.manifests import TABLES
+from reconciler.core.manifest.options import OptionFinding, OptionTable, check_config, table_for
+from tests.core.manifest.manifests import TABLES
 
 TABLE = TABLES["4.19.0"]
 UUID = "5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a"

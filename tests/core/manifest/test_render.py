@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core import expressions
-from reconciler.core.manifest import VariableSource
-from reconciler.core.render import Rendered, Renderer
-from reconciler.core.variables import VariableError, variable_table
+from reconciler.core.manifest import expressions
+from reconciler.core.manifest.model import VariableSource
+from reconciler.core.manifest.render import Rendered, Renderer
+from reconciler.core.manifest.variables import VariableError, variable_table
 
 ENV = {"SITE_TOKEN": "hunter2", "HOME": "/home/u", "CHILTEPIN_VAR_from_env": "env", "CHILTEPIN_VAR_level": "env"}
 

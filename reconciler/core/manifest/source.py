@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 
 from reconciler.core.invalid import ManifestInvalid
-from reconciler.core.parsed import BREAK, Parsed
+from reconciler.core.manifest.parsed import BREAK, Parsed
+from reconciler.core.manifest.tree import build
 from reconciler.core.problems import Position, Problem
-from reconciler.core.tree import build
 
 MAX_BYTES = 5_000_000
 """Size of a manifest, in bytes."""

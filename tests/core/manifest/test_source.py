@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core import source, tree
+from reconciler.core.manifest import source, tree
 from reconciler.core.invalid import ManifestInvalid
-from reconciler.core.source import parse
+from reconciler.core.manifest.source import parse
 
 
 def refusal(text: str | bytes) -> str:

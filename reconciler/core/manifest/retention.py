@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 
 from reconciler.core.desired import Trash
-from reconciler.core.findings import Findings
-from reconciler.core.manifest import Manifest
+from reconciler.core.manifest.findings import Findings
+from reconciler.core.manifest.model import Manifest
 
 _DURATION = re.compile(r"(?P<number>[0-9]{1,6})\s*(?P<unit>[smhdw])")
 _SECONDS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}

@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.core.findings import suggestion
-from reconciler.core.manifest import ClusterMatch, EnvMatch, HostBlock
+from reconciler.core.manifest.findings import suggestion
+from reconciler.core.manifest.model import ClusterMatch, EnvMatch, HostBlock
 from reconciler.errors import Refused, UsageError
 
 

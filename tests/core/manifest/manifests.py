@@ -7,8 +7,8 @@ from typing import Any
 
 from reconciler.core.desired import Desired, TextFile
 from reconciler.core.invalid import ManifestInvalid
-from reconciler.core.options import option_tables
-from reconciler.core.resolve import Context, Machine, load
+from reconciler.core.manifest.options import option_tables
+from reconciler.core.manifest.resolve import Context, Machine, load
 from reconciler.errors import FileSystemError
 
 TEMPLATE = TextFile("builtin@2", "engine: {type: ThreadPoolEngine}\n")
