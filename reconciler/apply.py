@@ -20,12 +20,13 @@ from reconciler.core.live import JournalEntry, LiveState
 from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
-from reconciler.effects import Conduct, Effects, Place
+from reconciler.effects import Conduct, Effect, Effects, Place
 from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, ReconcilerError
 from reconciler.ports import Clock, Outside
 from reconciler.records import Records
 
 MAX_THREADS = 64
+_PASSED_ON = (ExitCode.LOGIN, ExitCode.UNREACHABLE, ExitCode.LEASE_HELD)
 
 
 class Events(Protocol):
@@ -54,8 +55,8 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
     first = [g for g in groups if g not in last]
     walker.walk(first)
     walker.walk(last)
-    records.finish()
-    return Run(tuple(walker.outcomes), conduct.stop.is_set(), records.lock, dict(records.left_out))
+    unwritten = walker.finish()
+    return Run(tuple(walker.outcomes), conduct.stop.is_set(), records.lock, dict(records.left_out), unwritten)
 
 
 @dataclass
@@ -78,6 +79,34 @@ class _Walker:
             return
         with ThreadPoolExecutor(max_workers=min(len(groups), MAX_THREADS)) as pool:
             _wait_for(pool.submit(self._endpoint, group) for group in groups)
+
+    def finish(self) -> ReconcilerError | None:
+        """Bring lock, pools file and journal up to date; return why that was not done.
+
+        Whoever took the lease over reads and writes them by now, so that a holder that lost it does not.
+        """
+        if isinstance(self.halted, LeaseHeld):
+            return None
+        try:
+            self.outside.store.check_lease()
+            self.records.finish()
+            self._settle()
+        except ReconcilerError as e:
+            return e
+        return None
+
+    def _settle(self) -> None:
+        """Close what earlier runs left open for endpoints that are now as planned: it must not mislead later ones."""
+        open_ones = {o.action.endpoint for o in self.outcomes if o.kind != "done"}
+        open_ones |= {r.endpoint for r in self.plan.refusals} | {b.endpoint for b in self.plan.blocked}
+        for entry in self.outside.store.unfinished():
+            if entry.event != "intent" or entry.run == self.conduct.run or entry.endpoint in open_ones:
+                continue
+            locked = self.records.lock.endpoints.get(entry.endpoint)
+            unregistered = locked is not None and locked.id is None and entry.action == Start.kind
+            if entry.endpoint in self.plan.markers and not unregistered:
+                at = round(self.clock.now(), 3)
+                self.outside.store.append(replace(entry, event="done", data={"by": self.conduct.run}, at=at))
 
     def _endpoint(self, actions: tuple[EndpointAction, ...]) -> None:
         marker = self.plan.markers.get(actions[0].endpoint)
@@ -116,6 +145,7 @@ class _Walker:
     def _perform(self, action: EndpointAction, marker: Marker | None, place: Place) -> tuple[Outcome, Marker | None]:
         began = self.clock.monotonic()
         number = self._next_number()
+        effect = Effect()
         try:
             self._journal(number, action, "intent", self.effects.intent(action))
             effect = self.effects.perform(action)
@@ -128,7 +158,7 @@ class _Walker:
             self.effects.confirm(action, effect)
             self._journal(number, action, "done", {"id": effect.endpoint_id} if effect.endpoint_id else {})
         except ReconcilerError as e:
-            self._journal_failure(number, action, e)
+            self._journal_failure(number, action, effect.endpoint_id, e)
             if isinstance(e, LeaseHeld):
                 self._halt(e)
             failed = _failed(action, e, self._log_of(action, e))
@@ -150,10 +180,10 @@ class _Walker:
         )
         self.outside.store.append(entry)
 
-    def _journal_failure(self, number: int, action: EndpointAction, error: ReconcilerError) -> None:
+    def _journal_failure(self, number: int, action: EndpointAction, learnt: str | None, error: ReconcilerError) -> None:
         # A first start that failed may still have registered: its intent stays open, so that the next
         # run looks for a registration of its own before it makes another.
-        if isinstance(action, Start) and action.id is None:
+        if isinstance(action, Start) and action.id is None and learnt is None:
             return
         try:
             self._journal(number, action, "failed", {"what": error.what})
@@ -190,7 +220,7 @@ def _failed(action: EndpointAction, error: ReconcilerError, log: str = "") -> Ou
         reason=reason,
         remedy=error.remedy,
         log=log,
-        exit_code=code if code in (ExitCode.LOGIN, ExitCode.LEASE_HELD) else int(ExitCode.PARTIAL),
+        exit_code=code if code in _PASSED_ON else int(ExitCode.PARTIAL),
     )
 
 

@@ -21,8 +21,12 @@ from reconciler.core.actions import (
     WriteFile,
 )
 from reconciler.core.desired import CONFIG
-from reconciler.core.live import EndpointTool, LiveState, Process
-from reconciler.core.marker import DaemonRecord
+from reconciler.core.live import (
+    LiveState,
+    Process,
+)
+from reconciler.core.machine import EndpointTool
+from reconciler.core.marker import DaemonRecord, Marker
 from reconciler.core.plan import Plan
 from reconciler.core.progress import daemon_record
 from reconciler.errors import EndpointCommandError
@@ -239,9 +243,14 @@ class Effects:
         if action.id:
             self._outside.service.delete(action.id)
         for entry in self._outside.host.trash():
-            mine = entry.name == action.trash_entry or (
-                action.id is not None and entry.marker is not None and entry.marker.id == action.id
-            )
-            if mine:
+            if entry.name == action.trash_entry or (entry.marker and self._is_of(entry.marker, action)):
                 self._outside.host.purge(entry.name)
         return Effect()
+
+    def _is_of(self, marker: Marker, action: Purge) -> bool:
+        """Whether a directory in the trash is the one that `action` is about."""
+        if action.id is not None or action.trash_entry is not None:
+            return action.id is not None and marker.id == action.id
+        planned = self._plan.markers.get(action.endpoint)  # it was never registered
+        whose = planned and (planned.stack, planned.lineage, planned.endpoint, None)
+        return whose == (marker.stack, marker.lineage, marker.endpoint, marker.id)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
+from reconciler.core.daemon import FRESH
 from reconciler.core.desired import AUTO_PATH, Desired
 from reconciler.core.live import (
     Damaged,
-    EndpointTool,
     JournalEntry,
     LiveDirectory,
     LiveState,
@@ -18,6 +18,7 @@ from reconciler.core.live import (
     Unknown,
 )
 from reconciler.core.lock import Lock
+from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import Marker
 from reconciler.errors import EndpointCommandError, ServiceRefused, ServiceUnreachable
 from reconciler.ports import ComputeService, EndpointHost, Outside
@@ -27,7 +28,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None) -> LiveState:
     """Read the directories, the daemons and the registrations.
 
     The list of registrations is one request, under way while the directories are read. A status is asked
-    only of endpoints whose directory is missing. Nothing is changed.
+    only of endpoints whose directory is missing, or which another node seems to have left. Nothing is changed.
 
     Args:
         outside: the ports.
@@ -46,10 +47,11 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None) -> LiveState:
         pending = _pending(outside.store.unfinished())
         trash = host.trash()
         registrations = _answer(asked)
-    wanted = _lost(desired, lock, directories)
+    facts = host.facts()
+    wanted = _lost(desired, lock, directories) | _away(desired.stack, directories, facts.name)
     reachable = not isinstance(registrations, Unknown)
     return LiveState(
-        host=host.facts(),
+        host=facts,
         identity=identity,
         config_dir=host.config_dir,
         directories=directories,
@@ -106,6 +108,19 @@ def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDir
         known = endpoint.id or (entry.id if entry else None)
         if known:
             found.add(known)
+    return found
+
+
+def _away(stack: str, directories: Mapping[str, LiveDirectory], here: str) -> set[str]:
+    """Return the UUIDs of endpoints that were started on another node and show no sign of life in their directory."""
+    found: set[str] = set()
+    for directory in directories.values():
+        marker, pid_file = directory.marker, directory.pid_file
+        if not isinstance(marker, Marker) or marker.stack != stack or marker.id is None or directory.processes:
+            continue
+        quiet = pid_file is None or pid_file.age > FRESH
+        if quiet and marker.daemon is not None and marker.daemon.host != here:
+            found.add(marker.id)
     return found
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reconciler.core.live import (
-    EndpointTool,
-    HostFacts,
     Identity,
     JournalEntry,
     LiveDirectory,
@@ -24,6 +22,7 @@ from reconciler.core.live import (
     Status,
     TrashEntry,
 )
+from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import Marker
 
 __all__ = [

@@ -22,7 +22,13 @@ from reconciler.adapters.files import Directory
 from reconciler.adapters.names import OWN_DIRECTORY, user_endpoint
 from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir, open_own
 from reconciler.adapters.redact import last_lines, redact
-from reconciler.core.live import EndpointTool, HostFacts, LiveDirectory, PidFile, Process, TrashEntry
+from reconciler.core.live import (
+    LiveDirectory,
+    PidFile,
+    Process,
+    TrashEntry,
+)
+from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import MARKER, Marker
 from reconciler.errors import FileSystemError, Refused, UsageError
 from reconciler.ports import Clock, EndpointHost, NewFile, Started

@@ -7,7 +7,7 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
-from reconciler.core.live import HostFacts
+from reconciler.core.machine import HostFacts
 
 _NAME_SERVER_PATIENCE = 1.0
 """Seconds that a look-up of the full host name may take; an unreachable name server takes minutes."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from reconciler.adapters.files import translated, translating
 from reconciler.core.invalid import ManifestInvalid
+from reconciler.core.manifest.source import MAX_BYTES
 from reconciler.core.problems import Position, Problem
-from reconciler.core.source import MAX_BYTES
 from reconciler.errors import FileSystemError, Refused, UsageError
 
 

@@ -15,7 +15,10 @@ from reconciler.adapters import faults, files, process
 from reconciler.adapters.own_dir import RUNS, open_own
 from reconciler.adapters.process import Daemon
 from reconciler.adapters.redact import last_lines, redact
-from reconciler.core.live import EndpointTool, LiveDirectory
+from reconciler.core.live import (
+    LiveDirectory,
+)
+from reconciler.core.machine import EndpointTool
 from reconciler.errors import EndpointCommandError
 from reconciler.ports import Clock, Started
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from reconciler.core.live import EndpointTool
+from reconciler.core.machine import EndpointTool
 from reconciler.errors import EndpointCommandError
 
 NAME = "globus-compute-endpoint"

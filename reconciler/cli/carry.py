@@ -107,6 +107,8 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
     lines: list[Line] = []
     for outcome in failed:
         lines += _failure_lines(outcome)
+    if run.unwritten:
+        lines.append(Line(f"lock and pools file are not up to date: {run.unwritten}", "error"))
     for name, reason in run.left_out.items():
         lines.append(Line(f"pool {name} is left out of the pools file: {reason}", "warning"))
     counts = {kind: sum(o.kind == kind for o in run.outcomes) for kind in ("done", "failed", "deferred", "skipped")}

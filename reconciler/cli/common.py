@@ -96,6 +96,8 @@ def exit_code_of_run(plan: Plan, run: Run, *, left_deletes: bool) -> ExitCode:
             codes.add(ExitCode(outcome.exit_code))
         elif outcome.kind == "deferred":
             codes.add(ExitCode.DEFERRED)
+    if run.unwritten:
+        codes.add(run.unwritten.exit_code)
     if run.interrupted:
         codes.add(ExitCode.INTERRUPTED)
     if left_deletes:

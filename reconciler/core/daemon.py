@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from reconciler.core.live import HostFacts, LiveDirectory, LiveState, Process
+from reconciler.core.live import (
+    LiveDirectory,
+    LiveState,
+    Process,
+)
+from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
 
 TITLE = "Globus Compute Endpoint "
@@ -55,11 +60,18 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
         return Daemon(DaemonState.STOPPING, directory.processes[0])
     if directory.processes:
         return Daemon(DaemonState.STARTING, directory.processes[0])
+    if marker and started_elsewhere(marker, live) and live.statuses.get(marker.id or "") == "online":
+        return Daemon(DaemonState.ELSEWHERE)
     if pid_file is None:
         return Daemon(DaemonState.STOPPED)
     if pid_file.age > FRESH or (marker and _last_started_here(directory, marker, live)):
         return Daemon(DaemonState.DEAD)
     return Daemon(DaemonState.ELSEWHERE)
+
+
+def started_elsewhere(marker: Marker, live: LiveState) -> bool:
+    """Whether another node is on record as the one that the daemon runs on."""
+    return marker.daemon is not None and marker.daemon.host != live.host.name
 
 
 def _last_started_here(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:

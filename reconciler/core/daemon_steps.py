@@ -23,9 +23,22 @@ from reconciler.core.actions import (
     Stop,
     WriteFile,
 )
-from reconciler.core.daemon import Daemon, DaemonState, changed_versions, is_recorded, judge_daemon
+from reconciler.core.daemon import (
+    Daemon,
+    DaemonState,
+    changed_versions,
+    is_recorded,
+    judge_daemon,
+    started_elsewhere,
+)
 from reconciler.core.desired import CONFIG, DesiredEndpoint
-from reconciler.core.live import EndpointTool, LiveDirectory, LiveState, Process, Unknown
+from reconciler.core.live import (
+    LiveDirectory,
+    LiveState,
+    Process,
+    Unknown,
+)
+from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import DaemonRecord, Marker
 from reconciler.core.ownership import Blocked, Ground
 
@@ -133,6 +146,10 @@ class _DaemonPlanner:
             return False
         if isinstance(self.live.registrations, Unknown):
             self.steps.blocked.append(Blocked(self.endpoint.name, self.live.registrations.reason))
+            return False
+        status = self.live.statuses.get(self.ground.id or "")
+        if started_elsewhere(self.ground.marker, self.live) and isinstance(status, Unknown):
+            self.steps.blocked.append(Blocked(self.endpoint.name, status.reason))
             return False
         return True
 

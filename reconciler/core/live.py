@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import Marker
 
 
@@ -109,33 +110,6 @@ class Registration:
     display_name: str | None = None
     hostname: str | None = None
     local_user: str | None = None
-
-
-@dataclass(frozen=True)
-class EndpointTool:
-    """The installed globus-compute-endpoint.
-
-    Attributes:
-        command: absolute path of the executable.
-        prefix: sys.prefix of its Python.
-        versions: of `globus-compute-endpoint`, `python`, `parsl`, ...
-    """
-
-    command: str
-    prefix: str
-    versions: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class HostFacts:
-    """This machine and this user: `name` is the short host name, `boot_id` the kernel's, `home` an absolute path."""
-
-    name: str
-    fqdn: str
-    boot_id: str
-    user: str
-    uid: int
-    home: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,14 @@ from reconciler.core.actions import (
     WriteFile,
 )
 from reconciler.core.desired import SCHEMA, TEMPLATE, USER_ENVIRONMENT
-from reconciler.core.live import EndpointTool, HostFacts, LiveDirectory, Process
+from reconciler.core.live import (
+    LiveDirectory,
+    Process,
+)
 from reconciler.core.lock import Lock, LockedEndpoint
+from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import DaemonRecord, FileRecord, Marker
+from reconciler.errors import ReconcilerError
 
 OutcomeKind = Literal["done", "failed", "deferred", "skipped"]
 
@@ -64,7 +69,7 @@ class Run:
     interrupted: bool = False
     lock: Lock | None = None
     left_out: dict[str, str] = field(default_factory=dict)
-    unwritten: str | None = None
+    unwritten: ReconcilerError | None = None
 
 
 def daemon_record(

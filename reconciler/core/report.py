@@ -108,8 +108,10 @@ def describe(action: EndpointAction) -> str:
     if isinstance(action, Delete):
         return f"delete directory {action.directory} (to the trash)"
     if isinstance(action, Purge):
-        return f"deregister {action.id or '(never registered)'} for ever"
-    return f"forget {action.id or 'it'} (nothing of it is left here; the registration stays)"
+        if action.id is None:
+            return f"drop {action.directory} from the trash (no registration ends)"
+        return f"deregister {action.id} for ever"
+    return f"forget {action.id or 'it'} (what is left of it stays as it is)"
 
 
 def _change_lines(change: FileChange, action: EndpointAction) -> Iterator[Line]:

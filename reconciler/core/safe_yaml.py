@@ -78,7 +78,7 @@ class _Walk:
         while loader.check_event():
             event = loader.get_event()
             if isinstance(event, yaml.AliasEvent):
-                self._alias(event.anchor)
+                self._alias(str(event.anchor))
             elif isinstance(event, yaml.ScalarEvent):
                 self._nodes += 1
                 if event.anchor:

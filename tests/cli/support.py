@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.adapters import machine
 from reconciler.cli.main import run
 from tests.adapters.globus_stub import CLIENT, ENDPOINT, SECRET, GlobusStub
 
@@ -175,7 +176,9 @@ def shell_at(
     for name, value in environment(shell).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(shell.project)
+    machine.facts.cache_clear()  # who we are and where our home is holds for a process, not for a test
     yield shell
+    machine.facts.cache_clear()
 
 
 def environment(shell: Shell) -> Mapping[str, str]:
@@ -192,6 +195,7 @@ def as_ordinary_user(base: Path) -> Iterator[None]:
         return
     for path in [base, *base.rglob("*")]:
         os.lchown(path, NOBODY, NOBODY)
+    machine.facts.cache_clear()
     os.setresgid(NOBODY, NOBODY, 0)
     os.setresuid(NOBODY, NOBODY, 0)
     try:
@@ -199,6 +203,7 @@ def as_ordinary_user(base: Path) -> Iterator[None]:
     finally:
         os.setresuid(0, 0, 0)
         os.setresgid(0, 0, 0)
+        machine.facts.cache_clear()
 
 
 def json_of(done: Done) -> Any:

@@ -198,7 +198,8 @@ class User:
 
     def workflow_pools(self) -> dict[str, str | None]:
         """Return the pools of the pools file with their endpoints' UUIDs."""
-        return {name: pool.get("endpoint") for name, pool in yaml.safe_load(self.pools_file.read_text()).items()}
+        pools = yaml.safe_load(self.pools_file.read_text()) or {}
+        return {name: pool.get("endpoint") for name, pool in pools.items()}
 
     def config(self, name: str) -> dict[str, Any]:
         return yaml.safe_load((self.directory(name) / "config.yaml").read_text())

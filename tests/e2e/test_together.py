@@ -70,7 +70,7 @@ def test_second_apply_at_the_same_time_is_told_who_is_at_work(user: User) -> Non
         second = user.apply(expect=75)
         assert str(first.pid) in second.err
         assert "another apply" in second.err
-        out, err = first.communicate(timeout=60)
+        _, err = first.communicate(timeout=60)
     assert first.returncode == 0, err
     user.assert_converged("one", "two")
 

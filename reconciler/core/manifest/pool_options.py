@@ -35,14 +35,14 @@ MAX_ENVIRONMENT = 8_192
 """Characters of all environment lines together that the built-in schema accepts."""
 
 _SCHEDULER_ONLY = ("partition", "queue", "account", "walltime", "exclusive", "nodes_per_block", "cores_per_node")
-_WORDS: Mapping[str, re.Pattern[str]] = {
-    "partition": re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.,+-]{0,255})?"),
-    "queue": re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})?"),
-    "account": re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})?"),
+_WORDS: Mapping[str, str] = {
+    "partition": r"([A-Za-z0-9_][A-Za-z0-9_.,+-]{0,255})?",
+    "queue": r"([A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})?",
+    "account": r"([A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127})?",
 }
-_WALLTIME = re.compile(r"[0-9]{1,4}:[0-5][0-9]:[0-5][0-9]")
-_SHELL_TEXT = re.compile(r"[\t\n\u0020-\u007e\u00a0-\ud7ff\ue000-\U0010ffff]*")
-_BUILTIN_TEXT = re.compile(r"[\u0000-\uffff]*")
+_WALLTIME = r"[0-9]{1,4}:[0-5][0-9]:[0-5][0-9]"
+_SHELL_TEXT = r"[\t\n\u0020-\u007e\u00a0-\ud7ff\ue000-\U0010ffff]*"
+_BUILTIN_TEXT = r"[\u0000-\uffff]*"
 
 
 @dataclass(frozen=True)
@@ -131,21 +131,21 @@ def check_pool(given: Mapping[str, Any], own: frozenset[str], target: Target) ->
 
 def _check_texts(options: Mapping[str, Any], target: Target) -> Iterator[PoolFinding]:
     walltime = options["walltime"]
-    if not _WALLTIME.fullmatch(walltime):
+    if not re.fullmatch(_WALLTIME, walltime):
         message = f"`walltime` must be HH:MM:SS, not {walltime!r}"
         yield PoolFinding("error", "walltime", message, 'in quotes, e.g. "01:30:00" for an hour and a half')
     elif int(walltime.split(":")[0]) == 0 and walltime.split(":")[1] == "00":
         yield PoolFinding("error", "walltime", f"`walltime` must be at least one minute, not {walltime!r}")
     if options["provider"] != "localhost" or target.builtin:
         for key, pattern in _WORDS.items():
-            if not pattern.fullmatch(options[key] or ""):
+            if not re.fullmatch(pattern, options[key] or ""):
                 message = f"`{key}` must be one word of letters, digits and `_.+-`, not {options[key]!r}"
                 yield PoolFinding("error", key, message)
     lines = "\n".join(options["environment"])
-    if not _SHELL_TEXT.fullmatch(lines):
+    if not re.fullmatch(_SHELL_TEXT, lines):
         message = "`environment` contains a control character"
         yield PoolFinding("error", "environment", message, "line ends are line feeds; no carriage returns")
-    elif target.builtin and not _BUILTIN_TEXT.fullmatch(lines):
+    elif target.builtin and not re.fullmatch(_BUILTIN_TEXT, lines):
         yield PoolFinding("error", "environment", "`environment` contains a character beyond U+FFFF")
     elif target.builtin and len(lines) > MAX_ENVIRONMENT:
         message = f"`environment` has {len(lines):,} characters; the limit is {MAX_ENVIRONMENT:,}"

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.manifest import source, tree
 from reconciler.core.invalid import ManifestInvalid
+from reconciler.core.manifest import source, tree
 from reconciler.core.manifest.source import parse
 
 

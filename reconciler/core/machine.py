@@ -1,0 +1,33 @@
+"""Facts about this machine: its names, and the globus-compute-endpoint installed on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EndpointTool:
+    """The installed globus-compute-endpoint.
+
+    Attributes:
+        command: absolute path of the executable.
+        prefix: sys.prefix of its Python.
+        versions: of `globus-compute-endpoint`, `python`, `parsl`, ...
+    """
+
+    command: str
+    prefix: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """This machine and this user: `name` is the short host name, `boot_id` the kernel's, `home` an absolute path."""
+
+    name: str
+    fqdn: str
+    boot_id: str
+    user: str
+    uid: int
+    home: str = ""

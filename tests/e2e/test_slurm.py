@@ -1,0 +1,111 @@
+"""Tasks of upstream's Workflow as real batch jobs of a Slurm on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.support import User, manifest, sandbox_user
+from tests.sandbox.support import unprivileged, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
+
+_HERE = Path(__file__).parent
+_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+_PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
+
+_POOLS = {
+    "serial": {"cores_per_node": 1, "exclusive": False, "environment": ["export WHERE=batch"]},
+    "parallel": {"mpi": True, "nodes_per_block": 1, "cores_per_node": 2},
+}
+
+_TASKS = """
+from chiltepin import Workflow
+from chiltepin.tasks import python_task
+
+@python_task
+def serial():
+    import os
+    return [os.environ["WHERE"], os.environ["SLURM_JOB_PARTITION"], os.environ["SLURM_JOB_ID"]]
+
+@python_task
+def parallel():
+    import os, subprocess
+    command = os.environ["PARSL_MPI_PREFIX"].split() + ["printenv", "SLURM_PROCID"]
+    return sorted(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+if __name__ == "__main__":
+    geometry = {"num_nodes": 1, "num_ranks": 2, "ranks_per_node": 2}
+    with Workflow("chiltepin.pools.yaml", run_dir="runs"):
+        first = serial(executor=["serial"])
+        second = parallel(executor=["parallel"], chiltepin_task_geometry=geometry)
+        print("serial", *first.result(timeout=180))
+        print("parallel", *second.result(timeout=180))
+"""
+
+
+def _missing() -> str | None:
+    absent = [name for name in _PROGRAMS if shutil.which(name, path=_PATH) is None]
+    if not absent:
+        return None
+    return f"{', '.join(absent)} not installed (apt-get install slurmctld slurmd slurm-client munge)"
+
+
+def _free_ports() -> int:
+    """Return the first of five ports in a row that nobody uses."""
+    for first in range(17000 + os.getpid() % 1000 * 10, 32000, 10):
+        with socket.socket() as a, socket.socket() as b:
+            if all(s.connect_ex(("127.0.0.1", first + i)) for i, s in enumerate((a, b))):
+                return first
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Path]:
+    """The slurm.conf of a Slurm of two virtual nodes."""
+    reason = _missing()
+    if reason:
+        pytest.skip(reason)
+    base = Path(tempfile.mkdtemp(prefix="e2e-slurm-"))
+    base.chmod(0o755)
+    directory = base / "slurm"
+    try:
+        subprocess.run(unprivileged([str(_HERE / "slurm_up.sh"), str(directory), str(_free_ports())]), check=True)
+        yield directory / "slurm.conf"
+    finally:
+        down = subprocess.run(unprivileged([str(_HERE / "slurm_down.sh"), str(directory)]), check=False)
+        shutil.rmtree(base, ignore_errors=True)
+    assert down.returncode == 0
+
+
+@pytest.fixture
+def user(service: Path, slurm: Path) -> Iterator[User]:
+    with sandbox_user(service, SLURM_CONF=str(slurm), PATH=f"{Path(sys.executable).parent}:{_PATH}") as user:
+        yield user
+
+
+def test_tasks_run_as_batch_jobs(user: User) -> None:
+    pools = {name: {"endpoint": "cluster", "provider": "slurm", "partition": "debug", **pool} for name, pool in _POOLS.items()}
+    user.write(manifest("cluster", pools=pools))
+    user.apply()
+    user.assert_converged("cluster")
+    script = user.project / "tasks.py"
+    script.write_text(_TASKS)
+    done = user.run(sys.executable, str(script))
+    assert done.code == 0, str(done)
+    answers = {line.split()[0]: line.split()[1:] for line in done.out.splitlines()}
+    where, partition, job = answers["serial"]
+    assert (where, partition, job.isdigit()) == ("batch", "debug", True)
+    assert answers["parallel"] == ["0", "1"]
+    assert user.run("squeue", "-h").out.strip()  # the pools' blocks still wait for more work
+    user.chiltepin("destroy", "--yes", "--purge")
+    wait_for(lambda: not user.run("squeue", "-h").out.strip(), "the batch jobs are cancelled")
+    assert user.processes() == {}
