@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from benchmarks.fixtures import Farm
@@ -12,7 +14,7 @@ FILES = ("config.yaml", "user_config_template.yaml.j2", "user_config_schema.json
 _POLICY = """\
 body common control {{ bundlesequence => {{ "main" }}; }}
 body copy_from local(path) {{ source => "$(path)"; compare => "digest"; }}
-body perms private {{ mode => "0600"; }}
+body perms private {{ mode => "0600"; rxdirs => "false"; }}
 bundle agent main
 {{
   vars:
@@ -24,6 +26,17 @@ bundle agent main
         perms => private;
 }}
 """
+
+
+def work_directory(farm: Farm, agent: str) -> None:
+    """Make the directory that the agent wants to find its own programs and key in."""
+    directory = farm.directory / "cfengine"
+    for name in ("bin", "inputs", "lastseen", "modules", "outputs", "ppkeys", "state"):
+        (directory / name).mkdir(parents=True, mode=0o700)
+    directory.chmod(0o700)
+    (directory / "bin" / "cf-promises").symlink_to(Path(agent).with_name("cf-promises"))
+    os.environ["CFENGINE_TEST_OVERRIDE_WORKDIR"] = str(directory)
+    subprocess.run([Path(agent).with_name("cf-key")], check=True, stdout=subprocess.DEVNULL)
 
 
 def policy(farm: Farm) -> Path:
@@ -38,9 +51,7 @@ def policy(farm: Farm) -> Path:
     names.write_text("\n".join(farm.names))
     path = farm.directory / "policy.cf"
     path.write_text(
-        _POLICY.format(
-            names=names, live=farm.config_dir, wanted=wanted, files=", ".join(f'"{file}"' for file in FILES)
-        )
+        _POLICY.format(names=names, live=farm.config_dir, wanted=wanted, files=", ".join(f'"{file}"' for file in FILES))
     )
     path.chmod(0o600)
     return path

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.cfengine import policy
+from benchmarks.cfengine import policy, work_directory
 from benchmarks.fixtures import Farm, sandboxed
 from benchmarks.measure import Row, compare, compare_procedures, table
 
@@ -50,6 +50,7 @@ def _thousand(root: Path, bin_dir: Path) -> list[Row]:
     if agent is None:
         print("cfengine3 is not installed (apt-get install cfengine3): no comparison for 1,000 endpoints")
         return []
+    work_directory(farm, agent)
     rules = policy(farm)
     theirs = [agent, "--no-lock", "--dry-run", "--file", str(rules)]
     return [
@@ -72,15 +73,11 @@ def _daemons(root: Path, bin_dir: Path) -> list[Row]:
 
     def apply(state: str) -> None:
         farm.declare(state)
-        subprocess.run(
-            [ours, "apply", "--yes", "--quiet", "-c", farm.config_dir], cwd=farm.directory, check=True
-        )
+        subprocess.run([ours, "apply", "--yes", "--quiet", "-c", farm.config_dir], cwd=farm.directory, check=True)
 
     def one_by_one(*command: str) -> None:
         for name in farm.names:
-            subprocess.run(
-                [theirs, "-c", farm.config_dir, *command, name], check=True, stdout=subprocess.DEVNULL
-            )
+            subprocess.run([theirs, "-c", farm.config_dir, *command, name], check=True, stdout=subprocess.DEVNULL)
 
     def all_stopped() -> None:
         farm.stop_all()

@@ -11,12 +11,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reconciler.core.actions import DELETING, EndpointAction, Start
+from reconciler.core.actions import DELETING, EndpointAction, Restart, Start
 from reconciler.core.conditions import violated
 from reconciler.core.live import JournalEntry, LiveState
+from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
@@ -53,7 +55,10 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
     groups = [actions for _, actions in plan.by_endpoint()]
     last = [g for g in groups if any(isinstance(a, DELETING) for a in g)]
     first = [g for g in groups if g not in last]
-    walker.walk(first)
+    starts = sum(isinstance(action, Start | Restart) for action in plan.actions)
+    tool = live.tool
+    with outside.host.many_starts(starts, tool) if isinstance(tool, EndpointTool) else nullcontext():
+        walker.walk(first)
     walker.walk(last)
     unwritten = walker.finish()
     return Run(tuple(walker.outcomes), conduct.stop.is_set(), records.lock, dict(records.left_out), unwritten)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 
 from reconciler.core.daemon import FRESH
@@ -24,7 +25,7 @@ from reconciler.errors import EndpointCommandError, ServiceRefused, ServiceUnrea
 from reconciler.ports import ComputeService, EndpointHost, Outside
 
 
-def observe(outside: Outside, desired: Desired, lock: Lock | None) -> LiveState:
+def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: bool = True) -> LiveState:
     """Read the directories, the daemons and the registrations.
 
     The list of registrations is one request, under way while the directories are read. A status is asked
@@ -34,19 +35,19 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None) -> LiveState:
         outside: the ports.
         desired: says which endpoints matter.
         lock: says which UUIDs are known.
+        to_plan: whether files will be planned; a mere look does without the login shell's PATH.
 
     Raises:
         LoginRequired: without a login nothing can be said about ownership.
     """
     host, service = outside.host, outside.service
     identity = service.identity()
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        asked: Future[Mapping[str, Registration]] = pool.submit(service.owned)
-        directories = host.directories()
-        tool = _tool(host)
-        pending = _pending(outside.store.unfinished())
-        trash = host.trash()
-        registrations = _answer(asked)
+    asked = _ask(service.owned)
+    directories = host.directories()
+    tool = _tool(host)
+    pending = _pending(outside.store.unfinished())
+    trash = host.trash()
+    registrations = _answer(asked)
     facts = host.facts()
     wanted = _lost(desired, lock, directories) | _away(desired.stack, directories, facts.name)
     reachable = not isinstance(registrations, Unknown)
@@ -58,7 +59,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None) -> LiveState:
         registrations=registrations,
         statuses=_statuses(service, wanted) if reachable else {},
         tool=tool,
-        login_path=host.login_path() if _needs_login_path(desired, directories) else None,
+        login_path=host.login_path() if to_plan and _needs_login_path(desired, directories) else None,
         environment_digest=host.environment_digest(),
         trash=trash,
         pending=pending,
@@ -69,6 +70,20 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None) -> LiveState:
 def ask_statuses(outside: Outside, live: LiveState, wanted: Iterable[str]) -> LiveState:
     """Return `live` with the status of each UUID in `wanted` (one request each)."""
     return replace(live, statuses={**live.statuses, **_statuses(outside.service, wanted)})
+
+
+def _ask(question: Callable[[], Mapping[str, Registration]]) -> Future[Mapping[str, Registration]]:
+    """Ask in a thread for which nobody waits: Ctrl-C ends the program although the service is silent."""
+    answer: Future[Mapping[str, Registration]] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(question())
+        except BaseException as e:  # noqa: BLE001 - whoever waits for the answer gets it
+            answer.set_exception(e)
+
+    threading.Thread(target=work, daemon=True).start()
+    return answer
 
 
 def _answer(asked: Future[Mapping[str, Registration]]) -> Mapping[str, Registration] | Unknown:

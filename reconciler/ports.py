@@ -146,6 +146,9 @@ class EndpointHost(Protocol):
             EndpointCommandError: it did not come up; carries the end of its log.
         """
 
+    def many_starts(self, count: int, tool: EndpointTool) -> AbstractContextManager[None]:
+        """Make ready for `count` starts, as far as that pays; what was made ready ends with the context."""
+
     def signal_stop(self, name: str, process: Process) -> None:
         """Ask exactly this process to shut down (SIGTERM by pidfd, after its start time was compared)."""
 

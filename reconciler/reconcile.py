@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reconciler.apply import Events, apply_plan
-from reconciler.core.actions import Purge, Restart, Start
+from reconciler.core.actions import Restart, Start
 from reconciler.core.desired import Desired
-from reconciler.core.live import Damaged, LiveState
+from reconciler.core.live import Damaged, LiveState, Unknown
 from reconciler.core.lock import Lock, read_lock
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Known, Site
@@ -147,8 +147,10 @@ def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct:
             why=sight.live.tool.reason,
             remedy="install globus-compute-endpoint >=4.13,<5 and put it on PATH, or set `python` of the host",
         )
-    if starts or any(isinstance(a, Purge) for a in plan.actions):
-        # Daemons that start at the same time race for the token store: the token is in it beforehand.
+    reachable = not isinstance(sight.live.registrations, Unknown)
+    if starts or reachable:
+        # Daemons that start at the same time race for the token store: the token is in it beforehand. And
+        # the next plan finds it there, instead of asking for one.
         outside.service.prepare()
     return apply_plan(plan, sight.live, outside, clock, conduct, events)
 

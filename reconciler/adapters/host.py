@@ -20,6 +20,7 @@ from reconciler.adapters.endpoint_dir import (
 )
 from reconciler.adapters.files import Directory
 from reconciler.adapters.names import OWN_DIRECTORY, user_endpoint
+from reconciler.adapters.nursery import Nursery, interpreter
 from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir, open_own
 from reconciler.adapters.redact import last_lines, redact
 from reconciler.core.live import (
@@ -34,6 +35,9 @@ from reconciler.errors import FileSystemError, Refused, UsageError
 from reconciler.ports import Clock, EndpointHost, NewFile, Started
 
 _LOG = "endpoint.log"
+
+NURSERY_WORTH_IT = 3
+"""So many starts at least pay for a process that imports globus-compute-endpoint once for all of them."""
 
 
 class LocalHost:
@@ -64,6 +68,7 @@ class LocalHost:
         self._environ = {**(os.environ if environ is None else environ), **(extra or {})}
         self._clock = clock or SystemClock()
         self._start_limit = start_limit
+        self._nursery: Nursery | None = None
 
     @property
     def config_dir(self) -> str:
@@ -164,8 +169,22 @@ class LocalHost:
                 read=lambda: self.directory(name),
                 log=lambda: self.log_tail(name, 30),
                 limit=self._start_limit,
+                nursery=self._nursery,
             )
         )
+
+    @contextmanager
+    def many_starts(self, count: int, tool: EndpointTool) -> Iterator[None]:
+        nursery_python = interpreter(tool)
+        if count < NURSERY_WORTH_IT or not os.access(nursery_python, os.X_OK):
+            yield
+            return
+        self._nursery = Nursery(tool, environment.declared(self._environ, self._bin_dir(tool)))
+        try:
+            yield
+        finally:
+            nursery, self._nursery = self._nursery, None
+            nursery.close()
 
     def signal_stop(self, name: str, process: Process) -> None:
         if processes.terminate(process, name):

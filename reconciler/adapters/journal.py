@@ -143,7 +143,7 @@ def _entry(directory: Directory, lines: list[bytes], number: int) -> JournalEntr
             "the journal is damaged",
             where=f"{directory.at(JOURNAL)}:{number + 1}",
             why=f"this line cannot be read: {e}",
-            remedy="move that file aside, then look at `chiltepin plan`: it no longer knows of starts that were cut off",
+            remedy="move it aside, then look at `chiltepin plan`: starts that were cut off are unknown then",
         ) from e
 
 

@@ -62,6 +62,9 @@ def _check_regular(status: os.stat_result, path: Path, what: str) -> None:
         raise FileSystemError(f"{what} is {kind}", where=str(path), remedy="name a file")
 
 
+_REMEDY = "correct the path: it counts from the manifest's directory"
+
+
 class NamedFileReader:
     """Reads templates, schemas and identity mappings, relative to the manifest's directory.
 
@@ -91,5 +94,8 @@ class NamedFileReader:
                     remedy="copy it there, or allow it with --allow-outside",
                 )
         with translating(f"read {name}", str(path)):
-            _check_regular(path.stat(), path, name)
+            try:
+                _check_regular(path.stat(), path, name)
+            except FileNotFoundError as e:
+                raise FileSystemError("there is no such file", where=str(path), remedy=_REMEDY) from e
             return path.read_bytes()

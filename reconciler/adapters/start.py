@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.adapters import faults, files, process
+from reconciler.adapters.nursery import Brood, Nursery
 from reconciler.adapters.own_dir import RUNS, open_own
 from reconciler.adapters.process import Daemon
 from reconciler.adapters.redact import last_lines, redact
@@ -57,6 +58,7 @@ class Start:
     Attributes:
         read: reads the endpoint's directory again, processes included.
         log: the end of the endpoint's log, redacted.
+        nursery: starts daemons faster than the command does, when there are many.
     """
 
     config_dir: str
@@ -69,6 +71,7 @@ class Start:
     read: Callable[[], LiveDirectory | None]
     log: Callable[[], str]
     limit: float = TIME_LIMIT
+    nursery: Nursery | None = None
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -173,7 +176,7 @@ def _spawn_and_wait(start: Start, deadline: float) -> Started:
     with files.translating("keep the output of the start command", where), open_own(start.config_dir, RUNS) as runs:
         fd = os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=runs.fd)
         try:
-            child = _Child(start.command, start.environment, fd)
+            child = _child(start, where, fd)
             faults.reached("start.spawned")
             started = _wait(start, child, deadline)
             child.reap()
@@ -181,6 +184,15 @@ def _spawn_and_wait(start: Start, deadline: float) -> Started:
         finally:
             os.close(fd)
             files.remove(runs, output)
+
+
+def _child(start: Start, path: str, output: int) -> _Child | Brood:
+    """Run the command: in the nursery if there is one that can, else by itself."""
+    if start.nursery is not None and start.nursery.serves(start.tool, start.environment):
+        brood = start.nursery.start(start.command, path, output)
+        if brood is not None:
+            return brood
+    return _Child(start.command, start.environment, output)
 
 
 class _Child:
@@ -237,7 +249,7 @@ class _Child:
             self._process.wait()
 
 
-def _wait(start: Start, child: _Child | None, deadline: float) -> Started:
+def _wait(start: Start, child: _Child | Brood | None, deadline: float) -> Started:
     """Wait until the daemon is up, or it is certain that it will not be."""
     pause = _SHORTEST
     nothing_since: float | None = None
@@ -266,7 +278,7 @@ def _wait(start: Start, child: _Child | None, deadline: float) -> Started:
         pause = min(_LONGEST, pause * 1.5)
 
 
-def _exit_error(start: Start, child: _Child, code: int | None) -> EndpointCommandError:
+def _exit_error(start: Start, child: _Child | Brood, code: int | None) -> EndpointCommandError:
     """Explain an exit code, with the command's output."""
     said = child.said()
     why, remedy = _CODES.get(code or 0, _OTHER)

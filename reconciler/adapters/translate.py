@@ -59,7 +59,11 @@ def refused(error: GlobusAPIError, url: str, clean: Clean) -> ReconcilerError:
             remedy="run `chiltepin login --force` and use the identity or session that the service asks for",
         )
     return ServiceRefused(
-        "The service refused the request.", status=status, where=without_query(url), why=f"It answered {status}: {said}"
+        "The service refused the request.",
+        status=status,
+        where=without_query(url),
+        why=f"It answered {status}: {said}",
+        remedy="see that it was asked as the right identity: `chiltepin whoami`" if status == 403 else None,
     )
 
 

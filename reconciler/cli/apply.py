@@ -8,11 +8,13 @@ import typer
 
 from reconciler.cli import options as o
 
-EPILOG = """Examples:
-
-  chiltepin apply                         shows the plan and asks
-  chiltepin apply --yes                   for cron and pipelines
-  chiltepin apply --yes --allow-delete    also deletes what left the manifest"""
+EPILOG = o.examples(
+    """
+      chiltepin apply                         shows the plan and asks
+      chiltepin apply --yes                   for cron and pipelines
+      chiltepin apply --yes --allow-delete    also deletes what left the manifest
+    """
+)
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ParallelismOption = Annotated[
@@ -44,7 +46,7 @@ def apply(
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
 ) -> int:
-    """Configure, start, stop and delete endpoints until they are as the manifest says."""
+    """Make it so: configure, start, stop and delete endpoints."""
     from reconciler.cli.carry import Manner, plan_and_apply
     from reconciler.cli.common import open_request
     from reconciler.cli.console import Console, print_warnings

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from reconciler.core.desired import Desired
 from reconciler.core.lines import Line, Style
-from reconciler.errors import ReconcilerError, UsageError
+from reconciler.errors import FileSystemError, ReconcilerError, UsageError
 
 _CODES: dict[Style, str] = {
     "plain": "",
@@ -48,15 +48,13 @@ class Console:
 
     def result(self, text: str) -> None:
         """Print data to stdout."""
-        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-        sys.stdout.flush()
+        _write(sys.stdout, text if text.endswith("\n") else f"{text}\n")
 
     def lines(self, lines: Iterable[Line], *, stream: TextIO | None = None) -> None:
         """Print a report, to stdout unless `stream` is given."""
         out = stream or sys.stdout
         colored = self.colored(out)
-        out.write("".join(f"{self._paint(line) if colored else line.text}\n" for line in lines))
-        out.flush()
+        _write(out, "".join(f"{self._paint(line) if colored else line.text}\n" for line in lines))
 
     def say(self, text: str, style: Style = "plain") -> None:
         """Print a message to stderr, unless quiet."""
@@ -73,9 +71,30 @@ class Console:
         return f"\x1b[{code}m{line.text}\x1b[0m" if code and line.text else line.text
 
 
-def print_error(error: ReconcilerError, console: Console | None = None) -> None:
+def _write(stream: TextIO, text: str) -> None:
+    """Write, unless the reader went away: what is being done goes on, and ends with its own exit code.
+
+    Raises:
+        FileSystemError: the output cannot be written for another reason, e.g. a full disk.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # where what is left in the buffer may go
+        if isinstance(e, BrokenPipeError):
+            return
+        raise FileSystemError(
+            "the output cannot be written",
+            where=stream.name,
+            why=e.strerror,
+            remedy="look at where it is redirected to, then run the command again",
+        ) from e
+
+
+def print_error(error: ReconcilerError, console: Console | None = None, *, color: str = "auto") -> None:
     """Print an error: what, where, why, and what to do next."""
-    console = console or Console()
+    console = console or Console(color)
     problems = getattr(error, "problems", None)
     if problems is not None:
         lines = [Line(text, "error" if ": error: " in text else "plain") for text in str(error).splitlines()]

@@ -9,10 +9,12 @@ import typer
 from reconciler.cli import options as o
 from reconciler.cli.apply import ParallelismOption, YesOption
 
-EPILOG = """Examples:
-
-  chiltepin destroy                  directories go to the trash, registrations stay
-  chiltepin destroy --purge          registrations end for ever; their UUIDs cannot come back"""
+EPILOG = o.examples(
+    """
+      chiltepin destroy                  directories go to the trash, registrations stay
+      chiltepin destroy --purge          registrations end for ever; their UUIDs cannot come back
+    """
+)
 
 
 def destroy(

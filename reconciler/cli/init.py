@@ -9,10 +9,12 @@ import typer
 
 from reconciler.cli import options as o
 
-EPILOG = """Examples:
-
-  chiltepin init
-  chiltepin init --from-existing         one block for each endpoint that is there, left alone for now"""
+EPILOG = o.examples(
+    """
+      chiltepin init
+      chiltepin init --from-existing         one block for each endpoint that is there, left alone for now
+    """
+)
 
 TEMPLATE = """\
 # What should exist. `chiltepin plan` shows what differs, `chiltepin apply` makes it so.

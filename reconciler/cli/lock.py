@@ -9,7 +9,13 @@ import typer
 
 from reconciler.cli import options as o
 
-app = typer.Typer(help="The lockfile.", no_args_is_help=True, rich_markup_mode=None)
+EPILOG = o.examples(
+    """
+    chiltepin lock export
+    """
+)
+
+app = typer.Typer(help="The lockfile.", epilog=EPILOG, no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
@@ -19,10 +25,12 @@ def lock() -> None:
 
 @app.command(
     "export",
-    epilog="""Examples:
-
-  chiltepin lock export                  name: UUID, one a line
-  chiltepin lock export --format env     CHILTEPIN_ENDPOINT_NAME=UUID, for a shell""",
+    epilog=o.examples(
+        """
+        chiltepin lock export                  NAME: UUID, one a line
+        chiltepin lock export --format env     CHILTEPIN_ENDPOINT_NAME=UUID, for a shell
+        """
+    ),
 )
 def export(
     file: o.FileOption = o.DEFAULT_FILE,
@@ -30,10 +38,8 @@ def export(
     output: Annotated[str, typer.Option("--format", metavar="yaml|json|env", help="How to print them.")] = "yaml",
 ) -> int:
     """Print the UUIDs of all endpoints in the lock, of every host. Contacts nothing."""
-    import json
-
     from reconciler.adapters.store import FileStore
-    from reconciler.cli.console import check_format
+    from reconciler.cli.console import Console, check_format
     from reconciler.cli.manifest import Invocation
     from reconciler.core.lock import read_lock
     from reconciler.errors import ExitCode, UsageError
@@ -46,13 +52,15 @@ def export(
         raise UsageError("there is no lockfile yet", where=str(path), remedy="run `chiltepin apply` first")
     ids = {name: entry.id for name, entry in sorted(read_lock(text, str(path)).endpoints.items())}
     if output == "json":
-        typer.echo(json.dumps({"format_version": 1, "endpoints": ids}, indent=2))
+        from reconciler.core.outputs import LockExportOutput, to_json
+
+        Console().result(to_json(LockExportOutput(endpoints=ids)))
         return int(ExitCode.OK)
     for name, endpoint_id in ids.items():
         if endpoint_id is None:
             typer.echo(f"{name} has no UUID yet", err=True)
         elif output == "env":
-            typer.echo(f"CHILTEPIN_ENDPOINT_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}={endpoint_id}")
+            Console().result(f"CHILTEPIN_ENDPOINT_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}={endpoint_id}")
         else:
-            typer.echo(f"{name}: {endpoint_id}")
+            Console().result(f"{name}: {endpoint_id}")
     return int(ExitCode.OK)

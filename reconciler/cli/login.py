@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler.cli import options as o
+
 if TYPE_CHECKING:
     from reconciler.adapters.auth import Login
 
-FORMAT_VERSION = 1
+LOGIN_EPILOG = o.examples(
+    """
+    chiltepin login
+    chiltepin login --force      as another identity, or with a fresh session
+    """
+)
+LOGOUT_EPILOG = o.examples(
+    """
+    chiltepin logout
+    """
+)
+WHOAMI_EPILOG = o.examples(
+    """
+    chiltepin whoami
+    chiltepin whoami --format json
+    """
+)
 
 ConfigDirOption = Annotated[
     Path | None,
@@ -19,16 +36,17 @@ ConfigDirOption = Annotated[
         "--config-dir",
         "--config",
         "-c",
-        help="The Globus Compute config directory [default: $GLOBUS_COMPUTE_USER_DIR, ~/.globus_compute]",
+        metavar="DIR",
+        help="The Globus Compute config directory [default: $GLOBUS_COMPUTE_USER_DIR, ~/.globus_compute].",
     ),
 ]
 
 
 def login(
     config_dir: ConfigDirOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Log in again, also when there is a login")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Log in again, also when there is a login.")] = False,
 ) -> None:
-    """Log in to Globus Compute: with the client of $GLOBUS_COMPUTE_CLIENT_ID and _SECRET, or as yourself."""
+    """Log in to Globus Compute. With $GLOBUS_COMPUTE_CLIENT_ID and _SECRET as that client, else as yourself."""
     account = _login(config_dir)
     new = account.log_in(_ask, force=force)
     who = account.identity()
@@ -56,18 +74,16 @@ def logout(config_dir: ConfigDirOption = None) -> None:
 
 def whoami(
     config_dir: ConfigDirOption = None,
-    output: Annotated[str, typer.Option("--format", help="text or json")] = "text",
+    output: o.FormatOption = "text",
 ) -> None:
     """Say who is logged in, by which client, at which service. Exits 77 when nobody is."""
-    from reconciler.errors import UsageError  # like all of this file's imports: --help needs none
+    from reconciler.cli.console import Console, check_format
 
-    if output not in ("text", "json"):
-        raise UsageError(f"Unknown format {output!r}", remedy="use --format text or --format json")
+    check_format(output)
     account = _login(config_dir)
     who = account.identity()
     account.access_token()
     document = {
-        "format_version": FORMAT_VERSION,
         "service": who.service,
         "identity": who.id,
         "client_id": who.client_id,
@@ -75,11 +91,12 @@ def whoami(
         "token_store": str(account.store.path),
     }
     if output == "json":
-        typer.echo(json.dumps(document, indent=2))
+        from reconciler.core.outputs import WhoamiOutput, to_json
+
+        Console().result(to_json(WhoamiOutput.model_validate(document)))
         return
     for name, value in document.items():
-        if name != "format_version":
-            typer.echo(f"{name.replace('_', ' '):12} {value or 'unknown'}")
+        Console().result(f"{name.replace('_', ' '):12} {value or 'unknown'}")
 
 
 def _login(config_dir: Path | None) -> Login:

@@ -10,25 +10,28 @@ import tempfile
 import traceback
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 import typer
 from typer.core import TyperGroup
 
+from reconciler.cli.options import examples
 from reconciler.errors import ExitCode, ReconcilerError, UsageError
 
 # Typer brings its own copy of click since 0.26, and uses click itself before: its exceptions are reached
 # through the one that it exports.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]
 
-EPILOG = """Examples:
-
-  chiltepin init                       write a first manifest
-
-  chiltepin plan                       show what differs
-
-  chiltepin apply                      make it so, after asking
-
-  chiltepin sandbox up                 try it without a Globus account
+EPILOG = f"""{
+    examples(
+        '''
+        chiltepin init             write a first manifest
+        chiltepin plan             show what differs
+        chiltepin apply            make it so, after asking
+        chiltepin sandbox up       try it without a Globus account
+        '''
+    )
+}
 
 Exit codes: 0 done or no changes, 1 failed, 2 changes pending (plan --detailed-exitcode), 3 some actions failed,
 4 refused by a guard, 5 done but for deferred actions, 64 usage, 65 invalid manifest, 69 service unreachable,
@@ -72,8 +75,14 @@ def build_app(only: str | None = None) -> typer.Typer:
         if group is not None:
             app.add_typer(group, name=name)
         else:
-            app.command(name, epilog=getattr(module, "EPILOG", None))(getattr(module, name))
+            app.command(name, epilog=_epilog(module, name))(getattr(module, name))
     return app
+
+
+def _epilog(module: ModuleType, name: str) -> str:
+    """Return a command's examples; a module with several commands names each command's own."""
+    epilog: str = getattr(module, f"{name.upper()}_EPILOG", None) or module.EPILOG
+    return epilog
 
 
 def _version(value: bool) -> None:
@@ -102,15 +111,14 @@ def run(arguments: list[str]) -> int:
     except ReconcilerError as e:
         from reconciler.cli.console import print_error
 
-        print_error(e)
+        print_error(e, color=_color(arguments))
         return int(e.exit_code)
+    except BrokenPipeError:  # help, into a pipe whose reader went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of a pipe went away: nothing more can be said, and that is no error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.OK)
     except Exception:  # noqa: BLE001 - the last line of defence: report it as the bug that it is
         return _bug()
 
@@ -120,17 +128,30 @@ def _dispatch(arguments: list[str]) -> int:
     if _is_unknown(arguments, command):
         return _run_upstream(arguments)
     try:
-        result = command.main(args=arguments, prog_name="chiltepin", standalone_mode=False)
+        # Not `command.main`: that makes exit codes of its own from Ctrl-C and from closed pipes.
+        with command.make_context("chiltepin", list(arguments)) as context:
+            result = command.invoke(context)
+    except typer.Exit as e:
+        return e.exit_code
     except _UsageError as e:
         if type(e).__name__ == "NoArgsIsHelpError":
             sys.stdout.write(f"{e.format_message()}\n")
             return int(ExitCode.OK)
-        e.show()
-        return int(ExitCode.USAGE)
-    except (typer.Abort, EOFError):
-        sys.stderr.write("aborted\n")
-        return int(ExitCode.INTERRUPTED)
+        from reconciler.cli.usage import usage_error
+
+        raise usage_error(e) from e
+    except typer.Abort as e:
+        raise KeyboardInterrupt from e
     return result if isinstance(result, int) else int(ExitCode.OK)
+
+
+def _color(arguments: list[str]) -> str:
+    """Return the --color of a command line that may not parse."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        chosen = following if word == "--color" else word.removeprefix("--color=")
+        if word.startswith("--color") and chosen in ("always", "never"):
+            return chosen
+    return "auto"
 
 
 def _is_unknown(arguments: list[str], command: object) -> bool:
@@ -152,7 +173,10 @@ def _run_upstream(arguments: list[str]) -> int:
             except SystemExit as e:
                 return e.code if isinstance(e.code, int) else int(ExitCode.FAILED if e.code else ExitCode.OK)
             return int(ExitCode.OK)
-    raise UsageError(f"there is no command `{arguments[0]}`", remedy="`chiltepin --help` lists the commands")
+    from reconciler.cli.usage import nearest
+
+    remedy = nearest(arguments[0], COMMANDS, "`chiltepin --help` lists the commands")
+    raise UsageError(f"there is no command `chiltepin {arguments[0]}`", remedy=remedy)
 
 
 def _bug() -> int:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+
+def examples(text: str) -> str:
+    """Return the end of a help text: a line for each example. Without the backspace, help refills the lines."""
+    lines = "\n".join(f"  {line}" for line in cleandoc(text).splitlines())
+    return f"Examples:\n\n\b\n{lines}"
+
+
 FileOption = Annotated[
     Path,
-    typer.Option("--file", "-f", help="The manifest.", show_default="chiltepin.yaml", metavar="FILE"),
+    typer.Option(
+        "--file",
+        "-f",
+        help="The manifest [default: chiltepin.yaml].",
+        show_default=False,
+        metavar="FILE",
+        readable=False,
+    ),
 ]
 ConfigDirOption = Annotated[
     str | None,
@@ -30,7 +45,12 @@ VarOption = Annotated[
 ]
 LockOption = Annotated[
     Path | None,
-    typer.Option("--lock", metavar="FILE", help="The lockfile [default: <manifest>.lock.yaml beside the manifest]."),
+    typer.Option(
+        "--lock",
+        metavar="FILE",
+        readable=False,
+        help="The lockfile [default: <manifest>.lock.yaml beside the manifest].",
+    ),
 ]
 OutsideOption = Annotated[
     bool, typer.Option("--allow-outside", help="Let the manifest name files outside its own directory.")

@@ -9,11 +9,13 @@ import typer
 from reconciler.cli import options as o
 from reconciler.errors import ExitCode
 
-EPILOG = """Examples:
-
-  chiltepin plan
-  chiltepin plan --detailed-exitcode      exits 2 when something would change
-  chiltepin plan --format json            for scripts"""
+EPILOG = o.examples(
+    """
+      chiltepin plan
+      chiltepin plan --detailed-exitcode      exits 2 when something would change
+      chiltepin plan --format json            for scripts
+    """
+)
 
 
 def plan(
@@ -32,7 +34,7 @@ def plan(
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
 ) -> int:
-    """Show what differs from the manifest, and what apply would do about it. Changes nothing."""
+    """Show what differs, and what apply would do about it. Changes nothing."""
     from reconciler.cli.common import exit_code_of_plan, open_request, print_plan
     from reconciler.cli.console import Console, print_warnings
     from reconciler.cli.manifest import Invocation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from pathlib import Path
@@ -10,34 +9,59 @@ from typing import Annotated
 
 import typer
 
+from reconciler.cli import options as o
+
+EPILOG = o.examples(
+    """
+    chiltepin sandbox up
+    chiltepin sandbox exec -- chiltepin apply
+    chiltepin sandbox down
+    """
+)
+
 app = typer.Typer(
-    help="A Globus Compute service on this machine: no account, no network, no root.",
+    help="A Globus Compute service on this machine, without an account.",
+    epilog=EPILOG,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 StateDirOption = Annotated[
     Path | None,
     typer.Option(
-        "--state-dir", help="Where it keeps its state [default: $CHILTEPIN_SANDBOX_DIR, ~/.chiltepin-sandbox]"
+        "--state-dir",
+        metavar="DIR",
+        help="Where it keeps its state [default: $CHILTEPIN_SANDBOX_DIR, ~/.chiltepin-sandbox].",
     ),
 ]
 
 
-@app.command("up")
+@app.command(
+    "up",
+    epilog=o.examples(
+        """
+        chiltepin sandbox up
+        chiltepin sandbox up --amqp-url amqp://guest:guest@127.0.0.1:5672/
+        """
+    ),
+)
 def up(
     state_dir: StateDirOption = None,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; globus_compute_sdk looks at 5000 only")] = 5000,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", help="Port on 127.0.0.1; globus_compute_sdk looks at 5000 only.")
+    ] = 5000,
     amqp_url: Annotated[
-        str | None, typer.Option("--amqp-url", help="Use this RabbitMQ (amqp://...) instead of the embedded broker")
+        str | None, typer.Option("--amqp-url", metavar="URL", help="Use this RabbitMQ instead of the embedded broker.")
     ] = None,
-    faults: Annotated[bool, typer.Option("--faults", help="Let tests tell it to misbehave")] = False,
+    faults: Annotated[bool, typer.Option("--faults", help="Let tests tell it to misbehave.")] = False,
 ) -> None:
     """Start the sandbox in the background."""
+    from reconciler.cli.console import Console
     from reconciler.sandbox import lifecycle
 
     info = lifecycle.up(state_dir, port, amqp_url, faults=faults)
-    typer.echo(info.url)
+    Console().result(info.url or "")
     broker = "your RabbitMQ" if info.external_amqp else f"AMQP on 127.0.0.1:{info.amqp_port}"
     suffix = f" --state-dir {shlex.quote(str(state_dir))}" if state_dir else ""
     typer.echo(
@@ -50,55 +74,74 @@ def up(
     )
 
 
-@app.command("down")
+@app.command("down", epilog=o.examples("chiltepin sandbox down"))
 def down(state_dir: StateDirOption = None) -> None:
-    """Stop the sandbox; what is registered there stays for the next time."""
+    """Stop the sandbox. What is registered there stays for the next time."""
     from reconciler.sandbox import lifecycle
 
     was_up = lifecycle.down(state_dir)
     typer.echo("The sandbox is down; its state is kept." if was_up else "The sandbox was not up.", err=True)
 
 
-@app.command("status")
+@app.command(
+    "status",
+    epilog=o.examples(
+        """
+        chiltepin sandbox status
+        chiltepin sandbox status --format json
+        """
+    ),
+)
 def status(
     state_dir: StateDirOption = None,
-    output: Annotated[str, typer.Option("--format", help="text or json")] = "text",
+    output: o.FormatOption = "text",
 ) -> None:
     """Say whether the sandbox runs, and where. Exits 0 either way."""
-    from reconciler.errors import UsageError
+    from reconciler.cli.console import Console, check_format
     from reconciler.sandbox import lifecycle
 
-    if output not in ("text", "json"):
-        raise UsageError(f"Unknown format {output!r}", remedy="use --format text or --format json")
+    check_format(output)
     info = lifecycle.status(state_dir)
     if output == "json":
-        typer.echo(json.dumps(info.document(), indent=2))
+        from reconciler.core.outputs import SandboxStatusOutput, to_json
+
+        Console().result(to_json(SandboxStatusOutput.model_validate(info.document())))
     elif info.running:
         broker = "external RabbitMQ" if info.external_amqp else f"127.0.0.1:{info.amqp_port} (embedded)"
-        typer.echo(
+        Console().result(
             f"sandbox    up at {info.url}\nprocess    {info.pid}\nbroker     {broker}\n"
             f"identity   {info.client_id}\nendpoints  {info.endpoints}\nstate      {info.state_dir}"
         )
     else:
-        typer.echo(f"sandbox    down\nstate      {info.state_dir}")
+        Console().result(f"sandbox    down\nstate      {info.state_dir}")
 
 
-@app.command("env")
+@app.command("env", epilog=o.examples('eval "$(chiltepin sandbox env)"'))
 def env(state_dir: StateDirOption = None) -> None:
     """Print the exports that point a shell at the sandbox."""
+    from reconciler.cli.console import Console
     from reconciler.sandbox import lifecycle
 
-    typer.echo("# Chiltepin sandbox, not Globus. Holds a secret of the sandbox.")
+    Console().result("# Chiltepin sandbox, not Globus. Holds a secret of the sandbox.")
     for name, value in lifecycle.environment(state_dir).items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
+        Console().result(f"export {name}={shlex.quote(value)}")
 
 
-@app.command("exec", context_settings={"ignore_unknown_options": True})
+@app.command(
+    "exec",
+    context_settings={"ignore_unknown_options": True},
+    epilog=o.examples(
+        """
+        chiltepin sandbox exec -- chiltepin apply
+        chiltepin sandbox exec -- python workflow.py
+        """
+    ),
+)
 def exec_(
-    command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command and its arguments, after --.")],
     state_dir: StateDirOption = None,
 ) -> None:
-    """Run a command inside the sandbox's environment; its exit code is the command's."""
+    """Run a command in the environment of the sandbox. The exit code is the command's."""
     from reconciler.errors import UsageError
     from reconciler.sandbox import lifecycle
 
@@ -106,4 +149,5 @@ def exec_(
     try:
         os.execvpe(command[0], command, environment)
     except OSError as e:
-        raise UsageError("The command cannot be run", where=command[0], why=e.strerror) from e
+        remedy = "give the command and its arguments after --, as you would type them in a shell"
+        raise UsageError("the command cannot be run", where=command[0], why=e.strerror, remedy=remedy) from e

@@ -6,19 +6,29 @@ from typing import Annotated
 
 import typer
 
-EPILOG = """Examples:
+from reconciler.cli import options as o
 
-  chiltepin schema manifest > chiltepin.schema.json     for an editor
-  chiltepin schema plan                                 of `plan --format json`"""
+EPILOG = o.examples(
+    """
+      chiltepin schema manifest > chiltepin.schema.json     for an editor
+      chiltepin schema plan                                 of `plan --format json`
+    """
+)
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="manifest, lock, plan, apply or status.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="manifest, lock, plan, apply, status, lock-export, whoami or sandbox-status."
+        ),
+    ],
 ) -> None:
     """Print the JSON Schema of a file that chiltepin reads or prints."""
     import difflib
     import json
 
+    from reconciler.cli.console import Console
     from reconciler.core.schemas import SCHEMAS, schema_of
     from reconciler.errors import UsageError
 
@@ -26,4 +36,4 @@ def schema(
         near = difflib.get_close_matches(name, SCHEMAS, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"no schema is called {name}", remedy=f"{hint}there are: {', '.join(SCHEMAS)}")
-    typer.echo(json.dumps(schema_of(name), indent=2))
+    Console().result(json.dumps(schema_of(name), indent=2))

@@ -8,11 +8,13 @@ import typer
 
 from reconciler.cli import options as o
 
-EPILOG = """Examples:
-
-  chiltepin status
-  chiltepin status --format json
-  chiltepin status --refresh full      asks the service about every endpoint"""
+EPILOG = o.examples(
+    """
+      chiltepin status
+      chiltepin status --format json
+      chiltepin status --refresh full      asks the service about every endpoint
+    """
+)
 
 ASKED_BY_DEFAULT = 15
 """With more endpoints than this, the service is asked about each only by `--refresh full` (20 requests per 10 s)."""
@@ -31,7 +33,7 @@ def status(
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
 ) -> int:
-    """Show each endpoint: its daemon, its UUID, its user endpoints and its pools. Changes nothing."""
+    """Show each endpoint: its daemon, UUID and pools. Changes nothing."""
     from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.cli.manifest import Invocation
     from reconciler.cli.status_table import table_lines
@@ -50,7 +52,7 @@ def status(
     print_warnings(console, wired.desired)
     text = wired.outside.store.read_lock()
     locked = read_lock(text, str(wired.invocation.lock_path)) if text is not None else None
-    first = observe(wired.outside, wired.desired, locked)
+    first = observe(wired.outside, wired.desired, locked, to_plan=False)
     ids = {row.id for row in status_rows(wired.desired, first, locked) if row.id}
     live = first
     if ids and not isinstance(first.registrations, Unknown) and (refresh == "full" or len(ids) <= ASKED_BY_DEFAULT):

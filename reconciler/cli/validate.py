@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from reconciler.cli import options as o
 
-EPILOG = """Examples:
-
-  chiltepin validate
-  chiltepin validate -f noaa/chiltepin.yaml --host ursa"""
+EPILOG = o.examples(
+    """
+      chiltepin validate
+      chiltepin validate -f noaa/chiltepin.yaml --host ursa
+    """
+)
 
 
 def validate(

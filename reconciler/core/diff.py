@@ -41,16 +41,14 @@ class FileDiff:
 
 def new_file(spec: FileSpec) -> tuple[bytes, FileRecord]:
     """Return the content of a file that is written for the first time, with its record."""
-    if spec.keys is not None:
-        content = dump_mapping(merge_keys({}, (), spec.keys))
-        return content, FileRecord(digest=digest_bytes(content), spec=spec.digest, keys=key_paths(spec))
-    content = (spec.text or "").encode()
-    return content, FileRecord(digest=digest_bytes(content), spec=spec.digest)
+    content = (spec.text or "").encode() if spec.keys is None else dump_mapping(merge_keys({}, (), spec.keys))
+    return content, record_of(spec, digest_bytes(content))
 
 
-def key_paths(spec: FileSpec) -> tuple[KeyPath, ...]:
-    """Return the key paths that `spec` sets, sorted: their order in the manifest means nothing."""
-    return tuple(sorted(path for path, _ in leaves(spec.keys or {})))
+def record_of(spec: FileSpec, digest: str) -> FileRecord:
+    """Return the record of a file that holds what `spec` asks; keys are sorted, their order means nothing."""
+    keys = tuple(sorted(path for path, _ in leaves(spec.keys or {})))
+    return FileRecord(digest=digest, spec=spec.digest, keys=keys, sensitive=tuple(sorted(spec.sensitive)))
 
 
 def is_clean(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -> bool:
@@ -66,38 +64,39 @@ def is_clean(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -
     )
 
 
-def diff_file(
-    spec: FileSpec, live: LiveFile | None, record: FileRecord | None, sensitive: frozenset[str] = frozenset()
-) -> FileDiff | None:
+def diff_file(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -> FileDiff | None:
     """Compare one file with what is wanted of it; None when nothing needs to be written.
 
     Args:
         spec: what the manifest asks.
         live: the file, or None when it is not there.
         record: what we last wrote, or None when we never did.
-        sensitive: names of top-level keys whose values must not be shown.
     """
     if is_clean(spec, live, record):
         return None
     if spec.absent:
         change = FileChange(spec.file, "remove", _cause(spec, live, record))
-        return FileDiff(change, None, None, backup=True, mode=spec.mode)
+        return FileDiff(change, None, None, backup=_is_edited(live, record), mode=spec.mode)
     if live is None:
         content, new_record = new_file(spec)
         cause = Cause.NEW if record is None else Cause.EDITED
-        change = FileChange(spec.file, "add", cause, _added(spec, sensitive), label=spec.label)
+        change = FileChange(spec.file, "add", cause, _added(spec), label=spec.label)
         return FileDiff(change, content, new_record, backup=False, mode=spec.mode)
     if spec.keys is not None:
-        return _diff_mapping(spec, live, record, sensitive)
+        return _diff_mapping(spec, live, record)
     return _diff_text(spec, live, record)
 
 
+def _is_edited(live: LiveFile | None, record: FileRecord | None) -> bool:
+    return record is None or live is None or live.digest != record.digest
+
+
 def _cause(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -> Cause:
-    edited = record is None or live is None or live.digest != record.digest
+    edited = _is_edited(live, record)
     asked = record is None or spec.digest != record.spec
     if edited and asked and record is not None:
         return Cause.SPEC_AND_EDITED
-    if edited:
+    if edited or not asked:  # with neither, its permissions were changed
         return Cause.EDITED
     # The label is the built-in's version: what the manifest says did not change, what we ship did.
     if spec.label.startswith("builtin@"):
@@ -105,9 +104,7 @@ def _cause(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -> 
     return Cause.SPEC
 
 
-def _diff_mapping(
-    spec: FileSpec, live: LiveFile, record: FileRecord | None, sensitive: frozenset[str]
-) -> FileDiff | None:
+def _diff_mapping(spec: FileSpec, live: LiveFile, record: FileRecord | None) -> FileDiff | None:
     try:
         current = load_mapping(live.content)
     except NotAMapping as e:
@@ -118,11 +115,11 @@ def _diff_mapping(
     if merged == current and live.mode == spec.mode:
         return None
     content = live.content if merged == current else dump_mapping(merged)
-    new_record = FileRecord(digest=digest_bytes(content), spec=spec.digest, keys=key_paths(spec))
-    fields = field_changes(current, merged, sensitive)
+    new_record = record_of(spec, digest_bytes(content))
+    # What was secret when it was written is not shown now that it leaves, either.
+    fields = field_changes(current, merged, spec.sensitive.union(record.sensitive if record else ()))
     change = FileChange(spec.file, "change", _cause(spec, live, record), fields or _mode_change(live, spec))
-    backup = record is None or live.digest != record.digest
-    return FileDiff(change, content, new_record, backup=backup, mode=spec.mode)
+    return FileDiff(change, content, new_record, backup=_is_edited(live, record), mode=spec.mode)
 
 
 def _diff_text(spec: FileSpec, live: LiveFile, record: FileRecord | None) -> FileDiff | None:
@@ -143,16 +140,15 @@ def _diff_text(spec: FileSpec, live: LiveFile, record: FileRecord | None) -> Fil
     elif spec.file == TEMPLATE:
         lines = unified(live.content, content, spec.file)
     change = FileChange(spec.file, "change", cause, fields, lines, spec.label)
-    backup = record is None or live.digest != record.digest
-    return FileDiff(change, content, new_record, backup=backup, mode=spec.mode)
+    return FileDiff(change, content, new_record, backup=_is_edited(live, record), mode=spec.mode)
 
 
 def _mode_change(live: LiveFile, spec: FileSpec) -> tuple[FieldChange, ...]:
     return (FieldChange("(permissions)", f"{live.mode:04o}", f"{spec.mode:04o}"),)
 
 
-def _added(spec: FileSpec, sensitive: frozenset[str]) -> tuple[FieldChange, ...]:
-    hide = _hider(sensitive)
+def _added(spec: FileSpec) -> tuple[FieldChange, ...]:
+    hide = _hider(spec.sensitive)
     return tuple(FieldChange(".".join(p), ABSENT, hide(p, v)) for p, v in leaves(spec.keys or {}))
 
 

@@ -44,6 +44,7 @@ class FileSpec:
         label: where a text comes from, e.g. `builtin@1`.
         digest: of what is asked for; equal digests mean that nothing new is asked.
         mode: permission bits.
+        sensitive: names of top-level keys whose values must never be shown.
     """
 
     file: str
@@ -52,6 +53,7 @@ class FileSpec:
     text: str | None = None
     keys: Mapping[str, Any] | None = None
     mode: int = 0o600
+    sensitive: frozenset[str] = frozenset()
 
     @property
     def absent(self) -> bool:
@@ -80,7 +82,7 @@ def file_specs(endpoint: DesiredEndpoint, path: str | None, directory: str) -> t
     specs = [
         FileSpec(CONFIG, digest_value(config), keys=config),
         _text_spec(TEMPLATE, endpoint.template.label, endpoint.template.text, template_mode),
-        FileSpec(USER_ENVIRONMENT, digest_value(environment), keys=environment),
+        FileSpec(USER_ENVIRONMENT, digest_value(environment), keys=environment, sensitive=endpoint.sensitive),
     ]
     if endpoint.schema is None:
         specs.append(FileSpec(SCHEMA, "none"))

@@ -38,11 +38,13 @@ class FileRecord(Document):
         digest: SHA-256 (hex) of the file's bytes as we wrote them.
         spec: SHA-256 (hex) of what the manifest asked for at that time.
         keys: key paths in a YAML file that the manifest set, each a list of keys; empty for whole-text files.
+        sensitive: names of its top-level keys whose values must never be shown.
     """
 
     digest: str
     spec: str
     keys: tuple[tuple[str, ...], ...] = ()
+    sensitive: tuple[str, ...] = ()
 
 
 class DaemonRecord(Document):

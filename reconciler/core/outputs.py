@@ -162,6 +162,43 @@ class StatusOutput(Output):
     endpoints: list[StatusEndpointOutput]
 
 
+class WhoamiOutput(Output):
+    """`chiltepin whoami --format json`; `identity` is null when only the service knows it."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    kind: Literal["whoami"] = "whoami"
+    service: str
+    identity: str | None
+    client_id: str
+    login: Literal["client", "user"]
+    token_store: str
+
+
+class LockExportOutput(Output):
+    """`chiltepin lock export --format json`: UUIDs by endpoint; null when it was never registered."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    kind: Literal["lock-export"] = "lock-export"
+    endpoints: dict[str, str | None]
+
+
+class SandboxStatusOutput(Output):
+    """`chiltepin sandbox status --format json`; what is not known while it is down is null."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    kind: Literal["sandbox-status"] = "sandbox-status"
+    service: Literal["sandbox"] = "sandbox"
+    state_dir: str
+    running: bool
+    pid: int | None
+    url: str | None
+    amqp_port: int | None
+    external_amqp: bool
+    faults: bool
+    client_id: str | None
+    endpoints: int | None
+
+
 def plan_output(plan: Plan) -> PlanOutput:
     """Return a plan as its document. Holds no secret."""
     return PlanOutput(

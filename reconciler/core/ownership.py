@@ -121,7 +121,10 @@ def _unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal |
         )
     if directory.kind in ("other", "unreadable"):
         why = directory.problem or "not an endpoint directory"
-        return Refusal(name, f"{path} cannot be used: {why}", "move it away, or choose another `directory`")
+        remedy = "move it away, or choose another `directory`"
+        if directory.kind == "unreadable":
+            remedy = f"mend that (`ls -la {path}` shows owners and permissions), or choose another `directory`"
+        return Refusal(name, f"{path} cannot be used: {why}", remedy)
     return None
 
 

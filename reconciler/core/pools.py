@@ -27,7 +27,10 @@ class _Quoted(str):
     __slots__ = ()
 
 
-class _PoolDumper(yaml.SafeDumper):
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _PoolDumper(_Dumper):  # type: ignore[misc]
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - every pool is spelt out, no anchors
         return True
 

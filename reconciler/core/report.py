@@ -49,7 +49,10 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
         where: the host and config directory, for the first line.
     """
     if plan.is_empty and not plan.refusals and not plan.blocked:
-        yield Line(f"No changes. {_counted(len(plan.entries), 'endpoint')} on {where} as declared.", "head")
+        if plan.unreachable:
+            yield Line(f"No changes on {where}, as far as can be told without the service.", "head")
+        else:
+            yield Line(f"No changes. {_counted(len(plan.entries), 'endpoint')} on {where} as declared.", "head")
         yield from _notes(plan)
         return
     if not plan.is_empty:
@@ -108,9 +111,8 @@ def describe(action: EndpointAction) -> str:
     if isinstance(action, Delete):
         return f"delete directory {action.directory} (to the trash)"
     if isinstance(action, Purge):
-        if action.id is None:
-            return f"drop {action.directory} from the trash (no registration ends)"
-        return f"deregister {action.id} for ever"
+        nothing = f"drop {action.directory} from the trash (no registration ends)"
+        return f"deregister {action.id} for ever" if action.id else nothing
     return f"forget {action.id or 'it'} (what is left of it stays as it is)"
 
 

@@ -7,7 +7,14 @@ from typing import Any
 
 from reconciler.core.lock import Lock
 from reconciler.core.manifest.model import manifest_schema
-from reconciler.core.outputs import ApplyOutput, PlanOutput, StatusOutput
+from reconciler.core.outputs import (
+    ApplyOutput,
+    LockExportOutput,
+    PlanOutput,
+    SandboxStatusOutput,
+    StatusOutput,
+    WhoamiOutput,
+)
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -17,6 +24,9 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "plan": lambda: PlanOutput.model_json_schema(mode="serialization"),
     "apply": lambda: ApplyOutput.model_json_schema(mode="serialization"),
     "status": lambda: StatusOutput.model_json_schema(mode="serialization"),
+    "lock-export": lambda: LockExportOutput.model_json_schema(mode="serialization"),
+    "whoami": lambda: WhoamiOutput.model_json_schema(mode="serialization"),
+    "sandbox-status": lambda: SandboxStatusOutput.model_json_schema(mode="serialization"),
 }
 """Makers of the schemas, by name; `schemas/NAME.schema.json` holds what they make."""
 

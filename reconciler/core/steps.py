@@ -21,7 +21,7 @@ from reconciler.core.actions import (
 from reconciler.core.daemon import DaemonState, is_recorded, judge_daemon
 from reconciler.core.daemon_steps import Steps, found_daemon, marked, plan_daemon
 from reconciler.core.desired import CONFIG, DesiredEndpoint
-from reconciler.core.diff import diff_file, key_paths, new_file
+from reconciler.core.diff import diff_file, new_file, record_of
 from reconciler.core.documents import FileSpec, file_specs
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.marker import FileRecord, Marker
@@ -63,7 +63,7 @@ def _create(endpoint: DesiredEndpoint, ground: Ground, specs: tuple[FileSpec, ..
     records: dict[str, FileRecord] = {}
     changes: list[FileChange] = []
     for spec in specs:
-        found = diff_file(spec, None, None, endpoint.sensitive)
+        found = diff_file(spec, None, None)
         if found is None or found.content is None or found.record is None:
             continue
         files[spec.file] = (found.content, spec.mode)
@@ -89,7 +89,7 @@ def _writes(
     found: list[WriteFile] = []
     for spec in specs:
         live_file = directory.files.get(spec.file)
-        diff = diff_file(spec, live_file, ground.marker.files.get(spec.file), endpoint.sensitive)
+        diff = diff_file(spec, live_file, ground.marker.files.get(spec.file))
         if diff is None:
             continue
         guard = FileIs(spec.file, live_file.digest if live_file else None)
@@ -159,10 +159,9 @@ def _repair(
         live_file = directory.files.get(spec.file)
         if live_file is None or spec.file in rewritten or spec.absent:
             continue
-        record = FileRecord(digest=live_file.digest, spec=spec.digest, keys=key_paths(spec))
+        record = record_of(spec, live_file.digest)
         if records.get(spec.file) != record:
-            edited = spec.file in records and records[spec.file].digest != live_file.digest
-            cause = cause or (Cause.EDITED if edited else Cause.INTERRUPTED)
+            cause = cause or _why_recorded(records.get(spec.file), record)
             records[spec.file] = record
     marker = marker.but(files=records, path=marker.path or _path(marker, live))
     if (marker.protect, marker.restart) != (endpoint.protect, endpoint.restart):
@@ -182,6 +181,12 @@ def _repair(
         else expected,
         marker=marker,
     )
+
+
+def _why_recorded(before: FileRecord | None, now: FileRecord) -> Cause:
+    if before is not None and before.digest != now.digest:
+        return Cause.EDITED
+    return Cause.INTERRUPTED if before is None or before.sensitive == now.sensitive else Cause.SPEC
 
 
 def _recorded_daemon(
@@ -208,5 +213,7 @@ def _note_stale(endpoint: DesiredEndpoint, ground: Ground, steps: Steps) -> None
         isinstance(a, Restart | Stop) for a in steps.actions
     ):
         count = len(directory.user_endpoints)
-        noun = "user endpoint stays" if count == 1 else "user endpoints stay"
-        steps.notes.append(Note(endpoint.name, f"{count} {noun} on the previous template until it ends"))
+        text = "user endpoint stays on the previous template until it ends"
+        if count > 1:
+            text = "user endpoints stay on the previous template until they end"
+        steps.notes.append(Note(endpoint.name, f"{count} {text}"))

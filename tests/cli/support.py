@@ -16,6 +16,7 @@ import pytest
 from reconciler.adapters import machine
 from reconciler.cli.main import run
 from tests.adapters.globus_stub import CLIENT, ENDPOINT, SECRET, GlobusStub
+from tests.adapters.host_support import fake_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER_ENDPOINT = "4e8a2ccc-3a3e-4b53-a5f6-6a3f0d0d2f7a"
@@ -25,6 +26,7 @@ HEAD = "version: 1\nstack: demo\n"
 ONE = HEAD + "endpoints:\n  main: {state: stopped}\n"
 """A manifest that `apply` can do without starting a daemon."""
 POOLED = ONE + "pools:\n  serial: {endpoint: main, provider: localhost}\n"
+RENAMED = POOLED.replace("stopped}", "stopped, config: {display_name: Renamed}}")
 
 Tree = dict[str, tuple[str, int, str]]
 
@@ -93,6 +95,10 @@ class Shell:
     @property
     def home(self) -> Path:
         return self.base / "home"
+
+    @property
+    def tool(self) -> Path:
+        return self.base / "tool"
 
     @property
     def config_dir(self) -> Path:
@@ -173,6 +179,7 @@ def shell_at(
     for directory in (shell.project, shell.config_dir):
         directory.mkdir(parents=True)
     shell.config_dir.chmod(0o700)
+    _make_tool(shell.tool)
     for name, value in environment(shell).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(shell.project)
@@ -181,10 +188,21 @@ def shell_at(
     machine.facts.cache_clear()
 
 
+def _make_tool(prefix: Path) -> None:
+    """Make an environment with a globus-compute-endpoint that every user can see; it is never run."""
+    fake_environment(prefix)
+    python = prefix / "bin" / "python"
+    python.unlink()
+    for program in (python, prefix / "bin" / "globus-compute-endpoint"):
+        program.write_text(f"#!{python}\n" if program != python else "#!/bin/false\n")
+        program.chmod(0o755)
+
+
 def environment(shell: Shell) -> Mapping[str, str]:
     """Return the variables of a client that is logged in at the stub."""
     login = {"GLOBUS_COMPUTE_CLIENT_ID": CLIENT, "GLOBUS_COMPUTE_CLIENT_SECRET": SECRET}
-    return {"HOME": str(shell.home), **shell.stub.environment(), **login}
+    path = f"{shell.tool}/bin:/usr/bin:/bin"
+    return {"HOME": str(shell.home), "PATH": path, **shell.stub.environment(), **login}
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from textwrap import dedent
 from typing import Any
-from uuid import NAMESPACE_DNS, uuid5
 
 from reconciler.core.daemon import TITLE
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint, DesiredPool, TextFile
@@ -48,7 +48,7 @@ SCHEMA = TextFile("builtin@1", '{"type": "object"}\n')
 
 def uuid(name: str) -> str:
     """Return the UUID that endpoint `name` has in tests."""
-    return str(uuid5(NAMESPACE_DNS, name))
+    return f"00000000-0000-4000-8000-{name.encode().hex()[:12]:0<12}"
 
 
 def endpoint(name: str = "main", **changes: Any) -> DesiredEndpoint:
@@ -62,11 +62,14 @@ def pool(name: str, of: str | None = "main", **options: Any) -> DesiredPool:
     return DesiredPool(name, of, options={"cores_per_node": 1, **options}, given=options)
 
 
+def says(text: str, expected: str) -> None:
+    """Assert that a plan's text is `expected`, which may be indented and stand between empty lines."""
+    assert text.strip("\n") == dedent(expected).strip("\n")
+
+
 def desired(*endpoints: DesiredEndpoint, pools: tuple[DesiredPool, ...] = (), **changes: Any) -> Desired:
     """Return a desired state of these endpoints and pools."""
-    return Desired(
-        STACK, endpoints={e.name: e for e in endpoints}, pools={p.name: p for p in pools}, **changes
-    )
+    return Desired(STACK, endpoints={e.name: e for e in endpoints}, pools={p.name: p for p in pools}, **changes)
 
 
 def live_file(content: bytes, mode: int = 0o600) -> LiveFile:
@@ -98,7 +101,7 @@ def applied(wanted: DesiredEndpoint, *, registered: bool = True, running: bool =
     """Return the directory of an endpoint as an apply leaves it."""
     files: dict[str, LiveFile] = {}
     records = {}
-    for spec in file_specs(wanted, LOGIN_PATH):
+    for spec in file_specs(wanted, LOGIN_PATH, f"{CONFIG_DIR}/{wanted.directory}"):
         if not spec.absent:
             content, records[spec.file] = new_file(spec)
             files[spec.file] = live_file(content, spec.mode)

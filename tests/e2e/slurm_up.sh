@@ -1,8 +1,8 @@
 #!/bin/bash
 # slurm_up.sh DIR PORT: a Slurm of two virtual nodes for this user, on loopback, with its files in DIR (new) and
-# its ports from PORT to PORT+4. Prints nothing when all is well; SLURM_CONF is DIR/slurm.conf. See slurm_down.sh.
+# its ports from PORT to PORT+3. Prints nothing when all is well; SLURM_CONF is DIR/slurm.conf. See slurm_down.sh.
 set -eu
-dir=${1:?a new directory} port=${2:?the first of five free ports} user=$(id -un)
+dir=${1:?a new directory} port=${2:?the first of four free ports} user=$(id -un)
 PATH=$PATH:/usr/sbin:/sbin
 umask 022
 mkdir "$dir" "$dir"/{munge,state,log,n1,n2}
@@ -48,10 +48,10 @@ munged --key-file="$dir/munge/key" --socket="$dir/munge/socket" --pid-file="$dir
 slurmctld -i
 slurmd -N n1
 slurmd -N n2
-for _ in $(seq 200); do
-    [ "$(sinfo -h -N -o %t 2>/dev/null | grep -c '^idle$')" = 2 ] && exit 0
+for _ in $(seq 100); do
+    [ "$(timeout 2 sinfo -h -N -o %t 2>/dev/null | grep -c '^idle$')" = 2 ] && exit 0
     sleep 0.1
 done
-sinfo -N -l >&2
+timeout 5 sinfo -N -l >&2
 tail -n 5 "$dir"/log/* >&2
 exit 1

@@ -163,7 +163,9 @@ def stranger() -> Iterator[int]:
 def test_pid_of_a_stranger_in_the_pid_file_is_never_signalled(running: User, stranger: int) -> None:
     uuid = running.id("one")
     running.kill("one")
-    (running.directory("one") / "daemon.pid").write_text(str(stranger))
+    pid_file = running.directory("one") / "daemon.pid"
+    pid_file.write_text(str(stranger))
+    os.utime(pid_file, (0, 0))
     running.apply()
     running.assert_converged("one")
     assert running.id("one") == uuid

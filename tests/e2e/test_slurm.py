@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -59,11 +60,12 @@ def _missing() -> str | None:
     return f"{', '.join(absent)} not installed (apt-get install slurmctld slurmd slurm-client munge)"
 
 
-def _free_ports() -> int:
-    """Return the first of five ports in a row that nobody uses."""
+def _free_ports(count: int) -> int:
+    """Return the first of `count` ports in a row that nobody listens on, below those that the system hands out."""
     for first in range(17000 + os.getpid() % 1000 * 10, 32000, 10):
-        with socket.socket() as a, socket.socket() as b:
-            if all(s.connect_ex(("127.0.0.1", first + i)) for i, s in enumerate((a, b))):
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+            if all(s.connect_ex(("127.0.0.1", first + i)) for i, s in enumerate(sockets)):
                 return first
     raise AssertionError("no free ports")
 
@@ -78,7 +80,8 @@ def slurm() -> Iterator[Path]:
     base.chmod(0o755)
     directory = base / "slurm"
     try:
-        subprocess.run(unprivileged([str(_HERE / "slurm_up.sh"), str(directory), str(_free_ports())]), check=True)
+        command = [str(_HERE / "slurm_up.sh"), str(directory), str(_free_ports(4))]
+        subprocess.run(unprivileged(command), check=True, timeout=100)
         yield directory / "slurm.conf"
     finally:
         down = subprocess.run(unprivileged([str(_HERE / "slurm_down.sh"), str(directory)]), check=False)
@@ -93,7 +96,8 @@ def user(service: Path, slurm: Path) -> Iterator[User]:
 
 
 def test_tasks_run_as_batch_jobs(user: User) -> None:
-    pools = {name: {"endpoint": "cluster", "provider": "slurm", "partition": "debug", **pool} for name, pool in _POOLS.items()}
+    common = {"endpoint": "cluster", "provider": "slurm", "partition": "debug"}
+    pools = {name: {**common, **pool} for name, pool in _POOLS.items()}
     user.write(manifest("cluster", pools=pools))
     user.apply()
     user.assert_converged("cluster")

@@ -11,7 +11,7 @@ from reconciler.core.manifest.endpoints import leak
 from reconciler.core.manifest.findings import Findings, Layers, suggestion
 from reconciler.core.manifest.merge import merge
 from reconciler.core.manifest.model import PoolBlock
-from reconciler.core.manifest.named_files import schema_faults
+from reconciler.core.manifest.named_files import schema_faults, template_fault
 from reconciler.core.manifest.names import canonical_uuid, pool_name_fault
 from reconciler.core.manifest.parsed import Path
 from reconciler.core.manifest.pool_options import Target, check_pool, resolve, sent
@@ -139,9 +139,18 @@ class PoolBuilder:
         return Target(True, known.template.label.startswith("builtin"), known.schema is not None)
 
     def _check_sent(self, name: str, endpoint: str, options: Mapping[str, Any], places: Layers) -> None:
-        """Check what Chiltepin will send: against the endpoint's own schema file, and for a twin."""
+        """Check what Chiltepin will send: with the endpoint's own template and schema file, and for a twin."""
         known = self.endpoints.get(endpoint)
-        schema = known.schema if known and known.state != "unmanaged" else None
+        if known and known.state == "unmanaged":
+            known = None
+        if (
+            known
+            and not known.template.label.startswith("builtin")
+            and (why := template_fault(known.template, options))
+        ):
+            message = f"`{endpoint}`'s template {known.template.label} cannot serve this pool: {why}"
+            self.findings.at(places.place(self.findings.parsed, ()), message)
+        schema = known.schema if known else None
         if schema is not None and schema.text and not schema.label.startswith("builtin"):
             for fault in schema_faults(schema, options):
                 position = places.place(self.findings.parsed, ())

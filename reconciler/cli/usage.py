@@ -1,0 +1,42 @@
+"""Mistakes on the command line: what the parser says of them, as our own errors with the nearest right word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from reconciler.errors import UsageError
+
+
+def usage_error(error: Any) -> UsageError:
+    """Return our error for one of click's (its classes differ between the versions of typer)."""
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", None) or "chiltepin"
+    command = getattr(context, "command", None)
+    help_line = f"`{path} --help` lists what there is"
+    option = getattr(error, "option_name", None)
+    if option and type(error).__name__ == "NoSuchOption":
+        known = [name for item in getattr(command, "params", ()) for name in getattr(item, "opts", ())]
+        return UsageError(f"`{path}` has no option {option}", remedy=nearest(option, known, help_line))
+    word = _unknown_word(error, context)
+    if word is not None:
+        return UsageError(f"there is no command `{path} {word}`", remedy=nearest(word, _commands(command), help_line))
+    return UsageError(f"{path}: {error.format_message().rstrip('.')}", remedy=help_line)
+
+
+def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Return the question whether the nearest of the known words was meant, or `otherwise`."""
+    found = difflib.get_close_matches(word, [name for name in known if name != "--"], 1)
+    return f"did you mean `{found[0]}`? {otherwise}" if found else otherwise
+
+
+def _commands(command: Any) -> Iterable[str]:
+    return getattr(command, "commands", None) or ()
+
+
+def _unknown_word(error: Any, context: Any) -> str | None:
+    """Return the word that should have been a subcommand."""
+    if not _commands(getattr(context, "command", None)) or "No such command" not in error.format_message():
+        return None
+    return str(error.format_message()).partition("'")[2].partition("'")[0]

@@ -1,0 +1,216 @@
+"""What a daemon is doing, and what the plan does about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.core.actions import Adopt, NoDaemon, Start
+from reconciler.core.daemon import FRESH, DaemonState, changed_versions, judge_daemon
+from reconciler.core.live import LiveDirectory, PidFile, Process, Unknown
+from reconciler.core.marker import Marker
+from tests.core.builders import HOST, Scene, applied, endpoint, intent, marked, process, record, says, settled, uuid
+
+RUNNING = applied(endpoint())
+CONFIG_DIGEST = RUNNING.files["config.yaml"].digest
+STARTING = Process(101, 6000, HOST.uid, "python globus-compute-endpoint start --detach main", 1.0)
+STOPPING = replace(process(), title=f"[shutdown in progress] {process().title}")
+
+
+def dead(age: float, **recorded: object) -> LiveDirectory:
+    """Return a directory with a PID file and no process; the marker's record as it is, but for `recorded`."""
+    directory = replace(RUNNING, processes=(), pid_file=PidFile(100, age))
+    return marked(directory, daemon=record(CONFIG_DIGEST, **recorded)) if recorded else directory  # type: ignore[arg-type]
+
+
+def at(directory: LiveDirectory, **live: object) -> Scene:
+    """Return a scene with one endpoint, whose directory is as given."""
+    return settled(endpoint()).has(directory).sees(**live)
+
+
+def state_of(directory: LiveDirectory, **live: object) -> DaemonState:
+    """Return how the daemon is judged."""
+    marker = directory.marker if isinstance(directory.marker, Marker) else None
+    return judge_daemon(directory, marker, at(directory, **live).live).state
+
+
+@pytest.mark.parametrize("age", [1.0, FRESH + 1, 10_000.0])
+def test_dead_on_this_host_with_a_fresh_or_a_stale_pid_file(age: float) -> None:
+    says(
+        at(dead(age)).text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: its process died
+            ~ clear daemon.pid of the dead process 100
+            > start
+
+        Plan: 1 to clear, 1 to start.
+        """,
+    )
+
+
+def test_dead_since_a_reboot_of_this_host() -> None:
+    assert state_of(dead(1.0, boot_id="boot-0")) is DaemonState.DEAD
+
+
+def test_fresh_pid_file_of_a_daemon_that_another_node_started() -> None:
+    scene = at(dead(3.0, host="ufe02"))
+    says(
+        scene.text(),
+        """
+        No changes. 1 endpoint on ufe01 as declared.
+          main: its daemon runs on another node of this home directory
+        """,
+    )
+
+
+def test_fresh_pid_file_with_another_pid_than_the_recorded_one_is_not_proven_dead() -> None:
+    """Somebody started it again, perhaps on another login node of this home."""
+    assert state_of(dead(3.0, pid=99)) is DaemonState.ELSEWHERE
+    assert state_of(dead(FRESH + 1, pid=99)) is DaemonState.DEAD
+
+
+def test_fresh_pid_file_without_any_record() -> None:
+    assert state_of(marked(dead(3.0), daemon=None)) is DaemonState.ELSEWHERE
+
+
+def test_fresh_pid_file_after_a_start_that_was_cut_off_here() -> None:
+    directory = marked(dead(3.0), daemon=None)
+    assert state_of(directory, pending={"main": intent(host=HOST.name)}) is DaemonState.DEAD
+    assert state_of(directory, pending={"main": intent(host="ufe02")}) is DaemonState.ELSEWHERE
+
+
+@pytest.mark.parametrize("pid_file", [None, PidFile(100, 500.0)])
+def test_no_sign_of_life_but_another_node_has_it_online(pid_file: PidFile | None) -> None:
+    directory = replace(dead(3.0, host="ufe02"), pid_file=pid_file)
+    online = at(directory, statuses={uuid("main"): "online"})
+    assert not online.plan().actions
+    assert [n.text for n in online.plan().notes] == ["its daemon runs on another node of this home directory"]
+    assert at(directory, statuses={uuid("main"): "offline"}).plan().actions
+    unknown = at(directory, statuses={uuid("main"): Unknown("timeout")}).plan()
+    assert not unknown.actions
+    assert [b.endpoint for b in unknown.blocked] == ["main"]
+
+
+def test_starting() -> None:
+    scene = at(replace(RUNNING, processes=(STARTING,), pid_file=None))
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: an earlier apply was interrupted
+            > start
+
+        Plan: 1 to start.
+        """,
+    )
+    (start,) = scene.plan().actions
+    assert isinstance(start, Start)
+    assert NoDaemon() not in start.preconditions  # it waits for that very process
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [replace(RUNNING, pid_file=None), replace(RUNNING, processes=(STOPPING,), pid_file=None)],
+    ids=["without its PID file", "shutting down"],
+)
+def test_stopping(directory: LiveDirectory) -> None:
+    says(
+        at(directory).text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: not running
+            # stop (PID 100)
+            > start
+
+        Plan: 1 to start, 1 to stop.
+        """,
+    )
+
+
+def test_doubled() -> None:
+    scene = at(replace(RUNNING, processes=(process(100), process(111, start_time=9))))
+    says(
+        scene.text(),
+        """
+          main: refused: 2 daemons run under its name: PIDs 100, 111
+              next: stop the older one by its PID, wait 15 s, and run this again
+
+        Plan: 1 refused.
+        """,
+    )
+
+
+def test_declared_stopped_and_dead() -> None:
+    says(
+        at(dead(500.0)).wants(endpoint(state="stopped")).text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: its process died
+            ~ clear daemon.pid of the dead process 100
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to clear.
+        """,
+    )
+
+
+def test_declared_stopped_while_starting() -> None:
+    directory = replace(RUNNING, processes=(STARTING,), pid_file=None)
+    assert [a.kind for a in at(directory).wants(endpoint(state="stopped")).plan().actions] == ["Stop"]
+
+
+def test_running_though_nobody_recorded_it() -> None:
+    """Somebody started it by hand: config.yaml as it is now counts as the one it started with."""
+    scene = at(marked(RUNNING, daemon=None))
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: lost marker
+            = record what is there in the marker
+
+        Plan: 1 to record.
+        """,
+    )
+    adopt = scene.plan().actions[0]
+    assert isinstance(adopt, Adopt)
+    assert adopt.marker.daemon == record(CONFIG_DIGEST, prefix="", versions={}, environment="")
+
+
+def test_restart_that_was_cut_off_after_the_daemon_came_up() -> None:
+    directory = marked(RUNNING, daemon=record("an earlier digest", pid=42))
+    scene = at(directory, pending={"main": intent(action="Restart", id=uuid("main"), config="yet another digest")})
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: an earlier apply was interrupted, started with other configuration
+            = record what is there in the marker
+            ! restart (PID 100)
+                config.yaml is not the one it started with
+
+        Plan: 1 to record, 1 to restart.
+        """,
+    )
+
+
+def test_pid_of_an_earlier_process_is_not_this_one() -> None:
+    """The same PID with another start time is another process."""
+    directory = replace(RUNNING, processes=(process(start_time=7),))
+    assert [a.kind for a in at(directory).plan().actions] == ["Adopt"]
+
+
+def test_changed_versions_names_what_changed_and_nothing_that_was_not_known() -> None:
+    before = record("", versions={"python": "3.11.1", "parsl": "1"}, prefix="/a")
+    now = {"python": "3.11.2", "parsl": "1", "globus-compute-endpoint": "4.19.0"}
+    assert changed_versions(before, now, "/b") == ("python 3.11.1 -> 3.11.2", "prefix /a -> /b")
+    assert changed_versions(record("", versions={}, prefix=""), now, "/b") == ()

@@ -1,0 +1,445 @@
+"""What leaves: endpoints that left the manifest, and destroy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.core.actions import Purge
+from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
+from reconciler.core.marker import Marker
+from reconciler.reconcile import Consent, consented
+from tests.core.builders import (
+    Scene,
+    applied,
+    desired,
+    endpoint,
+    intent,
+    lost,
+    marked,
+    pool,
+    process,
+    record,
+    registration,
+    says,
+    settled,
+    trashed,
+    uuid,
+    with_user_endpoints,
+)
+
+KEPT, LEAVING = endpoint("kept"), endpoint("old")
+
+
+def leaves(directory: LiveDirectory | None = None) -> Scene:
+    """Return a scene in which `old` has left the manifest; `directory` is what is there of it."""
+    return settled(KEPT, LEAVING).has(applied(KEPT), directory or applied(LEAVING)).wants(KEPT)
+
+
+def kinds(scene: Scene, **scope: object) -> list[tuple[str, str]]:
+    return [(a.endpoint, a.kind) for a in scene.plan(**scope).actions]
+
+
+def test_removed_from_the_manifest() -> None:
+    says(
+        leaves().text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          old: removed from the manifest
+            # stop (PID 100)
+            - delete directory old (to the trash)
+                its registration 00000000-0000-4000-8000-6f6c64000000 stays
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to stop, 1 to delete.
+        """,
+    )
+
+
+def test_removed_while_tasks_may_run() -> None:
+    says(
+        leaves(with_user_endpoints(applied(LEAVING), 2)).text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          old: removed from the manifest
+            # stop (PID 100)
+                waits until idle: 2 user endpoints alive below it
+            - delete directory old (to the trash)
+                its registration 00000000-0000-4000-8000-6f6c64000000 stays
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to stop, 1 to delete.
+        """,
+    )
+
+
+def test_removed_whose_policy_was_to_restart_now() -> None:
+    scene = leaves(with_user_endpoints(applied(endpoint("old", restart="now")), 2))
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          old: removed from the manifest
+            # stop (PID 100)
+                interrupts 2 user endpoints and their tasks
+            - delete directory old (to the trash)
+                its registration 00000000-0000-4000-8000-6f6c64000000 stays
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to stop, 1 to delete.
+        """,
+    )
+
+
+def test_removed_after_it_died() -> None:
+    says(
+        leaves(replace(applied(LEAVING), processes=())).text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          old: removed from the manifest
+            ~ clear daemon.pid of the dead process 100
+            - delete directory old (to the trash)
+                its registration 00000000-0000-4000-8000-6f6c64000000 stays
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to clear, 1 to delete.
+        """,
+    )
+
+
+def test_removed_and_stopped() -> None:
+    assert kinds(leaves(applied(LEAVING, running=False))) == [("old", "Delete")]
+
+
+def test_deletes_come_last() -> None:
+    scene = leaves().wants(endpoint("kept", config={"debug": False}), endpoint("new"))
+    scene = scene.sees(login_path="/usr/bin")
+    assert [a.endpoint for a in scene.plan().actions] == ["kept", "kept", "new", "new", "old", "old"]
+    assert scene.plan().deletes == ("old",)
+
+
+@pytest.mark.parametrize("where", ["marker", "lock"])
+def test_protection_outlives_the_block(where: str) -> None:
+    scene = leaves(marked(applied(LEAVING), protect=True)) if where == "marker" else leaves().locks("old", protect=True)
+    says(
+        scene.text(),
+        """
+          old: refused: it is protected (`protect: true`), also after its block is gone
+              next: run `chiltepin unprotect old` first
+
+        Plan: 1 refused.
+        """,
+    )
+
+
+def test_protection_of_a_lost_directory() -> None:
+    scene = lost(settled(LEAVING), old="offline").locks("old", protect=True).wants(endpoint("new"))
+    assert [r.endpoint for r in scene.plan().refusals] == ["old"]
+    assert not [a for a in scene.plan(destroy=True, purge=True).actions]
+
+
+def test_empty_endpoints_section() -> None:
+    scene = settled(KEPT, LEAVING).wants(declared=False)
+    says(
+        scene.text(),
+        """
+          kept: refused: the manifest's `endpoints` section is empty: that deletes nothing
+              next: use `chiltepin destroy` to delete everything, or restore the section
+
+          old: refused: the manifest's `endpoints` section is empty: that deletes nothing
+              next: use `chiltepin destroy` to delete everything, or restore the section
+
+        Plan: 2 refused.
+        """,
+    )
+
+
+def test_lock_lost() -> None:
+    scene = leaves().knows(lock=None)
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          ~ write the lockfile (new)
+
+          no lockfile, so nothing is deleted in this run; not in the manifest: old
+
+        Plan: only our own files to write.
+        """,
+    )
+
+
+def test_destroy_without_a_lock_deletes_nothing() -> None:
+    scene = leaves().knows(lock=None)
+    says(
+        scene.text(destroy=True),
+        """
+          kept: refused: there is no lockfile, so nothing tells that it is this manifest's own
+              next: run `chiltepin apply` first: it rebuilds the lockfile from the markers
+
+          old: refused: there is no lockfile, so nothing tells that it is this manifest's own
+              next: run `chiltepin apply` first: it rebuilds the lockfile from the markers
+
+        Plan: 2 refused.
+        """,
+    )
+
+
+def test_directory_lost() -> None:
+    scene = leaves().has(applied(KEPT)).sees(statuses={uuid("old"): "offline"})
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          old: removed from the manifest
+            - forget 00000000-0000-4000-8000-6f6c64000000 (what is left of it stays as it is)
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to forget.
+        """,
+    )
+
+
+def test_endpoints_of_other_hosts_are_left_alone() -> None:
+    scene = leaves().locks("old", claim={"host": "hera"}).wants(KEPT, elsewhere={"old": "hera"})
+    assert scene.plan().is_empty
+    assert scene.plan(destroy=True).deletes == ("kept",)
+    assert "old" not in kinds(scene, destroy=True)
+
+
+@pytest.mark.parametrize("claim", [{"host": "hera"}, {"config_dir": "~/other"}])
+def test_entries_of_other_hosts_are_left_alone_when_they_left_the_manifest(claim: dict[str, str]) -> None:
+    marker = applied(LEAVING).marker
+    assert isinstance(marker, Marker)
+    directory = marked(applied(LEAVING), claim=marker.claim.model_copy(update=claim))
+    scene = leaves(directory).locks("old", claim=claim)
+    assert scene.plan().is_empty
+    assert not scene.plan().refusals
+    assert scene.plan(destroy=True).deletes == ("kept",)
+
+
+@pytest.mark.parametrize("changes", [{"stack": "rrfs"}, {"lineage": "07e4"}])
+def test_what_is_not_ours_is_not_deleted(changes: dict[str, str]) -> None:
+    scene = leaves(marked(applied(LEAVING), **changes))
+    assert [r.endpoint for r in scene.plan().refusals] == ["old"]
+    assert not scene.plan().actions
+
+
+def test_directory_without_marker_is_not_deleted() -> None:
+    scene = leaves(replace(applied(LEAVING), marker=None))
+    says(
+        scene.text(),
+        """
+          old: refused: /home/jdoe/.globus_compute/old has no readable marker, so it is not deleted
+              next: run `chiltepin forget old` to let go of it, or delete it by hand
+
+        Plan: 1 refused.
+        """,
+    )
+
+
+def test_uuids_that_disagree_are_not_deleted() -> None:
+    scene = leaves(replace(applied(LEAVING), endpoint_id=uuid("stranger")))
+    assert [r.endpoint for r in scene.plan().refusals] == ["old"]
+    assert not scene.plan().actions
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [
+        replace(applied(LEAVING), processes=(process(1, "old"), process(2, "old"))),
+        marked(replace(applied(LEAVING), processes=(), pid_file=PidFile(7, 3.0)), daemon=record("", host="ufe02")),
+    ],
+    ids=["doubled", "runs on another node"],
+)
+def test_daemons_out_of_reach_are_not_deleted(directory: LiveDirectory) -> None:
+    scene = leaves(directory)
+    assert [r.endpoint for r in scene.plan().refusals] == ["old"]
+    assert not scene.plan().actions
+
+
+def test_removed_while_the_service_is_unreachable() -> None:
+    """Nothing is registered or deregistered: the directory can go to the trash."""
+    assert kinds(leaves().sees(registrations=Unknown("timeout"))) == [("old", "Stop"), ("old", "Delete")]
+
+
+def test_unmanaged_block_removed() -> None:
+    """It was never ours: the lock forgets it, the directory stays."""
+    scene = settled(KEPT, endpoint("old", state="unmanaged"))
+    scene = scene.has(applied(KEPT), replace(applied(LEAVING), marker=None)).wants(KEPT)
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          old: removed from the manifest
+            - forget 00000000-0000-4000-8000-6f6c64000000 (what is left of it stays as it is)
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to forget.
+        """,
+    )
+
+
+# --- consent
+
+
+def test_deletes_need_consent() -> None:
+    plan, why = consented(leaves().wants(endpoint("kept", config={})).plan(), Consent())
+    assert why == "1 to delete, not done without --allow-delete: old"
+    assert [a.endpoint for a in plan.actions] == ["kept", "kept"]
+
+
+def test_more_deletes_than_the_cap_are_none() -> None:
+    plan = settled(KEPT, LEAVING, endpoint("older")).wants(KEPT).plan()
+    limited, why = consented(plan, Consent(deletes=True, max_deletes=1))
+    assert why == "2 to delete, more than --max-deletes 1 allows, so none is: old, older"
+    assert not limited.actions
+    assert consented(plan, Consent(deletes=True, max_deletes=2)) == (plan, None)
+
+
+def test_plan_without_deletes_needs_no_consent() -> None:
+    plan = settled(KEPT).wants(endpoint("kept", config={})).plan()
+    assert consented(plan, Consent()) == (plan, None)
+
+
+# --- destroy
+
+
+def test_destroy() -> None:
+    says(
+        settled(KEPT, endpoint("spare", state="stopped"), pools=(pool("mpi", "kept"),)).text(destroy=True),
+        """
+        Plan for stack hrrr on ufe01:
+
+          kept: destroy
+            # stop (PID 100)
+            - delete directory kept (to the trash)
+                its registration 00000000-0000-4000-8000-6b6570740000 stays
+
+          spare: destroy
+            - delete directory spare (to the trash)
+                its registration 00000000-0000-4000-8000-737061726500 stays
+
+          ~ write the lockfile (resolved state changed)
+          ~ write the pools file (resolved state changed)
+
+        Plan: 1 to stop, 2 to delete.
+        """,
+    )
+
+
+def test_destroy_purge_with_trash() -> None:
+    foreign = replace(trashed(endpoint("x")), marker=None)
+    scene = settled(KEPT).sees(trash=(trashed(endpoint("older")), foreign))
+    says(
+        scene.text(destroy=True, purge=True),
+        """
+        Plan for stack hrrr on ufe01:
+
+          kept: destroy
+            # stop (PID 100)
+            - delete directory kept (to the trash)
+            - deregister 00000000-0000-4000-8000-6b6570740000 for ever
+
+          older: destroy
+            - deregister 00000000-0000-4000-8000-6f6c64657200 for ever
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to stop, 1 to delete, 2 to deregister.
+        """,
+    )
+
+
+def test_destroy_purge_without_the_service_keeps_the_registrations() -> None:
+    scene = settled(KEPT).sees(trash=(trashed(endpoint("older")),), registrations=Unknown("timeout"))
+    says(
+        scene.text(destroy=True, purge=True),
+        """
+        Plan for stack hrrr on ufe01:
+
+          kept: destroy
+            # stop (PID 100)
+            - delete directory kept (to the trash)
+                its registration 00000000-0000-4000-8000-6b6570740000 stays
+
+          ~ write the lockfile (resolved state changed)
+
+          kept: its registration is kept: the service could not be reached
+          older: its registration is kept: the service could not be reached
+
+        Plan: 1 to stop, 1 to delete.
+        """,
+    )
+
+
+def test_destroy_of_a_lost_directory() -> None:
+    scene = lost(settled(KEPT), kept="offline")
+    assert kinds(scene, destroy=True) == [("kept", "Forget")]
+    assert kinds(scene, destroy=True, purge=True) == [("kept", "Purge")]
+
+
+def test_destroy_purge_does_not_deregister_what_is_online_elsewhere() -> None:
+    plan = lost(settled(KEPT), kept="online").plan(destroy=True, purge=True)
+    assert [r.endpoint for r in plan.refusals] == ["kept"]
+    assert not plan.actions
+
+
+def test_destroy_leaves_unmanaged_endpoints_alone() -> None:
+    scene = settled(KEPT, endpoint("spare")).wants(KEPT, endpoint("spare", state="unmanaged"))
+    assert scene.plan(destroy=True).deletes == ("kept",)
+    scene = settled(KEPT, endpoint("spare", state="unmanaged")).wants(KEPT)
+    assert scene.plan(destroy=True).deletes == ("kept",)
+
+
+def test_destroy_within_a_scope() -> None:
+    scene = settled(KEPT, LEAVING)
+    assert scene.plan(destroy=True, targets=["old"]).deletes == ("old",)
+    assert scene.plan(destroy=True, exclude=["old"]).deletes == ("kept",)
+
+
+def test_destroy_where_nothing_ever_was() -> None:
+    scene = settled(KEPT)
+    assert replace(scene, pools_text=None).has().owns().knows(lock=None).plan(destroy=True).is_empty
+
+
+def test_destroy_twice() -> None:
+    scene = settled(KEPT)
+    lock = scene.known.lock
+    assert lock is not None
+    after = replace(scene, desired=desired(KEPT)).has().knows(lock=lock.without_endpoint("kept"))
+    assert after.plan(destroy=True).is_empty
+
+
+def purged(item: TrashEntry, **scene: object) -> Purge:
+    """Return the one Purge of a destroy --purge with `item` in the trash and only a protected endpoint left."""
+    protected = settled(endpoint("kept", protect=True)).sees(trash=(item,), **scene)
+    (action,) = protected.plan(destroy=True, purge=True).actions
+    assert isinstance(action, Purge)
+    return action
+
+
+def test_purge_of_the_trash_does_not_deregister_what_is_in_use_again() -> None:
+    """An endpoint was deleted, and brought back by its id: its UUID is in the trash as well."""
+    item = replace(trashed(endpoint("other")), marker=applied(KEPT).marker)
+    assert purged(item).id is None
+    assert purged(trashed(endpoint("other"))).id == uuid("other")
+
+
+def test_stale_intents_do_not_change_what_leaves() -> None:
+    scene = leaves().sees(pending={"old": intent("old")}).owns(registration("kept"), registration("old"))
+    assert kinds(scene) == [("old", "Stop"), ("old", "Delete")]

@@ -1,0 +1,545 @@
+"""The ports in memory: one `World` holds what is on disk, in processes and at the service.
+
+Every effect has a point before and a point after it. `World.faults` counts them, and can kill the apply
+at any one of them (`Crash`; from then on every port is dead until `revive`) or make a named call fail.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+
+from reconciler.core.daemon import TITLE
+from reconciler.core.digest import digest_bytes
+from reconciler.core.live import (
+    Damaged,
+    DirectoryKind,
+    EndpointTool,
+    HostFacts,
+    Identity,
+    JournalEntry,
+    LiveDirectory,
+    LiveFile,
+    PidFile,
+    Process,
+    Registration,
+    Status,
+    TrashEntry,
+    UserEndpoint,
+)
+from reconciler.core.marker import Marker
+from reconciler.errors import (
+    EndpointCommandError,
+    FileSystemError,
+    LeaseHeld,
+    ReconcilerError,
+    Refused,
+    ServiceUnreachable,
+)
+from reconciler.ports import Clock, ComputeService, EndpointHost, NewFile, Outside, Started, Store
+
+CONFIG_DIR = "/home/jdoe/.globus_compute"
+TOOL = EndpointTool("/opt/gce/bin/globus-compute-endpoint", "/opt/gce", {"globus-compute-endpoint": "4.19.0"})
+REFUSES_TO_START = 90.0
+"""Seconds for which globus-compute-endpoint takes a PID file as that of a live daemon."""
+
+
+class Crash(BaseException):
+    """The apply was killed here (SIGKILL): no handler of the code under test may catch it."""
+
+
+@dataclass
+class Faults:
+    """Kills or fails at chosen points.
+
+    Attributes:
+        crash_at: the number of the point at which the apply dies, from 1.
+        failing: by point's name, how many calls still succeed, and the error of those after them.
+        passed: names of the points passed, in order.
+    """
+
+    crash_at: int | None = None
+    failing: dict[str, tuple[int, ReconcilerError]] = field(default_factory=dict)
+    passed: list[str] = field(default_factory=list)
+    dead: bool = False
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def alive(self) -> None:
+        """Raise when the apply was killed."""
+        if self.dead:
+            raise Crash
+
+    def reads(self, name: str) -> None:
+        """A question is asked; it may fail."""
+        self.alive()
+        with self._mutex:
+            left, error = self.failing.get(name, (1, None))
+            if error is not None and left <= 0:
+                raise error
+            if error is not None:
+                self.failing[name] = (left - 1, error)
+
+    def point(self, name: str) -> None:
+        """An effect is about to happen, or has just happened."""
+        self.alive()
+        with self._mutex:
+            self.passed.append(name)
+            if len(self.passed) == self.crash_at:
+                self.dead = True
+                raise Crash(name)
+
+    @contextmanager
+    def effect(self, name: str) -> Iterator[None]:
+        """An effect: it may fail, and there is a point before and after it."""
+        self.point(f"{name}:before")
+        self.reads(name)
+        yield
+        self.point(f"{name}:after")
+
+    def fail(self, name: str, error: ReconcilerError, *, after: int = 0) -> None:
+        """Let calls of `name` fail, once `after` of them have succeeded."""
+        self.failing[name] = (after, error)
+
+    def revive(self) -> None:
+        """Begin anew: nothing fails, nothing is killed."""
+        self.crash_at, self.dead = None, False
+        self.failing.clear()
+        self.passed.clear()
+
+
+@dataclass
+class Daemon:
+    """A daemon process, on whichever node."""
+
+    pid: int
+    directory: str
+    node: str
+    start_time: int
+    id: str | None = None
+    phase: str = "starting"  # then "up", then "stopping"
+
+    @property
+    def process(self) -> Process:
+        """The process as the host sees it."""
+        up = f"{TITLE}*({self.id}, {self.directory})"
+        title = {
+            "starting": f"python globus-compute-endpoint start --detach {self.directory}",
+            "up": up,
+            "stopping": f"[shutdown in progress] {up}",
+        }[self.phase]
+        return Process(self.pid, self.start_time, 1000, title, 10.0)
+
+
+@dataclass
+class Folder:
+    """One endpoint directory."""
+
+    files: dict[str, LiveFile] = field(default_factory=dict)
+    endpoint_id: str | Damaged | None = None
+    marker: Marker | Damaged | None = None
+    pid: int | None = None
+    touched: float = 0.0
+
+
+class World:
+    """All that is outside: config directory, processes on all nodes, the service, lock and journal."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.now = 1_000_000.0
+        self.node = "ufe01"
+        self.folders: dict[str, Folder] = {}
+        self.daemons: list[Daemon] = []
+        self.user_endpoints: dict[str, int] = {}
+        self.registrations: dict[str, Registration] = {}
+        self.deregistered: list[str] = []
+        self.trash: dict[str, Folder] = {}
+        self.deleted_at: dict[str, float] = {}
+        self.backups: list[tuple[str, str, bytes]] = []
+        self.service_down = False
+        self.environment = "environment-1"
+        self.tool: EndpointTool | EndpointCommandError = TOOL
+        self.identity = Identity("production", "me", "client")
+        self.lock: str | None = None
+        self.pools: str | None = None
+        self.journal: list[JournalEntry] = []
+        self.lease_lost = False
+        self._numbers = 100
+
+    @property
+    def outside(self) -> Outside:
+        """The ports."""
+        return Outside(FakeHost(self), FakeService(self), FakeStore(self))
+
+    def number(self) -> int:
+        """Return a number never used before."""
+        self._numbers += 1
+        return self._numbers
+
+    # daemons
+
+    def daemons_of(self, name: str) -> list[Daemon]:
+        """Return the daemons of a directory, on all nodes."""
+        return [d for d in self.daemons if d.directory == name]
+
+    def online(self, endpoint_id: str) -> bool:
+        """Whether a daemon with this UUID is up anywhere."""
+        return any(d.id == endpoint_id and d.phase == "up" for d in self.daemons)
+
+    def spawn(self, name: str, endpoint_id: str | None) -> Daemon:
+        """Begin a daemon on this node."""
+        number = self.number()
+        daemon = Daemon(number, name, self.node, number * 10, endpoint_id)
+        self.daemons.append(daemon)
+        return daemon
+
+    def register(self, daemon: Daemon) -> None:
+        """Register a daemon's endpoint, under its UUID or a new one."""
+        if daemon.id is None:
+            daemon.id = f"00000000-0000-4000-8000-{self.number():012d}"
+            self.registrations[daemon.id] = Registration(daemon.id, daemon.directory)
+        full = replace(self.registrations[daemon.id], hostname=f"{daemon.node}.noaa.gov", local_user="jdoe")
+        self.registrations[daemon.id] = full
+
+    def bring_up(self, daemon: Daemon) -> None:
+        """Let a registered daemon write its PID file and its UUID."""
+        folder = self.folders[daemon.directory]
+        daemon.phase = "up"
+        folder.pid, folder.endpoint_id = daemon.pid, daemon.id
+
+    def end(self, daemon: Daemon, *, cleanly: bool) -> None:
+        """A daemon ends; only a clean end removes its PID file. Its user endpoints end with it."""
+        self.daemons.remove(daemon)
+        self.user_endpoints.pop(daemon.directory, None)
+        folder = self.folders.get(daemon.directory)
+        if folder and folder.pid == daemon.pid:
+            folder.touched = self.now
+            if cleanly:
+                folder.pid = None
+
+    def after_crash(self, *, starts_go_on: bool) -> None:
+        """What happens by itself once the apply is dead: daemons end, or come up, or die on the way."""
+        self.faults.revive()
+        for daemon in list(self.daemons):
+            if daemon.phase == "stopping":
+                self.end(daemon, cleanly=True)
+            elif daemon.phase == "starting" and not (starts_go_on and not self.service_down):
+                self.end(daemon, cleanly=False)
+            elif daemon.phase == "starting":
+                self.register(daemon)
+                self.bring_up(daemon)
+
+    def edit(self, name: str, file: str, content: bytes | None) -> None:
+        """Somebody edits (or with None, removes) a file."""
+        if content is None:
+            self.folders[name].files.pop(file, None)
+        else:
+            self.folders[name].files[file] = LiveFile(digest_bytes(content), content, 0o600)
+
+    # reading
+
+    def read(self, name: str) -> LiveDirectory | None:
+        """Return a directory as the host sees it from this node."""
+        folder = self.folders.get(name)
+        if folder is None:
+            return None
+        alive = self.daemons_of(name)
+        touched = self.now - 3 if any(d.pid == folder.pid for d in alive) else folder.touched
+        count = self.user_endpoints.get(name, 0)
+        kind: DirectoryKind = "endpoint" if folder.marker is not None or "config.yaml" in folder.files else "other"
+        return LiveDirectory(
+            name=name,
+            kind=kind,
+            files=dict(folder.files),
+            endpoint_id=folder.endpoint_id,
+            marker=folder.marker,
+            pid_file=PidFile(folder.pid, self.now - touched) if folder.pid is not None else None,
+            processes=tuple(d.process for d in alive if d.node == self.node),
+            user_endpoints=tuple(UserEndpoint(f"uep.{n}", f"{n}", n, 3.0) for n in range(count)),
+        )
+
+
+class FakeHost:
+    """The endpoint directories and daemons of a `World`, seen from its present node."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._faults = world.faults
+
+    @property
+    def config_dir(self) -> str:
+        return CONFIG_DIR
+
+    def facts(self) -> HostFacts:
+        node = self._world.node
+        return HostFacts(node, f"{node}.noaa.gov", f"boot-{node}", "jdoe", 1000, "/home/jdoe")
+
+    def tool(self) -> EndpointTool:
+        self._faults.reads("tool")
+        if isinstance(self._world.tool, EndpointCommandError):
+            raise self._world.tool
+        return self._world.tool
+
+    def login_path(self) -> str:
+        return "/usr/bin:/bin"
+
+    def environment_digest(self) -> str:
+        return self._world.environment
+
+    def directories(self) -> Mapping[str, LiveDirectory]:
+        self._faults.reads("directories")
+        found = {name: self._world.read(name) for name in sorted(self._world.folders)}
+        return {name: directory for name, directory in found.items() if directory is not None}
+
+    def directory(self, name: str) -> LiveDirectory | None:
+        self._faults.reads("directory")
+        return self._world.read(name)
+
+    def create(self, name: str, files: Mapping[str, NewFile], marker: Marker) -> None:
+        with self._faults.effect("create"):
+            if name in self._world.folders:
+                raise Refused(f"{name} exists by now")
+            folder = Folder(marker=marker)
+            for file, new in files.items():
+                if file == "endpoint.json":
+                    folder.endpoint_id = new.content.decode().split('"')[3]
+                else:
+                    folder.files[file] = LiveFile(digest_bytes(new.content), new.content, new.mode)
+            self._world.folders[name] = folder
+
+    def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
+        with self._faults.effect("write_file"):
+            folder = self._folder(name)
+            if backup:
+                self._back_up(name, folder, file)
+            if file == "endpoint.json":
+                folder.endpoint_id = new.content.decode().split('"')[3]
+            else:
+                folder.files[file] = LiveFile(digest_bytes(new.content), new.content, new.mode)
+
+    def remove_file(self, name: str, file: str) -> None:
+        with self._faults.effect("remove_file"):
+            folder = self._folder(name)
+            self._back_up(name, folder, file)
+            folder.files.pop(file, None)
+
+    def _back_up(self, name: str, folder: Folder, file: str) -> None:
+        if file in folder.files:
+            self._world.backups.append((name, file, folder.files[file].content))
+
+    def write_marker(self, name: str, marker: Marker) -> None:
+        with self._faults.effect("write_marker"):
+            self._folder(name).marker = marker
+
+    def _folder(self, name: str) -> Folder:
+        if name not in self._world.folders:
+            raise FileSystemError("the directory is not there", where=name)
+        return self._world.folders[name]
+
+    def clear_pid_file(self, name: str, seen: PidFile) -> None:
+        with self._faults.effect("clear_pid_file"):
+            found = self._world.read(name)
+            if found is None or found.processes or (found.pid_file and found.pid_file.pid != seen.pid):
+                raise Refused("the PID file is not stale")
+            self._folder(name).pid = None
+
+    def many_starts(self, count: int, tool: EndpointTool) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def start(self, name: str, endpoint_id: str | None, tool: EndpointTool) -> Started:
+        world, point = self._world, self._faults.point
+        point("start:before")
+        self._faults.reads("start")
+        here = [d for d in world.daemons_of(name) if d.node == world.node]
+        if not here:
+            seen = world.read(name)
+            if seen is None or (seen.pid_file and seen.pid_file.age < REFUSES_TO_START):
+                raise EndpointCommandError("a PID file is fresh", code=73)
+            here = [world.spawn(name, endpoint_id)]
+        daemon = here[0]
+        point("start:spawned")
+        self._come_up(daemon)
+        if daemon.id is None:
+            raise AssertionError("a daemon that is up has its UUID")
+        point("start:after")
+        return Started(daemon.process, daemon.id)
+
+    def _come_up(self, daemon: Daemon) -> None:
+        """Register and write PID file and UUID, as far as this daemon has not done so."""
+        world = self._world
+        if daemon.phase == "up":
+            return
+        try:
+            if world.service_down:
+                raise EndpointCommandError("the network failed", code=75)
+            if daemon.id is not None and daemon.id not in world.registrations:
+                raise EndpointCommandError("the service does not know this endpoint", code=69)
+            self._faults.reads("start:register")
+            world.register(daemon)
+            self._faults.point("start:registered")
+            self._faults.reads("start:up")
+        except EndpointCommandError:
+            world.end(daemon, cleanly=False)
+            raise
+        world.bring_up(daemon)
+
+    def signal_stop(self, name: str, process: Process) -> None:
+        with self._faults.effect("stop"):
+            for daemon in self._world.daemons_of(name):
+                if (daemon.pid, daemon.start_time, daemon.node) == (process.pid, process.start_time, self._world.node):
+                    daemon.phase = "stopping"
+
+    def wait_stopped(self, name: str, process: Process, timeout: float) -> bool:
+        with self._faults.effect("wait_stopped"):
+            for daemon in self._world.daemons_of(name):
+                if daemon.pid == process.pid and daemon.phase == "stopping":
+                    self._world.end(daemon, cleanly=True)
+        return True
+
+    def log_tail(self, name: str, lines: int) -> str:
+        return "the last line of its log"
+
+    def to_trash(self, name: str) -> str:
+        with self._faults.effect("to_trash"):
+            found = self._world.read(name)
+            if found is None or found.processes or (found.pid_file and found.pid_file.age < REFUSES_TO_START):
+                raise Refused(f"{name} still runs, or is not there")
+            entry = f"{name}~{self._world.number()}"
+            self._world.trash[entry] = self._world.folders.pop(name)
+            self._world.deleted_at[entry] = self._world.now
+        return entry
+
+    def trash(self) -> tuple[TrashEntry, ...]:
+        self._faults.reads("trash")
+        return tuple(
+            TrashEntry(name, name, f.marker if isinstance(f.marker, Marker) else None, self._world.deleted_at[name])
+            for name, f in self._world.trash.items()
+        )
+
+    def purge(self, entry: str) -> None:
+        with self._faults.effect("purge"):
+            del self._world.trash[entry]
+
+
+class FakeService:
+    """The Compute service of a `World`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._faults = world.faults
+
+    def _asked(self, name: str) -> None:
+        self._faults.reads(name)
+        if self._world.service_down:
+            raise ServiceUnreachable("no answer from the service")
+
+    def identity(self) -> Identity:
+        self._faults.reads("identity")
+        return self._world.identity
+
+    def prepare(self) -> None:
+        self._faults.reads("prepare")
+
+    def owned(self) -> Mapping[str, Registration]:
+        self._asked("owned")
+        return {r.id: replace(r, hostname=None, local_user=None) for r in self._world.registrations.values()}
+
+    def get(self, endpoint_id: str) -> Registration | None:
+        self._asked("get")
+        return self._world.registrations.get(endpoint_id)
+
+    def status(self, endpoint_id: str) -> Status | None:
+        self._asked("status")
+        if endpoint_id not in self._world.registrations:
+            return None
+        return "online" if self._world.online(endpoint_id) else "offline"
+
+    def delete(self, endpoint_id: str) -> None:
+        with self._faults.effect("deregister"):
+            self._asked("delete")
+            self._world.registrations.pop(endpoint_id, None)
+            self._world.deregistered.append(endpoint_id)
+
+    def reserve(self, requests: int) -> None:
+        self._faults.reads("reserve")
+
+
+class FakeStore:
+    """Lock, pools file, journal and lease of a `World`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._faults = world.faults
+
+    def read_lock(self) -> str | None:
+        self._faults.reads("read_lock")
+        return self._world.lock
+
+    def write_lock(self, text: str) -> None:
+        with self._faults.effect("write_lock"):
+            self._world.lock = text
+
+    def read_pools(self) -> str | None:
+        self._faults.reads("read_pools")
+        return self._world.pools
+
+    def write_pools(self, text: str) -> None:
+        with self._faults.effect("write_pools"):
+            self._world.pools = text
+
+    def append(self, entry: JournalEntry) -> None:
+        with self._faults.effect("append"):
+            self._world.journal.append(entry)
+
+    def unfinished(self) -> tuple[JournalEntry, ...]:
+        self._faults.reads("unfinished")
+        finished = {(e.run, e.sequence) for e in self._world.journal if e.event in ("done", "failed", "deferred")}
+        return tuple(e for e in self._world.journal if (e.run, e.sequence) not in finished)
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        self.check_lease()
+        yield
+
+    def check_lease(self) -> None:
+        self._faults.reads("check_lease")
+        if self._world.lease_lost:
+            raise LeaseHeld("the lease was taken over")
+
+
+class FakeClock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self) -> float:
+        return self._world.now
+
+    def monotonic(self) -> float:
+        return self._world.now
+
+    def sleep(self, seconds: float) -> None:
+        self._world.now += seconds
+
+
+def _ports(world: World) -> tuple[EndpointHost, ComputeService, Store, Clock]:
+    """Held by mypy: the fakes implement the ports."""
+    return FakeHost(world), FakeService(world), FakeStore(world), FakeClock(world)
+
+
+__all__ = [
+    "CONFIG_DIR",
+    "TOOL",
+    "Crash",
+    "Daemon",
+    "FakeClock",
+    "FakeHost",
+    "FakeService",
+    "FakeStore",
+    "Faults",
+    "Folder",
+    "World",
+]
