@@ -102,6 +102,7 @@ class _Walker:
 
     def _settle(self) -> None:
         """Close what earlier runs left open for endpoints that are now as planned: it must not mislead later ones."""
+        planned = {*self.plan.markers, *(a.endpoint for a in self.plan.actions)}
         open_ones = {o.action.endpoint for o in self.outcomes if o.kind != "done"}
         open_ones |= {r.endpoint for r in self.plan.refusals} | {b.endpoint for b in self.plan.blocked}
         for entry in self.outside.store.unfinished():
@@ -109,7 +110,7 @@ class _Walker:
                 continue
             locked = self.records.lock.endpoints.get(entry.endpoint)
             unregistered = locked is not None and locked.id is None and entry.action == Start.kind
-            if entry.endpoint in self.plan.markers and not unregistered:
+            if entry.endpoint in planned and not unregistered:
                 at = round(self.clock.now(), 3)
                 self.outside.store.append(replace(entry, event="done", data={"by": self.conduct.run}, at=at))
 

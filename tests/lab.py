@@ -1,0 +1,159 @@
+"""Plans and applies over a `World`, as the command line does, for tests of the whole pipeline."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.cli.common import exit_code_of_plan, exit_code_of_run
+from reconciler.core.actions import EndpointAction
+from reconciler.core.desired import Desired, DesiredEndpoint, DesiredPool
+from reconciler.core.live import LiveState
+from reconciler.core.lock import Lock, read_lock
+from reconciler.core.progress import Outcome, Run
+from reconciler.core.scope import Scope
+from reconciler.effects import Conduct
+from reconciler.errors import ExitCode
+from reconciler.reconcile import Consent, Request, Sight, carry_out, consented, make_sight
+from tests.core.builders import desired
+from tests.fakes import Crash, FakeClock, World
+
+YES = Consent(deletes=True, max_deletes=10)
+
+
+class Listener:
+    """Hears how an apply goes; `during` is called when an action begins."""
+
+    def __init__(self, during: Callable[[EndpointAction], None] | None = None) -> None:
+        self._during = during
+
+    def begin(self, action: EndpointAction) -> None:
+        if self._during:
+            self._during(action)
+
+    def end(self, outcome: Outcome) -> None:
+        """Nothing is printed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an apply came to."""
+
+    code: ExitCode
+    run: Run
+    sight: Sight
+
+    @property
+    def outcomes(self) -> dict[tuple[str, str], str]:
+        """What became of each action, by endpoint and kind."""
+        return {(o.action.endpoint, o.action.kind): o.kind for o in self.run.outcomes}
+
+
+@dataclass
+class Lab:
+    """A world, and the manifest that is applied to it."""
+
+    desired: Desired
+    world: World = field(default_factory=World)
+    runs: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def wants(self, *endpoints: DesiredEndpoint, pools: tuple[DesiredPool, ...] | None = None, **changes: Any) -> None:
+        """Change the manifest; its pools stay unless others are given."""
+        kept = tuple(self.desired.pools.values()) if pools is None else pools
+        self.desired = desired(*endpoints, pools=kept, **changes)
+
+    def request(self, new: frozenset[str] = frozenset(), **scope: Any) -> Request:
+        """Return what is asked for."""
+        return Request(self.desired, "chiltepin.lock.yaml", f"lineage-{self.runs}", Scope(**scope), new)
+
+    def sight(self, **scope: Any) -> Sight:
+        """Plan; nothing may change."""
+        before = self.snapshot()
+        sight = make_sight(self.world.outside, self.request(**scope))
+        assert self.snapshot() == before, "planning changed something"
+        return sight
+
+    def plan_code(self) -> ExitCode:
+        """Return the exit code of a plan."""
+        return exit_code_of_plan(self.sight().plan)
+
+    def apply(
+        self,
+        consent: Consent | None = None,
+        *,
+        between: Callable[[], None] | None = None,
+        during: Callable[[EndpointAction], None] | None = None,
+        new: frozenset[str] = frozenset(),
+        **scope: Any,
+    ) -> Result:
+        """Plan and apply; `between` happens after the plan, `during` when an action begins."""
+        self.runs += 1
+        self.stop.clear()
+        outside = self.world.outside
+        conduct = Conduct(run=f"run-{self.runs}", online_timeout=10.0, stop=self.stop)
+        with outside.store.lease():
+            sight = make_sight(outside, self.request(new, **scope))
+            if between:
+                between()
+            plan, left = consented(sight.plan, consent or Consent())
+            run = Run(lock=plan.lock)
+            if not plan.is_empty:
+                run = carry_out(sight, plan, outside, FakeClock(self.world), conduct, Listener(during))
+        return Result(exit_code_of_run(sight.plan, run, left_deletes=left is not None), run, sight)
+
+    def crash(self, at: int, *, starts_go_on: bool, **apply: Any) -> bool:
+        """Apply and die at point number `at`; say whether the apply got that far."""
+        self.world.faults.crash_at = at
+        try:
+            self.apply(**apply)
+        except Crash:
+            return True
+        finally:
+            self.world.after_crash(starts_go_on=starts_go_on)
+        return False
+
+    # what is looked at, independently of the code under test
+
+    def lock(self) -> Lock:
+        """Return the lock on disk."""
+        assert self.world.lock is not None
+        return read_lock(self.world.lock, "lock")
+
+    def ids(self) -> Mapping[str, str | None]:
+        """Return the UUIDs in the lock."""
+        return {name: entry.id for name, entry in self.lock().endpoints.items()}
+
+    def snapshot(self) -> object:
+        """Return everything on disk, in processes and at the service, to compare it with later."""
+        world = self.world
+        folders = {n: (dict(f.files), f.endpoint_id, f.marker, f.pid) for n, f in world.folders.items()}
+        daemons = [(d.pid, d.phase, d.directory) for d in world.daemons]
+        return folders, daemons, dict(world.registrations), sorted(world.trash), world.lock, world.pools
+
+    def live(self) -> LiveState:
+        """Return the live state."""
+        return self.sight().live
+
+    def assert_converged(self) -> None:
+        """Everything is as the manifest says, nothing is doubled, and a second apply changes nothing."""
+        world = self.world
+        for endpoint in self.desired.endpoints.values():
+            daemons = [d for d in world.daemons_of(endpoint.directory)]
+            folder = world.folders[endpoint.directory]
+            if endpoint.state == "stopped":
+                assert (daemons, folder.pid) == ([], None)
+                continue
+            assert [d.phase for d in daemons] == ["up"]
+            assert folder.pid == daemons[0].pid
+            assert folder.endpoint_id == daemons[0].id == self.ids()[endpoint.name]
+            assert daemons[0].id in world.registrations
+            assert world.online(daemons[0].id or "")
+        before = self.snapshot()
+        second = self.apply()
+        assert second.code == ExitCode.OK
+        assert second.sight.plan.is_empty, [a.kind for a in second.sight.plan.all_actions]
+        assert self.snapshot() == before
+        assert self.plan_code() == ExitCode.OK

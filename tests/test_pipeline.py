@@ -1,0 +1,583 @@
+"""Observe, plan and apply over fakes: what happens when something fails, changes or dies in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from reconciler.core.actions import DELETING
+from reconciler.core.desired import CONFIG
+from reconciler.core.live import Damaged
+from reconciler.core.marker import Marker
+from reconciler.core.pools import pools_file
+from reconciler.errors import (
+    EndpointCommandError,
+    ExitCode,
+    FileSystemError,
+    LeaseHeld,
+    LoginRequired,
+    ReconcilerError,
+    ServiceUnreachable,
+    StateFileError,
+)
+from reconciler.reconcile import Consent
+from tests.core.builders import desired, endpoint, pool
+from tests.fakes import Folder
+from tests.lab import YES, Lab
+
+FULL = FileSystemError("No space left on device")
+DOWN = ServiceUnreachable("no answer")
+DEBUG_OFF = endpoint(config={"debug": False})
+MPI = (pool("mpi"),)
+
+
+def running(*endpoints: object) -> Lab:
+    """Return a lab in which these endpoints run; one named `main` by default."""
+    lab = Lab(desired(*(endpoints or (endpoint(),)), pools=MPI))  # type: ignore[arg-type]
+    assert lab.apply().code == ExitCode.OK
+    return lab
+
+
+def daemon_of(lab: Lab, name: str = "main") -> int:
+    """Return the PID of the one daemon."""
+    (daemon,) = lab.world.daemons_of(name)
+    return daemon.pid
+
+
+# --- from scratch, and the fixpoint
+
+
+def test_from_scratch() -> None:
+    lab = Lab(desired(endpoint(), endpoint("spare", state="stopped"), pools=MPI))
+    result = lab.apply()
+    assert result.code == ExitCode.OK
+    lab.assert_converged()
+    assert list(lab.world.registrations) == [lab.ids()["main"]]
+    assert lab.ids()["spare"] is None
+    assert lab.world.pools == pools_file(lab.desired, lab.ids()).text
+    assert result.run.left_out == {}
+
+
+def test_a_config_change_restarts_with_the_same_uuid() -> None:
+    lab = running()
+    before, pid = lab.ids(), daemon_of(lab)
+    lab.wants(DEBUG_OFF)
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert lab.ids() == before
+    assert daemon_of(lab) != pid
+
+
+def test_nothing_of_other_hosts_is_rewritten() -> None:
+    lab = running()
+    far = lab.lock().endpoints["main"]
+    far = far.model_copy(update={"claim": far.claim.model_copy(update={"host": "hera"}), "id": None})
+    from reconciler.core.lock import emit_lock
+
+    lab.world.lock = emit_lock(lab.lock().with_endpoint("hera-main", far))
+    lab.wants(DEBUG_OFF, elsewhere={"hera-main": "hera"})
+    assert lab.apply().code == ExitCode.OK
+    assert lab.lock().endpoints["hera-main"] == far
+
+
+def test_an_edited_file_is_kept_as_a_backup_and_foreign_keys_survive() -> None:
+    lab = running()
+    lab.world.edit("main", CONFIG, b"debug: false\namqp_port: 443\n")
+    assert lab.apply().code == ExitCode.OK
+    assert lab.world.folders["main"].files[CONFIG].content == b"debug: true\namqp_port: 443\n"
+    assert lab.world.backups == [("main", CONFIG, b"debug: false\namqp_port: 443\n")]
+    lab.assert_converged()
+
+
+def test_lock_lost_is_rebuilt_from_the_markers() -> None:
+    lab = running()
+    before, lab.world.lock = lab.world.lock, None
+    assert lab.apply().code == ExitCode.OK
+    assert lab.world.lock == before
+
+
+def test_lock_lost_deletes_nothing_even_with_consent() -> None:
+    lab = running(endpoint(), endpoint("old"))
+    lab.world.lock = None
+    lab.wants(endpoint())
+    assert lab.apply(YES).code == ExitCode.OK
+    assert set(lab.world.folders) == {"main", "old"}
+
+
+def test_marker_lost_is_repaired() -> None:
+    lab = running()
+    before, pid = lab.world.folders["main"].marker, daemon_of(lab)
+    lab.world.folders["main"].marker = Damaged("cut short")
+    assert lab.apply().code == ExitCode.OK
+    after = lab.world.folders["main"].marker
+    assert isinstance(before, Marker)
+    assert isinstance(after, Marker)
+    assert after.but(daemon=None) == before.but(daemon=None)
+    assert daemon_of(lab) == pid
+    lab.assert_converged()
+
+
+def test_directory_lost_comes_back_with_its_uuid() -> None:
+    lab = running()
+    ids = lab.ids()
+    lab.world.end(lab.world.daemons[0], cleanly=False)
+    lab.world.folders.clear()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert lab.ids() == ids
+
+
+def test_damaged_lock_is_an_error_and_changes_nothing() -> None:
+    lab = running()
+    lab.world.lock = "version: 2\n"
+    with pytest.raises(StateFileError):
+        lab.apply()
+
+
+# --- something fails
+
+
+def test_partial_failure_does_the_others() -> None:
+    lab = Lab(desired(endpoint("good"), endpoint("bad"), pools=(pool("mpi", "good"), pool("gpu", "bad"))))
+    lab.world.folders["bad"] = Folder(marker=None)  # appears between plan and apply
+    hidden = lab.world.folders.pop("bad")
+    result = lab.apply(between=lambda: lab.world.folders.update(bad=hidden))
+    assert result.code == ExitCode.DEFERRED
+    assert result.outcomes["good", "Start"] == "done"
+    assert result.outcomes["bad", "Create"] == "deferred"
+    assert result.outcomes["bad", "Start"] == "deferred"
+    assert dict(result.run.left_out) == {"gpu": "endpoint `bad` has no UUID yet"}
+
+
+def test_a_start_that_fails_is_reported_with_its_log_and_the_others_are_done() -> None:
+    lab = Lab(desired(endpoint("good"), endpoint("bad")))
+    lab.world.faults.fail("start", EndpointCommandError("did not come up", code=65), after=1)
+    result = lab.apply()
+    assert result.code == ExitCode.PARTIAL
+    kinds = sorted(kind for (_, action), kind in result.outcomes.items() if action == "Start")
+    assert kinds == ["done", "failed"]
+    (failed,) = [o for o in result.run.outcomes if o.kind == "failed"]
+    assert failed.log == "the last line of its log"
+    lab.world.faults.revive()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert len(lab.world.registrations) == 2
+
+
+@pytest.mark.parametrize("point", ["start:register", "start:up"])
+def test_a_first_start_that_failed_is_not_registered_twice(point: str) -> None:
+    lab = Lab(desired(endpoint()))
+    lab.world.faults.fail(point, EndpointCommandError("did not come up"))
+    assert lab.apply().code == ExitCode.PARTIAL
+    made = set(lab.world.registrations)
+    lab.world.faults.revive()
+    lab.world.now += 100  # its PID file is stale by now
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert len(lab.world.registrations) == 1
+    assert made <= set(lab.world.registrations)
+
+
+def test_restart_waits_while_tasks_may_run_and_is_done_later() -> None:
+    lab = running()
+    pid = daemon_of(lab)
+    lab.world.user_endpoints["main"] = 1
+    lab.wants(DEBUG_OFF)
+    result = lab.apply()
+    assert result.code == ExitCode.DEFERRED
+    assert result.outcomes["main", "WriteFile"] == "done"
+    assert daemon_of(lab) == pid
+    assert lab.apply().code == ExitCode.DEFERRED  # it stays in the plan
+    lab.world.user_endpoints.clear()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_restart_now_does_not_wait() -> None:
+    lab = running(endpoint(restart="now"))
+    pid = daemon_of(lab)
+    lab.world.user_endpoints["main"] = 1
+    lab.wants(endpoint(restart="now", config={}))
+    assert lab.apply().code == ExitCode.OK
+    assert daemon_of(lab) != pid
+
+
+def test_restart_never_is_deferred_for_ever() -> None:
+    lab = running(endpoint(restart="never"))
+    pid = daemon_of(lab)
+    lab.wants(endpoint(restart="never", config={}))
+    assert [lab.apply().code for _ in range(2)] == [ExitCode.DEFERRED] * 2
+    assert daemon_of(lab) == pid
+
+
+def _edit(lab: Lab) -> None:
+    lab.world.edit("main", CONFIG, b"debug: 1.5\n")
+
+
+def _dies(lab: Lab) -> None:
+    lab.world.end(lab.world.daemons[0], cleanly=False)
+
+
+def _lose_marker(lab: Lab) -> None:
+    lab.world.folders["main"].marker = None
+
+
+@pytest.mark.parametrize("change", [_edit, _dies, _lose_marker, lambda lab: lab.world.folders.clear()])
+def test_what_changed_between_plan_and_apply_is_deferred(change: Callable[[Lab], None]) -> None:
+    lab = running()
+    lab.wants(DEBUG_OFF)
+    before = lab.world.backups.copy()
+    result = lab.apply(between=lambda: change(lab))
+    assert result.code == ExitCode.DEFERRED
+    assert "done" not in [o.kind for o in result.run.outcomes if o.action.kind == "Restart"]
+    assert lab.world.backups == before
+
+
+def test_ctrl_c_finishes_what_is_under_way_and_begins_nothing_more() -> None:
+    lab = Lab(desired(endpoint()))
+    result = lab.apply(during=lambda action: lab.stop.set() if action.kind == "Create" else None)
+    assert result.code == ExitCode.INTERRUPTED
+    assert result.run.interrupted
+    assert result.outcomes == {("main", "Create"): "done", ("main", "Start"): "skipped"}
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_lease_lost_on_the_way_begins_and_writes_nothing_more() -> None:
+    lab = running(endpoint(), endpoint("two"))
+    lab.wants(DEBUG_OFF, endpoint("two", config={"debug": False}))
+    other = "# the lock of whoever took the lease over\n"
+
+    def lose(action: object) -> None:
+        lab.world.lease_lost = True
+        lab.world.lock = other
+
+    written = len(lab.world.faults.passed)
+    result = lab.apply(between=lambda: lose(None))
+    assert result.code == ExitCode.LEASE_HELD
+    assert {o.kind for o in result.run.outcomes} == {"failed", "skipped"}
+    assert lab.world.faults.passed[written:] == []
+    assert lab.world.lock == other
+
+
+def test_lease_held_by_another() -> None:
+    lab = Lab(desired(endpoint()))
+    lab.world.lease_lost = True
+    with pytest.raises(LeaseHeld):
+        lab.apply()
+
+
+@pytest.mark.parametrize("name", ["write_lock", "write_pools", "append", "write_marker", "write_file", "create"])
+@pytest.mark.parametrize("after", range(4))
+def test_disk_full_loses_nothing_and_the_next_apply_converges(name: str, after: int) -> None:
+    for first in (Lab(desired(endpoint(), pools=MPI)), running()):
+        lab = first
+        ids = dict(lab.ids()) if lab.world.lock else {}
+        lab.wants(endpoint(config={"debug": False}))
+        lab.world.faults.passed.clear()
+        lab.world.faults.fail(name, FULL, after=after)
+        try:
+            code = lab.apply().code
+            failed = lab.world.faults.failing[name][0] <= 0 and code != ExitCode.OK
+            assert failed or code == ExitCode.OK
+        except FileSystemError:  # the first lock could not be written: nothing was begun
+            assert not lab.world.folders
+        lab.world.after_crash(starts_go_on=True)
+        assert lab.apply().code == ExitCode.OK
+        lab.assert_converged()
+        assert len(lab.world.registrations) == 1
+        assert ids.items() <= dict(lab.ids()).items()
+
+
+def test_lock_that_cannot_be_written_at_the_end_is_said() -> None:
+    lab = running()
+    lab.wants(endpoint(), pools=(pool("mpi", walltime="01:00:00"),))
+    lab.world.faults.fail("write_lock", FULL)
+    result = lab.apply()
+    assert result.run.unwritten is FULL
+    assert result.code == ExitCode.FAILED
+
+
+# --- the service
+
+
+def test_service_down_does_the_rest() -> None:
+    lab = running(endpoint(), endpoint("two"))
+    lab.wants(DEBUG_OFF, endpoint("two", state="stopped"), endpoint("three"))
+    lab.world.service_down = True
+    result = lab.apply()
+    assert result.code == ExitCode.UNREACHABLE
+    assert result.outcomes == {("main", "WriteFile"): "done", ("two", "Stop"): "done"}
+    assert lab.plan_code() == ExitCode.UNREACHABLE
+    lab.world.service_down = False
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_service_that_answers_only_the_list_blocks_what_needs_more() -> None:
+    lab = running()
+    lab.world.end(lab.world.daemons[0], cleanly=False)
+    lab.world.folders.clear()
+    lab.world.faults.fail("status", DOWN)
+    result = lab.apply()
+    assert result.code == ExitCode.UNREACHABLE
+    assert not lab.world.folders
+
+
+def test_service_failing_right_after_a_start() -> None:
+    lab = Lab(desired(endpoint(), pools=MPI))
+    lab.world.faults.fail("status", DOWN)
+    result = lab.apply()
+    assert result.code == ExitCode.UNREACHABLE
+    assert result.outcomes["main", "Start"] == "failed"
+    pid = daemon_of(lab)
+    lab.world.faults.revive()
+    lab.assert_converged()
+    assert daemon_of(lab) == pid
+
+
+def test_first_start_that_came_up_leaves_no_intent_that_could_mislead_a_later_one() -> None:
+    """The UUID is known by then. After its delete, the registration is not taken for a new endpoint's."""
+    lab = Lab(desired(endpoint()))
+    lab.world.faults.fail("status", DOWN)
+    lab.apply()
+    lab.world.faults.revive()
+    assert lab.world.outside.store.unfinished() == ()
+
+
+def test_daemon_that_ends_right_after_it_started() -> None:
+    lab = Lab(desired(endpoint()))
+
+    def end() -> None:
+        for daemon in list(lab.world.daemons):
+            lab.world.end(daemon, cleanly=True)
+
+    real = lab.world.online
+    lab.world.online = lambda i: (end(), real(i))[1]  # type: ignore[method-assign, func-returns-value]
+    result = lab.apply()
+    assert result.code == ExitCode.PARTIAL
+    assert [o.reason for o in result.run.outcomes if o.kind == "failed"] == [
+        "main: the daemon ended right after it started"
+    ]
+
+
+def test_daemon_that_the_service_never_sees() -> None:
+    lab = Lab(desired(endpoint()))
+    lab.world.online = lambda _: False  # type: ignore[method-assign]
+    result = lab.apply()
+    assert result.code == ExitCode.PARTIAL
+    assert lab.ids()["main"] in lab.world.registrations
+
+
+@pytest.mark.parametrize("error", [LoginRequired("no login"), EndpointCommandError("not there")])
+def test_what_no_daemon_can_start_without_is_found_before_the_first_action(error: ReconcilerError) -> None:
+    lab = Lab(desired(endpoint()))
+    if isinstance(error, EndpointCommandError):
+        lab.world.tool = error
+    else:
+        lab.world.faults.fail("prepare", error)
+    with pytest.raises(type(error)):
+        lab.apply()
+    assert not lab.world.folders
+
+
+def test_other_identity_is_never_read_as_a_missing_registration() -> None:
+    lab = running()
+    before = lab.snapshot()
+    lab.world.identity = type(lab.world.identity)("production", "somebody", "client")
+    lab.world.registrations, kept = {}, lab.world.registrations
+    assert lab.apply().code == ExitCode.LOGIN
+    lab.world.registrations = kept
+    assert lab.snapshot() == before
+
+
+# --- deletes
+
+
+def test_deletes_need_consent_and_the_rest_is_done() -> None:
+    lab = running(endpoint(), endpoint("old"))
+    lab.wants(DEBUG_OFF)
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    assert set(lab.world.folders) == {"main", "old"}
+    assert daemon_of(lab, "old")
+    assert lab.ids()["old"]
+    assert result.outcomes["main", "Restart"] == "done"
+
+
+def test_more_deletes_than_allowed_are_none() -> None:
+    lab = running(endpoint(), endpoint("a"), endpoint("b"))
+    lab.wants(endpoint())
+    assert lab.apply(Consent(deletes=True, max_deletes=1)).code == ExitCode.REFUSED
+    assert set(lab.world.folders) == {"main", "a", "b"}
+
+
+def test_deletes_come_last_and_can_be_undone() -> None:
+    lab = running(endpoint("old"), endpoint())
+    uuid = lab.ids()["old"]
+    lab.wants(endpoint(config={}), endpoint("new"))
+    order: list[bool] = []
+    result = lab.apply(YES, during=lambda action: order.append(action.endpoint == "old"))
+    assert result.code == ExitCode.OK
+    assert order == sorted(order)
+    lab.assert_converged()
+    assert "old" not in lab.ids()
+    assert uuid in lab.world.registrations
+    assert [f.endpoint_id for f in lab.world.trash.values()] == [uuid]
+    assert not any(isinstance(o.action, DELETING) and o.kind != "done" for o in result.run.outcomes)
+
+
+def test_protection_outlives_its_block() -> None:
+    lab = running(endpoint(), endpoint("old", protect=True))
+    lab.wants(endpoint())
+    assert lab.apply(YES).code == ExitCode.REFUSED
+    assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.REFUSED
+    assert set(lab.world.folders) == {"old"}
+    assert lab.ids()["old"] in lab.world.registrations
+
+
+def test_delete_waits_while_tasks_may_run() -> None:
+    lab = running(endpoint(), endpoint("old"))
+    lab.world.user_endpoints["old"] = 2
+    lab.wants(endpoint())
+    assert lab.apply(YES).code == ExitCode.DEFERRED
+    assert daemon_of(lab, "old")
+
+
+def test_an_endpoint_of_a_deleted_ones_name_is_a_new_one() -> None:
+    lab = running(endpoint(), endpoint("old"))
+    uuid = lab.ids()["old"]
+    lab.wants(endpoint())
+    assert lab.apply(YES).code == ExitCode.OK
+    lab.wants(endpoint(), endpoint("old"))
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert lab.ids()["old"] not in (None, uuid)
+
+
+def test_destroy_and_purge() -> None:
+    lab = running(endpoint(), endpoint("spare", state="stopped"))
+    assert lab.apply(YES, destroy=True).code == ExitCode.OK
+    assert (lab.world.folders, lab.world.daemons) == ({}, [])
+    assert len(lab.world.registrations) == 1
+    assert len(lab.world.trash) == 2
+    assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.OK
+    assert (lab.world.registrations, lab.world.trash) == ({}, {})
+    assert lab.apply(YES, destroy=True, purge=True).sight.plan.is_empty
+
+
+def test_destroy_purge_at_once_leaves_nothing_in_the_trash() -> None:
+    lab = running(endpoint(), endpoint("spare", state="stopped"))
+    assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.OK
+    assert (lab.world.folders, lab.world.registrations, lab.world.trash) == ({}, {}, {})
+
+
+def test_purge_of_an_older_one_keeps_the_lock_entry_of_its_protected_successor() -> None:
+    lab = running(endpoint(), endpoint("old"))
+    older = lab.ids()["old"]
+    lab.wants(endpoint())
+    lab.apply(YES)
+    lab.wants(endpoint(), endpoint("old", protect=True))
+    lab.apply()
+    kept = lab.ids()["old"]
+    assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.REFUSED
+    assert lab.ids() == {"old": kept}
+    assert set(lab.world.registrations) == {kept}
+    assert older in lab.world.deregistered
+
+
+# --- crashes at every point
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is applied when the crash comes: from which lab, with which options, and what must then hold."""
+
+    prepare: Callable[[], Lab]
+    options: dict[str, object]
+    registrations: int
+
+
+def _new() -> Lab:
+    return Lab(desired(endpoint(), pools=MPI))
+
+
+def _stopped() -> Lab:
+    lab = running()
+    lab.wants(endpoint(state="stopped"))
+    return lab
+
+
+def _changed() -> Lab:
+    lab = running()
+    lab.world.edit("main", CONFIG, b"debug: 1.5\n")
+    lab.wants(endpoint(config={"debug": False}, schema=None))
+    return lab
+
+
+def _died() -> Lab:
+    lab = running()
+    lab.world.end(lab.world.daemons[0], cleanly=False)
+    return lab
+
+
+def _lost_directory() -> Lab:
+    lab = _died()
+    lab.world.folders.clear()
+    return lab
+
+
+def _lost_marker() -> Lab:
+    lab = running()
+    lab.world.folders["main"].marker = None
+    return lab
+
+
+def _leaving() -> Lab:
+    lab = running(endpoint(), endpoint("old"))
+    lab.wants(endpoint())
+    return lab
+
+
+SCENARIOS = {
+    "create": Scenario(_new, {}, 1),
+    "stop": Scenario(_stopped, {}, 1),
+    "write and restart": Scenario(_changed, {}, 1),
+    "start again": Scenario(_died, {}, 1),
+    "lost directory": Scenario(_lost_directory, {}, 1),
+    "lost marker": Scenario(_lost_marker, {}, 1),
+    "delete": Scenario(_leaving, {"consent": YES}, 2),
+    "destroy": Scenario(running, {"consent": YES, "destroy": True}, 1),
+    "purge": Scenario(running, {"consent": YES, "destroy": True, "purge": True}, 0),
+}
+
+
+@pytest.mark.parametrize("starts_go_on", [True, False], ids=["starts go on", "starts die"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_crash_at_any_point_and_a_rerun_converge(name: str, *, starts_go_on: bool) -> None:
+    scenario = SCENARIOS[name]
+    point, reached = 0, True
+    while reached:
+        point += 1
+        lab = scenario.prepare()
+        lab.world.faults.passed.clear()
+        before = dict(lab.ids()) if lab.world.lock else {}
+        reached = lab.crash(point, starts_go_on=starts_go_on, **scenario.options)
+        lab.world.now += 100  # until a PID file that a dead start left behind is stale
+        known = set(lab.world.registrations)
+        result = lab.apply(**scenario.options)  # type: ignore[arg-type]
+        what = f"{name}, point {point}"
+        assert result.code == ExitCode.OK, f"{what}: {[r.what for r in result.sight.plan.refusals]}"
+        assert len(lab.world.registrations) == scenario.registrations, what
+        assert scenario.options.get("purge") or known <= set(lab.world.registrations), what
+        if scenario.options.get("destroy"):
+            assert (lab.world.folders, lab.world.daemons, lab.ids()) == ({}, [], {}), what
+            assert lab.apply(**scenario.options).sight.plan.is_empty, what  # type: ignore[arg-type]
+            continue
+        lab.assert_converged()
+        kept = {n: i for n, i in before.items() if n in lab.desired.endpoints}
+        assert kept.items() <= dict(lab.ids()).items(), what
+        assert lab.world.outside.store.unfinished() == () or result.sight.plan.is_empty, what
+    assert point > 4

@@ -1,0 +1,309 @@
+"""A user, a cluster and an apply that fails and dies, in any order: the guarantees hold throughout.
+
+After every step: no daemon is doubled, no UUID changes, nobody else's directory is touched. After an apply
+that says that all is done: everything runs as declared, nothing was registered twice, and a second apply
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from unittest import mock
+
+import yaml
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from reconciler.core.actions import Delete, Forget
+from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, DesiredEndpoint, TextFile
+from reconciler.core.live import Damaged
+from reconciler.core.lock import Lock, read_lock
+from reconciler.core.marker import Marker
+from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ReconcilerError, ServiceUnreachable
+from reconciler.reconcile import Consent
+from tests.core.builders import applied, desired, endpoint, pool
+from tests.fakes import Crash, Folder
+from tests.lab import Lab, Result
+
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+SETTINGS = settings(
+    max_examples=1000 if THOROUGH else 60,
+    stateful_step_count=40 if THOROUGH else 30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+NAMES = st.sampled_from(["a", "b"])
+CONFIGS = st.sampled_from([{}, {"debug": True}, {"debug": False, "display_name": "x"}, {"pam": {"enable": True}}])
+TEMPLATES = st.sampled_from([TextFile("builtin@1", "engine: 1\n"), TextFile("builtin@2", "engine: 2\n")])
+CONTENTS = st.sampled_from([b"debug: 1.5\n", b"debug: [\n", b"", None])
+FAILURES = st.sampled_from(
+    [
+        ("write_lock", FileSystemError("disk full")),
+        ("write_pools", FileSystemError("disk full")),
+        ("append", FileSystemError("disk full")),
+        ("write_marker", FileSystemError("disk full")),
+        ("write_file", FileSystemError("disk full")),
+        ("create", FileSystemError("disk full")),
+        ("to_trash", FileSystemError("disk full")),
+        ("directory", FileSystemError("input/output error")),
+        ("start", EndpointCommandError("did not come up")),
+        ("start:up", EndpointCommandError("ended after it registered")),
+        ("status", ServiceUnreachable("no answer")),
+        ("owned", ServiceUnreachable("no answer")),
+        ("get", ServiceUnreachable("no answer")),
+    ]
+)
+FOREIGN = {"amqp_port": 443}
+
+
+class Reconciling(RuleBasedStateMachine):
+    """One user's manifest of up to two endpoints, on a home that two login nodes share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # One thread: what hypothesis replays must happen in the same order again.
+        self.patch = mock.patch("reconciler.apply.MAX_THREADS", 1)
+        self.patch.start()
+        self.lab = Lab(desired())
+        self.world = self.lab.world
+        self.blocks: dict[str, DesiredEndpoint] = {}
+        self.uuids: dict[str, str] = {}  # of each endpoint since it was made, for as long as it is not deleted
+        self.retired: set[str] = set()  # registrations of endpoints that were deleted
+        self.foreign: set[str] = set()  # directories whose config.yaml somebody added a key to
+        self.world.folders["theirs"] = Folder({"config.yaml": applied(endpoint()).files[CONFIG]}, "their-uuid")
+        other = applied(endpoint("other"), running=False)
+        assert isinstance(other.marker, Marker)
+        self.world.folders["other"] = Folder(
+            dict(other.files), other.endpoint_id, other.marker.but(stack="another stack")
+        )
+        self.untouched = self.not_ours()
+
+    def teardown(self) -> None:
+        self.patch.stop()
+
+    def not_ours(self) -> list[object]:
+        """Return what is in directories that are not this stack's."""
+        folders = [self.world.folders.get(name) for name in ("theirs", "other")]
+        return [(dict(f.files), f.endpoint_id, f.marker, f.pid) if f else None for f in folders]
+
+    def lock(self) -> Lock | None:
+        return read_lock(self.world.lock, "lock") if self.world.lock is not None else None
+
+    def there(self, name: str) -> Folder | None:
+        return self.world.folders.get(name)
+
+    # the user
+
+    @rule(
+        name=NAMES,
+        config=CONFIGS,
+        template=TEMPLATES,
+        schema=st.booleans(),
+        restart=st.sampled_from(["when-idle", "when-idle", "now", "never"]),
+        state=st.sampled_from(["running", "running", "running", "stopped"]),
+        protect=st.sampled_from([False, False, True]),
+    )
+    def declare(self, name: str, schema: bool, **values: Any) -> None:  # noqa: FBT001
+        block = endpoint(name, **values)
+        self.blocks[name] = block if schema else endpoint(name, schema=None, **values)
+        self._write_manifest()
+
+    @precondition(lambda self: self.blocks)
+    @rule(name=NAMES)
+    def remove_block(self, name: str) -> None:
+        self.blocks.pop(name, None)
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        pools = (pool("p", "a"), pool("here", None))
+        self.lab.wants(*self.blocks.values(), pools=pools, declared=bool(self.blocks))
+
+    @rule(name=NAMES, file=st.sampled_from([CONFIG, TEMPLATE, SCHEMA]), content=CONTENTS)
+    def edit(self, name: str, file: str, content: bytes | None) -> None:
+        if self.there(name):
+            self.world.edit(name, file, content)
+            if file == CONFIG:
+                self.foreign.discard(name)
+
+    @rule(name=NAMES)
+    def add_foreign_key(self, name: str) -> None:
+        folder = self.there(name)
+        try:
+            config = yaml.safe_load(folder.files[CONFIG].content) if folder and CONFIG in folder.files else None
+        except yaml.YAMLError:
+            return
+        if isinstance(config, dict):
+            self.world.edit(name, CONFIG, yaml.safe_dump(config | FOREIGN).encode())
+            self.foreign.add(name)
+
+    @rule(name=NAMES)
+    def restart_by_hand(self, name: str) -> None:
+        for daemon in self.world.daemons_of(name):
+            self.world.end(daemon, cleanly=True)
+            if not self.world.service_down:
+                again = self.world.spawn(name, daemon.id)
+                self.world.register(again)
+                self.world.bring_up(again)
+
+    # the cluster
+
+    @rule(name=NAMES, cleanly=st.booleans())
+    def daemon_ends(self, name: str, cleanly: bool) -> None:  # noqa: FBT001
+        for daemon in self.world.daemons_of(name):
+            self.world.end(daemon, cleanly=cleanly)
+
+    @rule(name=NAMES, count=st.integers(0, 2))
+    def user_endpoints(self, name: str, count: int) -> None:
+        if self.world.daemons_of(name):
+            self.world.user_endpoints[name] = count
+
+    @rule(name=NAMES)
+    def lose_directory(self, name: str) -> None:
+        for daemon in self.world.daemons_of(name):
+            self.world.end(daemon, cleanly=True)
+        self.world.folders.pop(name, None)
+        self.foreign.discard(name)
+
+    @rule(name=NAMES, damaged=st.booleans())
+    def lose_marker(self, name: str, damaged: bool) -> None:  # noqa: FBT001
+        if folder := self.there(name):
+            folder.marker = Damaged("cut short") if damaged else None
+
+    @rule(name=NAMES, damaged=st.booleans())
+    def lose_endpoint_json(self, name: str, damaged: bool) -> None:  # noqa: FBT001
+        if folder := self.there(name):
+            folder.endpoint_id = Damaged("cut short") if damaged else None
+
+    @rule()
+    def lose_lock(self) -> None:
+        self.world.lock = None
+
+    @rule(down=st.booleans())
+    def service(self, down: bool) -> None:  # noqa: FBT001
+        self.world.service_down = down
+
+    @rule(node=st.sampled_from(["ufe01", "ufe01", "ufe02"]))
+    def log_in_on(self, node: str) -> None:
+        self.world.node = node
+
+    @rule(environment=st.sampled_from(["environment-1", "environment-2"]))
+    def environment(self, environment: str) -> None:
+        self.world.environment = environment
+
+    @rule()
+    def time_passes(self) -> None:
+        self.world.now += 100
+
+    # applies
+
+    @rule(consent=st.booleans())
+    def apply(self, consent: bool) -> None:  # noqa: FBT001
+        result = self._apply(consent=consent)
+        assert result is not None
+        if result.code == ExitCode.OK:
+            self._all_done(result)
+
+    @rule(consent=st.booleans(), failure=FAILURES, after=st.integers(0, 4))
+    def apply_with_a_failure(self, consent: bool, failure: tuple[str, ReconcilerError], after: int) -> None:  # noqa: FBT001
+        name, error = failure
+        self.world.faults.fail(name, error, after=after)
+        self._apply(consent=consent)
+        self.world.faults.revive()
+
+    @rule(consent=st.booleans(), at=st.integers(1, 40), starts_go_on=st.booleans())
+    def apply_that_dies(self, consent: bool, at: int, starts_go_on: bool) -> None:  # noqa: FBT001
+        self.world.faults.passed.clear()
+        self.world.faults.crash_at = at
+        self._apply(consent=consent)
+        self.world.after_crash(starts_go_on=starts_go_on)
+
+    def _apply(self, *, consent: bool) -> Result | None:
+        """Apply; whatever comes of it, only what may be deleted is."""
+        before = {name: (self._protected(name), name in self.blocks) for name in self.world.folders}
+        result = None
+        try:
+            result = self.lab.apply(Consent(deletes=consent, max_deletes=1))
+        except (ReconcilerError, Crash):  # before its first action, or killed
+            assert self.world.faults.dead or self.world.faults.failing
+        gone = [name for name in before if name not in self.world.folders]
+        assert len(gone) <= 1
+        for name in gone:
+            assert consent
+            assert before[name] == (False, False)
+        forgotten = [o.action.endpoint for o in result.run.outcomes if _is_end(o)] if result else []
+        for name in {*gone, *forgotten}:
+            self.retired |= {r.id for r in self.world.registrations.values() if r.name == name}
+            self.uuids.pop(name, None)
+            self.foreign.discard(name)
+        return result
+
+    def _protected(self, name: str) -> bool:
+        folder, lock = self.world.folders[name], self.lock()
+        marker = folder.marker if isinstance(folder.marker, Marker) else None
+        return bool((marker and marker.protect) or (lock and name in lock.endpoints and lock.endpoints[name].protect))
+
+    def _all_done(self, result: Result) -> None:
+        away = {note.endpoint for note in result.sight.plan.notes if "on another node" in note.text}
+        for name, block in self.blocks.items():
+            if name not in away:
+                self._as_declared(name, block)
+        before = self.lab.snapshot()
+        second = self.lab.apply()
+        assert second.code == ExitCode.OK
+        assert second.sight.plan.is_empty, [(a.kind, a.cause) for a in second.sight.plan.all_actions]
+        assert self.lab.snapshot() == before
+
+    def _as_declared(self, name: str, block: DesiredEndpoint) -> None:
+        folder, daemons = self.world.folders[name], self.world.daemons_of(name)
+        config = yaml.safe_load(folder.files[CONFIG].content)
+        assert all(config[key] == value for key, value in block.config.items())
+        assert (name in self.foreign) == (config.get("amqp_port") == FOREIGN["amqp_port"])
+        assert (SCHEMA in folder.files) == (block.schema is not None)
+        assert folder.files[TEMPLATE].content == block.template.text.encode()
+        if block.state == "stopped":
+            assert (daemons, folder.pid) == ([], None)
+            return
+        (daemon,) = daemons
+        assert (daemon.phase, folder.pid, folder.endpoint_id) == ("up", daemon.pid, daemon.id)
+        made = {r.id for r in self.world.registrations.values() if r.name == name} - self.retired
+        assert made == {daemon.id}
+
+    # what always holds
+
+    @invariant()
+    def nothing_is_doubled(self) -> None:
+        for name in ("a", "b"):
+            assert len(self.world.daemons_of(name)) <= 1
+        assert self.world.deregistered == []
+
+    @invariant()
+    def uuids_are_stable(self) -> None:
+        lock = self.lock()
+        for name in ("a", "b"):
+            folder = self.there(name)
+            marker = folder.marker if folder and isinstance(folder.marker, Marker) else None
+            found = {
+                folder.endpoint_id if folder and isinstance(folder.endpoint_id, str) else None,
+                marker.id if marker else None,
+                lock.endpoints[name].id if lock and name in lock.endpoints else None,
+            } - {None}
+            assert len(found) <= 1
+            for endpoint_id in found:
+                assert endpoint_id is not None
+                assert self.uuids.setdefault(name, endpoint_id) == endpoint_id
+                assert endpoint_id in self.world.registrations
+
+    @invariant()
+    def nobody_elses_directory_is_touched(self) -> None:
+        assert self.not_ours() == self.untouched
+
+
+def _is_end(outcome: Any) -> bool:
+    return outcome.kind == "done" and isinstance(outcome.action, Delete | Forget)
+
+
+TestReconciling = Reconciling.TestCase
+TestReconciling.settings = SETTINGS
