@@ -102,7 +102,7 @@ def test_lock_lost_deletes_nothing_even_with_consent() -> None:
     lab = running(endpoint(), endpoint("old"))
     lab.world.lock = None
     lab.wants(endpoint())
-    assert lab.apply(YES).code == ExitCode.OK
+    assert lab.apply(YES).code == ExitCode.REFUSED
     assert set(lab.world.folders) == {"main", "old"}
 
 

@@ -51,6 +51,19 @@ def read_desired(invocation: Invocation) -> Desired:
         ManifestInvalid: with every problem of it.
         Refused: no host matches, or two do.
     """
+    return _read(invocation)[0]
+
+
+def read_views(invocation: Invocation) -> list[Desired]:
+    """Read the manifest and return the view of each of its hosts; one view without a `hosts` section.
+
+    Raises:
+        ManifestInvalid: with every problem of one host's view.
+    """
+    return _read(invocation, every_host=invocation.host is None)
+
+
+def _read(invocation: Invocation, *, every_host: bool = False) -> list[Desired]:
     from reconciler.adapters.manifest_files import read_manifest_text
     from reconciler.core.manifest.reading import read_leniently
     from reconciler.core.manifest.source import scan
@@ -59,9 +72,13 @@ def read_desired(invocation: Invocation) -> Desired:
     manifest, findings = read_leniently(parsed)
     if manifest is None:
         raise ManifestInvalid(findings.problems)
-    context = _context(manifest, invocation)
-    table = _option_table(_python_of(manifest, context))
-    return build_desired(manifest, parsed, context=replace(context, option_table=table), findings=findings)
+    views: list[Desired] = []
+    for host in manifest.hosts if every_host and manifest.hosts else [invocation.host]:
+        context = _context(manifest, replace(invocation, host=host))
+        table = _option_table(_python_of(manifest, context))
+        context = replace(context, option_table=table)
+        views.append(build_desired(manifest, parsed, context=context, findings=findings))
+    return views
 
 
 def _python_of(manifest: Manifest, context: Context) -> str | None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.cli import options as o
-from reconciler.errors import ExitCode
+from reconciler.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.cli.console import Console
+    from reconciler.cli.manifest import Invocation
 
 EPILOG = o.examples(
     """
       chiltepin plan
       chiltepin plan --detailed-exitcode      exits 2 when something would change
       chiltepin plan --format json            for scripts
+      chiltepin plan --against lock           for pull requests: needs no host and no login
     """
 )
 
@@ -29,6 +34,10 @@ def plan(
     new: o.NewOption = None,
     destroy: Annotated[bool, typer.Option("--destroy", help="Plan what `destroy` would do.")] = False,
     detailed: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 2 when there are changes.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="lock", help="Compare with the lock alone: needs no host and no login."),
+    ] = None,
     output: o.FormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
@@ -42,7 +51,10 @@ def plan(
     from reconciler.reconcile import make_sight
 
     console = Console(color, quiet=quiet)
-    wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
+    invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
+    if against is not None:
+        return int(_against(console, against, invocation, output, detailed=detailed))
+    wired = wire(invocation)
     print_warnings(console, wired.desired)
     request = open_request(wired, target, exclude, new, destroy=destroy)
     sight = make_sight(wired.outside, request)
@@ -51,3 +63,26 @@ def plan(
     if code is ExitCode.OK and detailed and not sight.plan.is_empty:
         code = ExitCode.CHANGES
     return int(code)
+
+
+def _against(console: Console, what: str, invocation: Invocation, output: str, *, detailed: bool) -> ExitCode:
+    from reconciler.adapters.store import FileStore
+    from reconciler.cli.console import check_format, print_warnings
+    from reconciler.cli.manifest import read_views
+    from reconciler.core.against_lock import compare_with_lock, comparison_lines
+    from reconciler.core.lock import read_lock
+    from reconciler.core.outputs import against_lock_output, to_json
+
+    check_format(output)
+    if what != "lock":
+        raise UsageError(f"--against {what}: not known", remedy="use --against lock")
+    views = read_views(invocation)
+    print_warnings(console, views[0])
+    lock_path = invocation.lock_path.absolute()
+    text = FileStore(str(lock_path.parent), str(lock_path), str(invocation.pools_path.absolute())).read_lock()
+    changes = compare_with_lock(views, read_lock(text, str(invocation.lock_path)) if text is not None else None)
+    if output == "json":
+        console.result(to_json(against_lock_output(views[0].stack, changes)))
+    else:
+        console.lines(comparison_lines(changes, stack=views[0].stack))
+    return ExitCode.CHANGES if changes and detailed else ExitCode.OK

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from reconciler.core.actions import ABSENT, SENSITIVE, EndpointAction, FieldChange, FileChange
+from reconciler.core.against_lock import LockChange
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.report import describe, summary
@@ -162,6 +164,26 @@ class StatusOutput(Output):
     endpoints: list[StatusEndpointOutput]
 
 
+class LockChangeOutput(Output):
+    """An endpoint or pool that the lock would gain, change or lose."""
+
+    what: Literal["endpoint", "pool"]
+    name: str
+    kind: Literal["add", "change", "remove"]
+    host: str | None
+    id: str | None
+    fields: list[FieldOutput]
+
+
+class AgainstLockOutput(Output):
+    """`chiltepin plan --against lock --format json`."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    kind: Literal["against-lock"] = "against-lock"
+    stack: str
+    changes: list[LockChangeOutput]
+
+
 class WhoamiOutput(Output):
     """`chiltepin whoami --format json`; `identity` is null when only the service knows it."""
 
@@ -315,6 +337,19 @@ def status_output(
                 managed=row.managed,
             )
             for row in rows
+        ],
+    )
+
+
+def against_lock_output(stack: str, changes: Sequence[LockChange]) -> AgainstLockOutput:
+    """Return a comparison with the lock as its document."""
+    return AgainstLockOutput(
+        stack=stack,
+        changes=[
+            LockChangeOutput(
+                what=c.what, name=c.name, kind=c.kind, host=c.host, id=c.id, fields=[_field(f) for f in c.fields]
+            )
+            for c in changes
         ],
     )
 

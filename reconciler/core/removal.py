@@ -49,23 +49,10 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
     """Return Stop, Delete (and on `destroy --purge` Purge) for what is ours and not wanted any more."""
     removal = Removal()
     leaving = sorted(set(_leaving(desired, live, known, scope)))
-    if leaving and known.lock is None and scope.destroy:
-        for name, _ in leaving:
-            removal.refusals.append(
-                Refusal(
-                    name,
-                    "there is no lockfile, so nothing tells that it is this manifest's own",
-                    "run `chiltepin apply` first: it rebuilds the lockfile from the markers",
-                )
-            )
+    if leaving and known.lock is None:
+        removal.refusals += [_without_lock(name, scope) for name, _ in leaving]
         return removal
     if leaving and not scope.destroy:
-        if known.lock is None:
-            names = ", ".join(name for name, _ in leaving)
-            removal.notes.append(
-                Note(None, f"no lockfile, so nothing is deleted in this run; not in the manifest: {names}")
-            )
-            return removal
         if not desired.declared:
             for name, _ in leaving:
                 removal.refusals.append(
@@ -82,6 +69,15 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
     if scope.destroy and scope.purge:
         _purge_trash(live, known, removal)
     return removal
+
+
+def _without_lock(name: str, scope: Scope) -> Refusal:
+    remedy = "run `chiltepin apply` first: it rebuilds" if scope.destroy else "look at what this run writes into"
+    return Refusal(
+        name,
+        "it is not deleted in this run: without a lockfile nothing tells that it is this manifest's own",
+        f"{remedy} the lockfile, then run this again",
+    )
 
 
 def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 from reconciler.core.lock import Lock
 from reconciler.core.manifest.model import manifest_schema
 from reconciler.core.outputs import (
+    AgainstLockOutput,
     ApplyOutput,
     LockExportOutput,
     PlanOutput,
@@ -22,6 +23,7 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "manifest": manifest_schema,
     "lock": lambda: Lock.model_json_schema(by_alias=True),
     "plan": lambda: PlanOutput.model_json_schema(mode="serialization"),
+    "against-lock": lambda: AgainstLockOutput.model_json_schema(mode="serialization"),
     "apply": lambda: ApplyOutput.model_json_schema(mode="serialization"),
     "status": lambda: StatusOutput.model_json_schema(mode="serialization"),
     "lock-export": lambda: LockExportOutput.model_json_schema(mode="serialization"),

@@ -107,8 +107,7 @@ def _writes(
                 record=diff.record,
             )
         )
-    lost = directory.endpoint_id is None and ground.repair is not Cause.INTERRUPTED
-    if ground.id and (lost or isinstance(directory.endpoint_id, Damaged)):
+    if ground.id and not isinstance(directory.endpoint_id, str):
         found.append(_mend_endpoint_json(endpoint, ground, directory.endpoint_id))
     return found
 

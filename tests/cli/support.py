@@ -179,7 +179,7 @@ def shell_at(
     for directory in (shell.project, shell.config_dir):
         directory.mkdir(parents=True)
     shell.config_dir.chmod(0o700)
-    _make_tool(shell.tool)
+    make_tool(shell.tool)
     for name, value in environment(shell).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(shell.project)
@@ -188,7 +188,7 @@ def shell_at(
     machine.facts.cache_clear()
 
 
-def _make_tool(prefix: Path) -> None:
+def make_tool(prefix: Path) -> None:
     """Make an environment with a globus-compute-endpoint that every user can see; it is never run."""
     fake_environment(prefix)
     python = prefix / "bin" / "python"

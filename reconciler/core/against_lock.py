@@ -1,0 +1,118 @@
+"""What a manifest would change, judged by the lock alone: for pull requests, with no access to any host. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from reconciler.core.actions import ABSENT, FieldChange
+from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.lines import Line, Style
+from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
+from reconciler.core.report import show
+
+Kind = Literal["add", "change", "remove"]
+
+
+@dataclass(frozen=True)
+class LockChange:
+    """One endpoint or pool that the lock would gain, change or lose.
+
+    Attributes:
+        what: "endpoint" or "pool".
+        host: the endpoint's host in the manifest, or in the lock when it leaves.
+        fields: what differs; of files only that they do, for the lock holds their digests.
+    """
+
+    what: Literal["endpoint", "pool"]
+    name: str
+    kind: Kind
+    host: str | None = None
+    id: str | None = None
+    fields: tuple[FieldChange, ...] = ()
+
+
+def compare_with_lock(views: Sequence[Desired], lock: Lock | None) -> tuple[LockChange, ...]:
+    """Compare a manifest with the lock.
+
+    Args:
+        views: the manifest as each of its hosts sees it (one view without hosts).
+        lock: the lockfile, None when there is none.
+    """
+    known = lock.endpoints if lock else {}
+    declared = {name: (endpoint, view.host.name) for view in views for name, endpoint in view.endpoints.items()}
+    found: list[LockChange] = []
+    for name, (endpoint, host) in declared.items():
+        entry = known.get(name)
+        if entry is None:
+            found.append(LockChange("endpoint", name, "add", host, endpoint.id))
+        elif fields := tuple(_endpoint_fields(endpoint, entry)):
+            found.append(LockChange("endpoint", name, "change", host, entry.id, fields))
+    for name, entry in sorted(known.items()):
+        if name not in declared:
+            found.append(LockChange("endpoint", name, "remove", entry.claim.host, entry.id))
+    pools = locked_pools(views[0]) if views else {}
+    return (*found, *_pool_changes(pools, lock.pools if lock else {}))
+
+
+def _endpoint_fields(endpoint: DesiredEndpoint, entry: LockedEndpoint) -> Iterator[FieldChange]:
+    wanted = lock_entry(endpoint, entry.claim, endpoint.id or entry.id)
+    for name in ("id", "state", "protect"):
+        old, new = getattr(entry, name), getattr(wanted, name)
+        if old != new:
+            yield FieldChange(name, old, new)
+    old_digests, new_digests = (e.digests.model_dump(by_alias=True) for e in (entry, wanted))
+    for name, old in old_digests.items():
+        new = new_digests[name]
+        if old != new:
+            # A digest says nothing to a reader; a label such as builtin@1 does.
+            yield FieldChange(name, _label(old), _label(new))
+
+
+def _label(digest: str) -> str:
+    return "other content" if digest.startswith("sha256:") else digest
+
+
+def _pool_changes(wanted: Mapping[str, Mapping[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> list[LockChange]:
+    found: list[LockChange] = []
+    for name in sorted({*wanted, *known}):
+        old, new = known.get(name), wanted.get(name)
+        if old is None:
+            found.append(LockChange("pool", name, "add"))
+        elif new is None:
+            found.append(LockChange("pool", name, "remove"))
+        elif old != new:
+            fields = tuple(
+                FieldChange(key, old.get(key, ABSENT), new.get(key, ABSENT))
+                for key in sorted({*old, *new})
+                if old.get(key, ABSENT) != new.get(key, ABSENT)
+            )
+            found.append(LockChange("pool", name, "change", fields=fields))
+    return found
+
+
+_SIGN: Mapping[Kind, tuple[str, Style]] = {"add": ("+", "add"), "change": ("~", "change"), "remove": ("-", "remove")}
+
+
+def comparison_lines(changes: Sequence[LockChange], *, stack: str) -> Iterator[Line]:
+    """Yield the comparison as text."""
+    if not changes:
+        yield Line(f"No changes: the lock of stack {stack} has all of this manifest.", "head")
+        return
+    yield Line(f"Against the lock of stack {stack}:", "head")
+    yield Line("")
+    for change in changes:
+        sign, style = _SIGN[change.kind]
+        host = f" on {change.host}" if change.host else ""
+        known = f"  {change.id}" if change.id and change.kind != "change" else ""
+        yield Line(f"  {sign} {change.what} {change.name}{host}{known}", style)
+        for item in change.fields:
+            yield Line(f"      {item.path}: {show(item.old)} -> {show(item.new)}", "change")
+    yield Line("")
+    counts = [
+        f"{number} {word}"
+        for kind, word in (("add", "to add"), ("change", "to change"), ("remove", "to remove"))
+        if (number := sum(c.kind == kind for c in changes))
+    ]
+    yield Line(f"Against the lock: {', '.join(counts)}.", "head")
