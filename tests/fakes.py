@@ -16,8 +16,6 @@ from reconciler.core.digest import digest_bytes
 from reconciler.core.live import (
     Damaged,
     DirectoryKind,
-    EndpointTool,
-    HostFacts,
     Identity,
     JournalEntry,
     LiveDirectory,
@@ -29,6 +27,7 @@ from reconciler.core.live import (
     TrashEntry,
     UserEndpoint,
 )
+from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import Marker
 from reconciler.errors import (
     EndpointCommandError,

@@ -20,7 +20,6 @@ from reconciler.adapters.endpoint_dir import (
 )
 from reconciler.adapters.files import Directory
 from reconciler.adapters.names import OWN_DIRECTORY, user_endpoint
-from reconciler.adapters.nursery import Nursery, interpreter
 from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir, open_own
 from reconciler.adapters.redact import last_lines, redact
 from reconciler.core.live import (
@@ -33,6 +32,9 @@ from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import MARKER, Marker
 from reconciler.errors import FileSystemError, Refused, UsageError
 from reconciler.ports import Clock, EndpointHost, NewFile, Started
+
+if TYPE_CHECKING:
+    from reconciler.adapters.nursery import Nursery
 
 _LOG = "endpoint.log"
 
@@ -175,6 +177,8 @@ class LocalHost:
 
     @contextmanager
     def many_starts(self, count: int, tool: EndpointTool) -> Iterator[None]:
+        from reconciler.adapters.nursery import Nursery, interpreter  # noqa: PLC0415  # a plan never starts anything
+
         nursery_python = interpreter(tool)
         if count < NURSERY_WORTH_IT or not os.access(nursery_python, os.X_OK):
             yield

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reconciler.adapters import faults, files, process
-from reconciler.adapters.nursery import Brood, Nursery
 from reconciler.adapters.own_dir import RUNS, open_own
 from reconciler.adapters.process import Daemon
 from reconciler.adapters.redact import last_lines, redact
@@ -22,6 +22,9 @@ from reconciler.core.live import (
 from reconciler.core.machine import EndpointTool
 from reconciler.errors import EndpointCommandError
 from reconciler.ports import Clock, Started
+
+if TYPE_CHECKING:
+    from reconciler.adapters.nursery import Brood, Nursery
 
 TIME_LIMIT = 120.0
 """Seconds that a start may take in all: imports from a cold parallel file system take most of it."""

@@ -52,17 +52,16 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
     if leaving and known.lock is None:
         removal.refusals += [_without_lock(name, scope) for name, _ in leaving]
         return removal
-    if leaving and not scope.destroy:
-        if not desired.declared:
-            for name, _ in leaving:
-                removal.refusals.append(
-                    Refusal(
-                        name,
-                        "the manifest's `endpoints` section is empty: that deletes nothing",
-                        "use `chiltepin destroy` to delete everything, or restore the section",
-                    )
-                )
-            return removal
+    if leaving and not scope.destroy and not desired.declared:
+        removal.refusals += [
+            Refusal(
+                name,
+                "the manifest's `endpoints` section is empty: that deletes nothing",
+                "use `chiltepin destroy` to delete everything, or restore the section",
+            )
+            for name, _ in leaving
+        ]
+        return removal
     for name, directory in leaving:
         declared = desired.endpoints.get(name)
         _remove(name, directory, live, known, scope, removal, declared.restart if declared else None)

@@ -113,7 +113,9 @@ def _writes(
 
 
 def _mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, found: object) -> WriteFile:
-    cause, was = (Cause.DAMAGED, found.reason) if isinstance(found, Damaged) else (Cause.EDITED, ABSENT)
+    damaged = isinstance(found, Damaged)
+    cause = Cause.DAMAGED if damaged else ground.repair or Cause.EDITED
+    was = found.reason if isinstance(found, Damaged) else ABSENT
     change = FileChange(ENDPOINT_JSON, "change", cause, (FieldChange("endpoint_id", was, ground.id),))
     return WriteFile(
         endpoint=endpoint.name,
@@ -124,7 +126,7 @@ def _mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, found: object
         file=ENDPOINT_JSON,
         content=f'{{"endpoint_id": "{ground.id}"}}'.encode(),
         mode=0o644,
-        backup=isinstance(found, Damaged),
+        backup=damaged,
         record=None,
     )
 

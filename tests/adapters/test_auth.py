@@ -640,6 +640,7 @@ def test_whoami_as_json(stub: GlobusStub, home: Path, cli: typer.Typer) -> None:
     result = run(cli, "whoami", "--format", "json")
     assert json.loads(result.stdout) == {
         "format_version": 1,
+        "kind": "whoami",
         "service": "sandbox",
         "identity": USER,
         "client_id": CHILTEPIN_CLIENT,

@@ -200,7 +200,12 @@ def test_a_damaged_endpoint_json_is_mended_and_kept(shell: Shell, name: str) -> 
 def test_uuids_that_contradict_each_other(shell: Shell) -> None:
     shell.registered()
     (shell.config_dir / "main" / "endpoint.json").write_text(f'{{"endpoint_id": "{OTHER_ENDPOINT}"}}')
-    says = ("its UUID is not the same everywhere", f"endpoint.json: {OTHER_ENDPOINT}", f"lock: {ENDPOINT}", "adopt main")
+    says = (
+        "its UUID is not the same everywhere",
+        f"endpoint.json: {OTHER_ENDPOINT}",
+        f"lock: {ENDPOINT}",
+        "adopt main",
+    )
     shell.refused("plan", code=4, says=says)
     before = shell.tree()
     assert shell.run("apply", "--yes").code == 4
@@ -287,7 +292,9 @@ def test_a_file_for_a_config_directory(shell: Shell) -> None:
     shell.write(POOLED)
     shell.config_dir.rmdir()
     shell.config_dir.write_text("hello\n")
-    refused_by_all(shell, str(shell.config_dir), "something that is not a directory is in the way: move it aside", code=1)
+    refused_by_all(
+        shell, str(shell.config_dir), "something that is not a directory is in the way: move it aside", code=1
+    )
 
 
 def test_a_missing_config_directory_is_made(shell: Shell) -> None:
@@ -316,7 +323,9 @@ def test_a_lease_that_cannot_be_read_is_somebodys(shell: Shell) -> None:
     shell.write(RENAMED)
     lease = shell.config_dir / ".chiltepin" / "lease.json"
     lease.write_bytes(b"[" * 100_000)
-    shell.refused("apply", "--yes", code=75, says=(str(lease), "another apply holds this config directory", "5 minutes"))
+    shell.refused(
+        "apply", "--yes", code=75, says=(str(lease), "another apply holds this config directory", "5 minutes")
+    )
     shell.ok("plan")
 
 

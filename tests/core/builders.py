@@ -178,7 +178,9 @@ class Scene:
 
     def plan(self, **scope: Any) -> Plan:
         """Return the plan; names in `targets` and `exclude` as a list."""
-        sets = {key: frozenset(value) if isinstance(value, list) else value for key, value in scope.items()}
+        sets: dict[str, Any] = {
+            key: frozenset(value) if isinstance(value, list) else value for key, value in scope.items()
+        }
         return make_plan(self.desired, self.live, self.known, pools_text=self.pools_text, scope=Scope(**sets))
 
     def text(self, **scope: Any) -> str:

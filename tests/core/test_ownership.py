@@ -74,7 +74,7 @@ def test_lost_directory_that_is_online_elsewhere() -> None:
               next: stop it there first; if it died a moment ago, wait until the service says offline and run this again
 
         Plan: 1 refused.
-        """,
+        """,  # noqa: E501
     )
     assert exit_codes(scene) == [4]
 
@@ -442,9 +442,10 @@ def test_lock_lost() -> None:
 
           ~ write the lockfile (new)
 
-          no lockfile, so nothing is deleted in this run; not in the manifest: gone
+          gone: refused: it is not deleted in this run: without a lockfile nothing tells that it is this manifest's own
+              next: look at what this run writes into the lockfile, then run this again
 
-        Plan: only our own files to write.
+        Plan: 1 refused.
         """,
     )
     assert scene.plan().entries["main"].id == uuid("main")
@@ -485,14 +486,16 @@ def test_cut_off_after_it_registered() -> None:
 
           main: an earlier apply was interrupted, not running
             = record what is there in the marker
+            ~ write endpoint.json
+                + endpoint_id: "00000000-0000-4000-8000-6d61696e0000"
             > start
 
           ~ write the lockfile (resolved state changed)
 
-        Plan: 1 to record, 1 to start.
+        Plan: 1 to change, 1 to record, 1 to start.
         """,
     )
-    adopt, start = scene.plan().actions
+    adopt, _, start = scene.plan().actions
     assert isinstance(adopt, Adopt)
     assert isinstance(start, Start)
     assert adopt.marker.id == start.id == uuid("main")

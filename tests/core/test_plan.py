@@ -8,7 +8,9 @@ import pytest
 
 from reconciler.core.actions import Create, Restart, WriteFile
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT, HostView, TextFile
-from reconciler.core.live import Damaged, EndpointTool, Unknown
+from reconciler.core.live import Damaged, Unknown
+from reconciler.core.machine import EndpointTool
+from reconciler.core.outputs import plan_output, to_json
 from reconciler.core.problems import Problem
 from tests.core import builders
 from tests.core.builders import (
@@ -750,8 +752,6 @@ def test_sensitive_values_are_never_shown() -> None:
         """,
     )
     for scene in (settled(before).wants(after), empty(after), settled(before).wants(endpoint())):
-        from reconciler.core.outputs import plan_output, to_json
-
         plan = scene.plan()
         assert "hunter" not in scene.text() + to_json(plan_output(plan)) + repr(plan.actions)
 

@@ -144,7 +144,7 @@ def test_protection_outlives_the_block(where: str) -> None:
 def test_protection_of_a_lost_directory() -> None:
     scene = lost(settled(LEAVING), old="offline").locks("old", protect=True).wants(endpoint("new"))
     assert [r.endpoint for r in scene.plan().refusals] == ["old"]
-    assert not [a for a in scene.plan(destroy=True, purge=True).actions]
+    assert not scene.plan(destroy=True, purge=True).actions
 
 
 def test_empty_endpoints_section() -> None:
@@ -172,9 +172,10 @@ def test_lock_lost() -> None:
 
           ~ write the lockfile (new)
 
-          no lockfile, so nothing is deleted in this run; not in the manifest: old
+          old: refused: it is not deleted in this run: without a lockfile nothing tells that it is this manifest's own
+              next: look at what this run writes into the lockfile, then run this again
 
-        Plan: only our own files to write.
+        Plan: 1 refused.
         """,
     )
 
@@ -184,11 +185,11 @@ def test_destroy_without_a_lock_deletes_nothing() -> None:
     says(
         scene.text(destroy=True),
         """
-          kept: refused: there is no lockfile, so nothing tells that it is this manifest's own
-              next: run `chiltepin apply` first: it rebuilds the lockfile from the markers
+          kept: refused: it is not deleted in this run: without a lockfile nothing tells that it is this manifest's own
+              next: run `chiltepin apply` first: it rebuilds the lockfile, then run this again
 
-          old: refused: there is no lockfile, so nothing tells that it is this manifest's own
-              next: run `chiltepin apply` first: it rebuilds the lockfile from the markers
+          old: refused: it is not deleted in this run: without a lockfile nothing tells that it is this manifest's own
+              next: run `chiltepin apply` first: it rebuilds the lockfile, then run this again
 
         Plan: 2 refused.
         """,
@@ -216,7 +217,7 @@ def test_endpoints_of_other_hosts_are_left_alone() -> None:
     scene = leaves().locks("old", claim={"host": "hera"}).wants(KEPT, elsewhere={"old": "hera"})
     assert scene.plan().is_empty
     assert scene.plan(destroy=True).deletes == ("kept",)
-    assert "old" not in kinds(scene, destroy=True)
+    assert "old" not in [name for name, _ in kinds(scene, destroy=True)]
 
 
 @pytest.mark.parametrize("claim", [{"host": "hera"}, {"config_dir": "~/other"}])
@@ -435,7 +436,9 @@ def purged(item: TrashEntry, **scene: object) -> Purge:
 
 def test_purge_of_the_trash_does_not_deregister_what_is_in_use_again() -> None:
     """An endpoint was deleted, and brought back by its id: its UUID is in the trash as well."""
-    item = replace(trashed(endpoint("other")), marker=applied(KEPT).marker)
+    marker = applied(KEPT).marker
+    assert isinstance(marker, Marker)
+    item = replace(trashed(endpoint("other")), marker=marker)
     assert purged(item).id is None
     assert purged(trashed(endpoint("other"))).id == uuid("other")
 

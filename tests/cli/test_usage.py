@@ -1,0 +1,321 @@
+"""The command line itself: mistakes, help, colour, pipes, prompts and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from reconciler.cli.main import build_app
+from tests.adapters.globus_stub import Reply
+from tests.cli.command_lines import parse
+from tests.cli.support import ONE, POOLED, RENAMED, ROOT, Done, Shell
+
+MISTAKES: dict[str, tuple[str, ...]] = {
+    "plam": ("there is no command `chiltepin plam`", "did you mean `plan`?", "`chiltepin --help`"),
+    "nonsense": ("there is no command `chiltepin nonsense`", "`chiltepin --help` lists the commands"),
+    "--versoin": ("`chiltepin` has no option --versoin", "did you mean `--version`?"),
+    "plan --fils x": ("`chiltepin plan` has no option --fils", "did you mean `--file`?", "`chiltepin plan --help`"),
+    "plan -Z": ("`chiltepin plan` has no option -Z",),
+    "plan extra": ("chiltepin plan:", "unexpected extra argument", "`chiltepin plan --help`"),
+    "plan --file": ("chiltepin plan:", "--file", "requires an argument"),
+    "apply --parallelism many": ("chiltepin apply:", "--parallelism", "`chiltepin apply --help`"),
+    "apply --max-deletes -1": ("chiltepin apply:", "--max-deletes"),
+    "apply --yes --wait forever": ("--wait forever: not known", "use online or started"),
+    "lock exprot": ("there is no command `chiltepin lock exprot`", "did you mean `export`?"),
+    "sandbox stats": ("there is no command `chiltepin sandbox stats`", "did you mean `status`?"),
+    "sandbox exec": ("chiltepin sandbox exec:", "COMMAND"),
+    "sandbox up --port 99999": ("99999 is no port number", "1 to 65535"),
+    "schema": ("chiltepin schema:", "NAME"),
+    "schema manifst": ("no schema is called manifst", "did you mean manifest?", "lock-export"),
+    "plan --format xml": ("--format xml: not known", "use text or json"),
+    "apply --yes --format xml": ("--format xml: not known", "use text or json"),
+    "status --format xml": ("--format xml: not known", "use text or json"),
+    "whoami --format xml": ("--format xml: not known", "use text or json"),
+    "sandbox status --format xml": ("--format xml: not known", "use text or json"),
+    "lock export --format xml": ("--format xml: not known", "use yaml or json or env"),
+    "status --refresh some": ("--refresh some: not known", "use auto or full"),
+    "plan --color sometimes": ("--color sometimes: not known", "use auto, always or never"),
+    "plan --target mian": ("--target mian: no such endpoint", "did you mean main?"),
+    "plan --exclude x": ("--exclude x: no such endpoint", "known are: main"),
+    "plan --var account": ("--var account: not of the form NAME=VALUE", "write --var NAME=VALUE"),
+    "lock export": ("there is no lockfile yet", "run `chiltepin apply` first"),
+    "init": ("chiltepin.yaml: there is a manifest already", "choose another with -f FILE"),
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_on_the_command_line(shell: Shell, line: str) -> None:
+    shell.write(ONE)
+    done = shell.refused(*line.split(), code=64, says=("error: ", "next: ", *MISTAKES[line]))
+    assert done.out == ""
+    assert shell.stub.compute_methods() <= {"GET"}
+
+
+# --- help
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Yield every command line that has a help text, with its command."""
+
+    def below(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+        yield path, command
+        for name, sub in getattr(command, "commands", {}).items():
+            yield from below(f"{path} {name}", sub)
+
+    yield from below("chiltepin", typer.main.get_command(build_app()))
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_help_shows_examples_that_parse(shell: Shell, path: str) -> None:
+    done = shell.refused(*path.split()[1:], "--help", code=0)
+    assert done.err == ""
+    block = done.out.partition("  Examples:\n\n")[2].partition("\n\n")[0].splitlines()
+    assert block, "no examples"
+    for line in block:
+        assert line.startswith("    "), f"{line!r} is not on a line of its own"
+        example = re.split(r"  +", line.strip())[0]
+        assert path.split()[1:] == example.split("chiltepin ", 1)[1].rstrip(')"').split()[: len(path.split()) - 1] or (
+            path == "chiltepin"
+        )
+        parse(example)
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_help_mentions_each_option_once_and_says_what_it_is_for(shell: Shell, path: str) -> None:
+    out = shell.ok(*path.split()[1:], "--help").out
+    options = out.partition("\nOptions:\n")[2].partition("\n\n")[0]
+    heads = [re.split(r"  +", line.strip()) for line in options.splitlines() if line.startswith("  -")]
+    named = [word for head in heads for word in re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", head[0])]
+    declared = [name for item in COMMANDS[path].params for name in item.opts if name.startswith("-")]
+    assert sorted(named) == sorted({*declared, "-h", "--help"})
+    assert "..." not in options
+    for command in getattr(COMMANDS[path], "commands", {}):
+        line = next(line for line in out.splitlines() if line.startswith(f"  {command} "))
+        assert not line.endswith("..."), f"cut short: {line}"
+
+
+def test_help_of_all_explains_the_exit_codes(shell: Shell) -> None:
+    done = shell.ok()
+    assert done.out == shell.ok("--help").out == shell.ok("-h").out
+    done.says("0 done or no changes", "64 usage", "65 invalid manifest", "77 login needed", "130 interrupted")
+
+
+def test_version(shell: Shell) -> None:
+    assert re.fullmatch(r"chiltepin-reconciler \d+\.\d+\.\d+\S*\n", shell.ok("--version").out)
+
+
+# --- colour
+
+ESCAPE = "\x1b["
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "validate"])
+def test_colour_when_asked_for_and_never_into_a_pipe(
+    shell: Shell, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.write(POOLED)
+    plain = shell.ok(command)
+    assert ESCAPE not in plain.text
+    assert ESCAPE in shell.ok(command, "--color", "always").text
+    assert shell.ok(command, "--color", "never").text == plain.text
+    assert shell.ok(command, "--color=auto").text == plain.text
+    painted = shell.ok(command, "--color", "always").text
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain.text
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shell.ok(command).text == plain.text
+
+
+def test_errors_follow_the_option_too(shell: Shell) -> None:
+    assert ESCAPE in shell.refused("plan", "--color", "always", code=64).err
+    assert ESCAPE not in shell.refused("plan", "--color", "never", code=64).err
+
+
+def chiltepin(*arguments: str) -> list[str]:
+    """Return the command line of a `chiltepin` in a process of its own."""
+    return [sys.executable, "-c", "from reconciler.cli import main; main()", *arguments]
+
+
+def environ(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def on_terminal(*arguments: str, **variables: str) -> tuple[int, str]:
+    """Run `chiltepin` with its output on a terminal; return its exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        chiltepin(*arguments), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environ(**variables)
+    ) as child:
+        os.close(theirs)
+        got = b""
+        try:
+            while part := os.read(ours, 65536):
+                got += part
+        except OSError:  # Linux says EIO when the other side is closed
+            pass
+        finally:
+            os.close(ours)
+        return child.wait(), got.decode()
+
+
+@pytest.mark.parametrize(
+    ("variables", "colored"),
+    [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_colour_on_a_terminal(shell: Shell, variables: dict[str, str], colored: bool) -> None:
+    shell.write(POOLED)
+    code, text = on_terminal("plan", **variables)
+    assert code == 0, text
+    assert (ESCAPE in text) is colored
+    assert "create directory main" in text
+
+
+# --- streams
+
+
+def run_apart(*arguments: str, **streams: Any) -> Done:
+    done = subprocess.run(
+        chiltepin(*arguments),
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
+        text=True,
+        env=environ(),
+        check=False,
+        timeout=60,
+    )
+    return Done(done.returncode, done.stdout or "", done.stderr or "")
+
+
+@pytest.fixture
+def broken_pipe() -> Iterator[int]:
+    """A pipe that nobody reads any more, like `| head -0`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize("line", ["plan", "status --format json", "schema manifest", "--help", "lock export", "whoami"])
+def test_a_reader_that_goes_away(shell: Shell, line: str, broken_pipe: int) -> None:
+    shell.registered()
+    done = run_apart(*line.split(), stdout=broken_pipe)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_an_apply_goes_on_when_its_reader_goes_away(shell: Shell, broken_pipe: int) -> None:
+    shell.registered()
+    shell.write(RENAMED)
+    assert run_apart("apply", "--yes", stdout=broken_pipe).code == 0
+    shell.ok("plan").says("No changes.")
+
+
+def test_an_exit_code_survives_a_broken_pipe(shell: Shell, broken_pipe: int) -> None:
+    shell.write(POOLED)
+    assert run_apart("plan", "--detailed-exitcode", stdout=broken_pipe).code == 2
+
+
+def test_output_that_cannot_be_written(shell: Shell) -> None:
+    shell.write(POOLED)
+    with Path("/dev/full").open("w") as full:
+        done = run_apart("plan", stdout=full)
+    assert done.code == 1, done.err
+    done.says("the output cannot be written", "No space left on device", "redirected")
+
+
+def test_closed_streams(shell: Shell) -> None:
+    shell.write(POOLED)
+    line = f"{shlex.join(chiltepin('plan'))} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", line], env=environ(), check=False, timeout=60).returncode == 0
+
+
+# --- prompts
+
+
+def test_without_a_terminal_nobody_can_be_asked(shell: Shell) -> None:
+    shell.registered()
+    shell.write(RENAMED)
+    for command in ("apply", "destroy"):
+        says = ("nobody can be asked: the input is not a terminal", "`chiltepin plan`", "--yes")
+        shell.refused(command, code=64, says=says)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A terminal for stdin; what is written to it was typed."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "r") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield ours
+    os.close(ours)
+
+
+@pytest.mark.parametrize("typed", ["y\n", "Yes\n", "YES\n", "yes please\n", "no\n", "\n", "\x04"])
+def test_anything_but_yes_is_no(shell: Shell, terminal: int, typed: str) -> None:
+    shell.registered()
+    shell.write(RENAMED)
+    os.write(terminal, typed.encode())
+    done = shell.refused("apply", code=0, says=("Apply this plan? Only `yes` is taken as yes: ", "nothing was done"))
+    assert "display_name" in done.out
+
+
+def test_yes_is_yes(shell: Shell, terminal: int) -> None:
+    shell.registered()
+    shell.write(RENAMED)
+    os.write(terminal, b"yes\n")
+    shell.ok("apply").says("Apply this plan?", "1 done")
+    shell.ok("plan").says("No changes.")
+
+
+def test_destroy_asks_too(shell: Shell, terminal: int) -> None:
+    shell.registered()
+    os.write(terminal, b"no\nyes\n")
+    shell.refused("destroy", code=0, says=("Destroy all of this?", "nothing was done"))
+    shell.ok("destroy").says("Destroy all of this?")
+    assert not (shell.config_dir / "main").exists()
+
+
+# --- Ctrl-C
+
+
+class Gate(threading.Event):
+    """Holds an answer back, and tells when it is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.arrived.set()
+        return super().wait(timeout)
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_ctrl_c_ends_a_wait_for_the_service(shell: Shell, command: str) -> None:
+    shell.registered()
+    before = shell.tree()
+    gate = Gate()
+    shell.stub.script["/v2/endpoints"] = [Reply(drop=True, hold=gate)]
+    with subprocess.Popen(
+        chiltepin(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ()
+    ) as child:
+        assert gate.arrived.wait(60)
+        gate.arrived.clear()
+        child.send_signal(signal.SIGINT)
+        # The service is still silent: it is let go only after the command has ended.
+        out, err = child.communicate(timeout=20)
+        gate.set()
+    assert (child.returncode, out, err) == (130, "", "\ninterrupted\n")
+    assert shell.tree() == before

@@ -1,0 +1,124 @@
+"""What differs between a file as it is and as the manifest wants it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+
+from reconciler.core.actions import ABSENT, SENSITIVE, Cause, FieldChange
+from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT
+from reconciler.core.diff import diff_file, field_changes, new_file
+from reconciler.core.digest import digest_bytes, digest_value
+from reconciler.core.documents import FileSpec, load_mapping, merge_keys
+from tests.core.builders import live_file
+from tests.core.test_documents import DOCUMENTS, paths
+
+
+def keys(values: dict[str, Any], **changes: Any) -> FileSpec:
+    return FileSpec(changes.pop("file", CONFIG), digest_value(values), keys=values, **changes)
+
+
+def text(content: str, label: str = "mine.j2", file: str = TEMPLATE) -> FileSpec:
+    return FileSpec(file, digest_bytes(content.encode()), label=label, text=content)
+
+
+@given(DOCUMENTS)
+def test_a_new_file_is_clean_afterwards(values: dict[str, Any]) -> None:
+    content, record = new_file(keys(values))
+    assert diff_file(keys(values), live_file(content), record) is None
+
+
+@given(DOCUMENTS, DOCUMENTS, DOCUMENTS)
+def test_what_a_diff_writes_is_what_is_wanted_and_clean_afterwards(
+    foreign: dict[str, Any], before: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    _, record = new_file(keys(before))
+    live = live_file(new_file(keys(merge_keys(foreign, (), before)))[0])
+    found = diff_file(keys(wanted), live, record)
+    merged = merge_keys(load_mapping(live.content), paths(before), wanted)
+    if found is None:
+        assert merged == load_mapping(live.content)
+        return
+    assert found.content is not None
+    assert load_mapping(found.content) == merged
+    assert diff_file(keys(wanted), live_file(found.content), found.record) is None
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_field_changes_say_something_exactly_when_documents_differ(old: dict[str, Any], new: dict[str, Any]) -> None:
+    assert bool(field_changes(old, new)) == (old != new)
+
+
+def test_field_changes() -> None:
+    old = {"a": 1, "gone": "x", "deep": {"list": [1, 2], "same": 0}}
+    new = {"a": 2, "deep": {"list": [1, 3], "same": 0, "new": None}}
+    assert field_changes(old, new) == (
+        FieldChange("a", 1, 2),
+        FieldChange("deep.list[1]", 2, 3),
+        FieldChange("deep.new", ABSENT, None),
+        FieldChange("gone", "x", ABSENT),
+    )
+
+
+def test_a_change_of_type_is_a_change() -> None:
+    assert field_changes({"a": "1"}, {"a": 1}) == (FieldChange("a", "1", 1),)
+
+
+def test_sensitive_values_are_replaced_on_both_sides() -> None:
+    found = field_changes({"TOKEN": "old", "A": "1"}, {"TOKEN": "new", "A": "2"}, ["TOKEN"])
+    assert found == (FieldChange("A", "1", "2"), FieldChange("TOKEN", SENSITIVE, SENSITIVE))
+
+
+def test_a_secret_that_leaves_or_is_no_longer_declared_secret_is_not_shown() -> None:
+    before = keys({"TOKEN": "old", "A": "1"}, file=USER_ENVIRONMENT, sensitive=frozenset({"TOKEN"}))
+    content, record = new_file(before)
+    for values in ({"A": "1"}, {"A": "1", "TOKEN": "plain"}):
+        found = diff_file(keys(values, file=USER_ENVIRONMENT), live_file(content), record)
+        assert found is not None
+        assert "old" not in repr(found.change)
+
+
+def test_causes() -> None:
+    content, record = new_file(text("one\n"))
+    one, two = text("one\n"), text("two\n")
+    edited = live_file(b"edited\n")
+
+    def cause(spec: FileSpec, live: Any, of: Any = record) -> Cause | None:
+        found = diff_file(spec, live, of)
+        return found.change.cause if found else None
+
+    assert cause(one, live_file(content)) is None
+    assert cause(two, live_file(content)) is Cause.SPEC
+    assert cause(text("two\n", "builtin@2"), live_file(content)) is Cause.TEMPLATE_UPDATED
+    assert cause(one, edited) is Cause.EDITED
+    assert cause(two, edited) is Cause.SPEC_AND_EDITED
+    assert cause(one, None) is Cause.EDITED
+    assert cause(one, None, None) is Cause.NEW
+    assert cause(one, edited, None) is Cause.EDITED
+    assert cause(one, replace(live_file(content), mode=0o666)) is Cause.EDITED
+
+
+def test_only_what_somebody_else_wrote_is_backed_up() -> None:
+    content, record = new_file(text("one\n"))
+    ours = diff_file(text("two\n"), live_file(content), record)
+    theirs = diff_file(text("two\n"), live_file(b"edited\n"), record)
+    unknown = diff_file(text("two\n"), live_file(content), None)
+    assert [d.backup for d in (ours, theirs, unknown) if d] == [False, True, True]
+
+
+def test_a_file_that_must_not_be_there() -> None:
+    spec = FileSpec(SCHEMA, "none")
+    _, record = new_file(text("{}", file=SCHEMA))
+    assert diff_file(spec, None, record) is None
+    ours, theirs = diff_file(spec, live_file(b"{}"), record), diff_file(spec, live_file(b"[]"), record)
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.content, ours.backup, theirs.backup) == (None, False, True)
+
+
+def test_key_order_makes_no_difference() -> None:
+    one, other = keys({"a": 1, "b": {"c": 2, "d": 3}}), keys({"b": {"d": 3, "c": 2}, "a": 1})
+    assert new_file(one)[1].keys == new_file(other)[1].keys
+    assert one.digest == other.digest
