@@ -191,8 +191,10 @@ class _Walker:
         # run looks for a registration of its own before it makes another.
         if isinstance(action, Start) and action.id is None and learnt is None:
             return
+        # A daemon that is up and was not seen online: the next run goes on waiting.
+        event, data = ("note", {"id": learnt}) if learnt else ("failed", {})
         try:
-            self._journal(number, action, "failed", {"what": error.what})
+            self._journal(number, action, event, {"what": error.what, **data})
         except ReconcilerError as e:
             self._halt(e)  # without a journal nothing more may be begun
 

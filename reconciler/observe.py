@@ -97,10 +97,13 @@ def _pending(unfinished: Iterable[JournalEntry]) -> dict[str, JournalEntry]:
     """Return the intent that matters most for each endpoint: of first starts the earliest, else the latest.
 
     A first start may have registered, whatever was begun after it; the earliest knew the fewest UUIDs.
+    What was noted later goes into an intent's data.
     """
     found: dict[str, JournalEntry] = {}
     for entry in unfinished:
         before = found.get(entry.endpoint)
+        if entry.event == "note" and before and (before.run, before.sequence) == (entry.run, entry.sequence):
+            found[entry.endpoint] = replace(before, data={**before.data, **entry.data})
         if entry.event == "intent" and not (before and before.action == "Start" and not before.data.get("id")):
             found[entry.endpoint] = entry
     return found

@@ -72,6 +72,8 @@ class Records:
                 self._lock_text = text
 
     def _write_pools(self) -> None:
+        if self._plan.holds_pools:
+            return
         with self._writing:
             ids = {} if self._plan.is_destroy else {name: e.id for name, e in self.lock.endpoints.items()}
             pools = pools_file(self._plan.desired, ids)

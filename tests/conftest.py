@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 NO_SKIP = "CHILTEPIN_TEST_NO_SKIP"
+# A busy machine is no defect: no test judges how long an example takes.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 

@@ -57,11 +57,13 @@ class Faults:
         crash_at: the number of the point at which the apply dies, from 1.
         failing: by point's name, how many calls still succeed, and the error of those after them.
         passed: names of the points passed, in order.
+        raised: how often a call has failed.
     """
 
     crash_at: int | None = None
     failing: dict[str, tuple[int, ReconcilerError]] = field(default_factory=dict)
     passed: list[str] = field(default_factory=list)
+    raised: int = 0
     dead: bool = False
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
@@ -76,6 +78,7 @@ class Faults:
         with self._mutex:
             left, error = self.failing.get(name, (1, None))
             if error is not None and left <= 0:
+                self.raised += 1
                 raise error
             if error is not None:
                 self.failing[name] = (left - 1, error)
@@ -105,6 +108,7 @@ class Faults:
         """Begin anew: nothing fails, nothing is killed."""
         self.crash_at, self.dead = None, False
         self.failing.clear()
+        self.raised = 0
         self.passed.clear()
 
 
@@ -158,6 +162,8 @@ class World:
         self.deleted_at: dict[str, float] = {}
         self.backups: list[tuple[str, str, bytes]] = []
         self.service_down = False
+        self.sees_daemons = True
+        self.ends_at_once = False
         self.environment = "environment-1"
         self.tool: EndpointTool | EndpointCommandError = TOOL
         self.identity = Identity("production", "me", "client")
@@ -184,8 +190,8 @@ class World:
         return [d for d in self.daemons if d.directory == name]
 
     def online(self, endpoint_id: str) -> bool:
-        """Whether a daemon with this UUID is up anywhere."""
-        return any(d.id == endpoint_id and d.phase == "up" for d in self.daemons)
+        """Whether the service sees a daemon with this UUID, wherever it is."""
+        return self.sees_daemons and any(d.id == endpoint_id and d.phase == "up" for d in self.daemons)
 
     def spawn(self, name: str, endpoint_id: str | None) -> Daemon:
         """Begin a daemon on this node."""
@@ -383,6 +389,8 @@ class FakeHost:
             world.end(daemon, cleanly=False)
             raise
         world.bring_up(daemon)
+        if world.ends_at_once:
+            world.end(daemon, cleanly=True)
 
     def signal_stop(self, name: str, process: Process) -> None:
         with self._faults.effect("stop"):

@@ -141,7 +141,7 @@ class Lab:
         """Everything is as the manifest says, nothing is doubled, and a second apply changes nothing."""
         world = self.world
         for endpoint in self.desired.endpoints.values():
-            daemons = [d for d in world.daemons_of(endpoint.directory)]
+            daemons = world.daemons_of(endpoint.directory)
             folder = world.folders[endpoint.directory]
             if endpoint.state == "stopped":
                 assert (daemons, folder.pid) == ([], None)

@@ -12,9 +12,9 @@ from typing import Any
 from unittest import mock
 
 import yaml
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reconciler.core.actions import Delete, Forget
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, DesiredEndpoint, TextFile
@@ -29,7 +29,7 @@ from tests.lab import Lab, Result
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 SETTINGS = settings(
-    max_examples=1000 if THOROUGH else 60,
+    max_examples=1000 if THOROUGH else 200,
     stateful_step_count=40 if THOROUGH else 30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
@@ -97,6 +97,14 @@ class Reconciling(RuleBasedStateMachine):
 
     # the user
 
+    @initialize(protect=st.booleans(), up=st.booleans())
+    def begin(self, protect: bool, up: bool) -> None:
+        """Two endpoints are declared, and as a rule they are up before anything happens."""
+        self.blocks = {"a": endpoint("a", protect=protect), "b": endpoint("b", config={"pam": {"enable": True}})}
+        self._write_manifest()
+        if up:
+            self.settle(consent=False)
+
     @rule(
         name=NAMES,
         config=CONFIGS,
@@ -106,7 +114,7 @@ class Reconciling(RuleBasedStateMachine):
         state=st.sampled_from(["running", "running", "running", "stopped"]),
         protect=st.sampled_from([False, False, True]),
     )
-    def declare(self, name: str, schema: bool, **values: Any) -> None:  # noqa: FBT001
+    def declare(self, name: str, schema: bool, **values: Any) -> None:
         block = endpoint(name, **values)
         self.blocks[name] = block if schema else endpoint(name, schema=None, **values)
         self._write_manifest()
@@ -151,7 +159,7 @@ class Reconciling(RuleBasedStateMachine):
     # the cluster
 
     @rule(name=NAMES, cleanly=st.booleans())
-    def daemon_ends(self, name: str, cleanly: bool) -> None:  # noqa: FBT001
+    def daemon_ends(self, name: str, cleanly: bool) -> None:
         for daemon in self.world.daemons_of(name):
             self.world.end(daemon, cleanly=cleanly)
 
@@ -168,12 +176,12 @@ class Reconciling(RuleBasedStateMachine):
         self.foreign.discard(name)
 
     @rule(name=NAMES, damaged=st.booleans())
-    def lose_marker(self, name: str, damaged: bool) -> None:  # noqa: FBT001
+    def lose_marker(self, name: str, damaged: bool) -> None:
         if folder := self.there(name):
             folder.marker = Damaged("cut short") if damaged else None
 
     @rule(name=NAMES, damaged=st.booleans())
-    def lose_endpoint_json(self, name: str, damaged: bool) -> None:  # noqa: FBT001
+    def lose_endpoint_json(self, name: str, damaged: bool) -> None:
         if folder := self.there(name):
             folder.endpoint_id = Damaged("cut short") if damaged else None
 
@@ -182,7 +190,7 @@ class Reconciling(RuleBasedStateMachine):
         self.world.lock = None
 
     @rule(down=st.booleans())
-    def service(self, down: bool) -> None:  # noqa: FBT001
+    def service(self, down: bool) -> None:
         self.world.service_down = down
 
     @rule(node=st.sampled_from(["ufe01", "ufe01", "ufe02"]))
@@ -200,21 +208,30 @@ class Reconciling(RuleBasedStateMachine):
     # applies
 
     @rule(consent=st.booleans())
-    def apply(self, consent: bool) -> None:  # noqa: FBT001
+    def apply(self, consent: bool) -> None:
         result = self._apply(consent=consent)
         assert result is not None
+        event(f"apply: {result.code.name}")
         if result.code == ExitCode.OK:
             self._all_done(result)
 
-    @rule(consent=st.booleans(), failure=FAILURES, after=st.integers(0, 4))
-    def apply_with_a_failure(self, consent: bool, failure: tuple[str, ReconcilerError], after: int) -> None:  # noqa: FBT001
+    @rule(consent=st.booleans())
+    def settle(self, consent: bool) -> None:
+        """Everything outside is well again, and time passes: what can be done is done."""
+        self.world.service_down, self.world.node = False, "ufe01"
+        self.world.user_endpoints.clear()
+        self.world.now += 100
+        self.apply(consent)
+
+    @rule(consent=st.booleans(), failure=FAILURES, after=st.sampled_from([0, 0, 0, 1, 2, 4]))
+    def apply_with_a_failure(self, consent: bool, failure: tuple[str, ReconcilerError], after: int) -> None:
         name, error = failure
         self.world.faults.fail(name, error, after=after)
         self._apply(consent=consent)
         self.world.faults.revive()
 
     @rule(consent=st.booleans(), at=st.integers(1, 40), starts_go_on=st.booleans())
-    def apply_that_dies(self, consent: bool, at: int, starts_go_on: bool) -> None:  # noqa: FBT001
+    def apply_that_dies(self, consent: bool, at: int, starts_go_on: bool) -> None:
         self.world.faults.passed.clear()
         self.world.faults.crash_at = at
         self._apply(consent=consent)
@@ -258,7 +275,7 @@ class Reconciling(RuleBasedStateMachine):
 
     def _as_declared(self, name: str, block: DesiredEndpoint) -> None:
         folder, daemons = self.world.folders[name], self.world.daemons_of(name)
-        config = yaml.safe_load(folder.files[CONFIG].content)
+        config = yaml.safe_load(folder.files[CONFIG].content) or {}
         assert all(config[key] == value for key, value in block.config.items())
         assert (name in self.foreign) == (config.get("amqp_port") == FOREIGN["amqp_port"])
         assert (SCHEMA in folder.files) == (block.schema is not None)

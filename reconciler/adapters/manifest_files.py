@@ -48,11 +48,16 @@ def write_first_manifest(path: Path, text: str) -> None:
         FileSystemError: it cannot be written.
     """
     try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(text)
+        stream = path.open("x", encoding="utf-8")
     except FileExistsError as e:
         raise UsageError("there is a manifest already", where=str(path), remedy="choose another with -f FILE") from e
     except OSError as e:
+        raise translated(e, "write the manifest", str(path)) from e
+    try:
+        with stream:
+            stream.write(text)
+    except OSError as e:
+        path.unlink()  # half a manifest is none, and would be in the way
         raise translated(e, "write the manifest", str(path)) from e
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -22,16 +25,27 @@ version: 1
 stack: {stack}
 
 endpoints:
-  {stack}-main:
+  {name}-main:
     config:
-      display_name: {stack}, main endpoint
+      display_name: "{name}, main endpoint"
 
 pools:
   serial:                            # tasks run here: @python_task(executor=["serial"])
-    endpoint: {stack}-main
+    endpoint: {name}-main
     provider: localhost              # localhost, slurm or pbspro
     max_blocks: 1
 """
+EXISTING = """\
+# Endpoints that are there now. `unmanaged` leaves them alone and keeps their UUIDs in the lock,
+# so that pools can use them.
+version: 1
+stack: {stack}
+
+endpoints:{blocks}
+
+pools: {{}}
+"""
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
 def init(
@@ -46,37 +60,48 @@ def init(
     from reconciler.adapters.manifest_files import write_first_manifest
     from reconciler.errors import ExitCode
 
-    name = stack or _safe(file.absolute().parent.name)
-    text = _existing(name, config_dir) if from_existing else TEMPLATE.format(stack=name)
+    name = _safe(file.absolute().parent.name) if stack is None else _checked(stack)
+    text = _existing(name, config_dir) if from_existing else _first(name)
     write_first_manifest(file, text)
-    typer.echo(
-        f"wrote {file}; next: chiltepin plan -f {file}"
-        if file != o.DEFAULT_FILE
-        else f"wrote {file}; next: chiltepin plan",
-        err=True,
-    )
+    option = "" if file == o.DEFAULT_FILE else f" -f {shlex.quote(str(file))}"
+    typer.echo(f"wrote {file}; next: chiltepin plan{option}", err=True)
     return int(ExitCode.OK)
 
 
+def _first(stack: str) -> str:
+    return TEMPLATE.format(name=stack, stack=_scalar(stack))
+
+
 def _safe(name: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in name.lower()).strip("-_")
+    """Return a stack's name made from a directory's."""
+    kept = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:60]
     return kept or "main"
+
+
+def _checked(name: str) -> str:
+    from reconciler.errors import UsageError
+
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) is None:
+        raise UsageError(
+            f"--stack {name!r}: not a stack's name",
+            remedy="use 1 to 64 letters, digits, `.`, `_` and `-`, beginning with a letter or digit",
+        )
+    return name
+
+
+def _scalar(name: str) -> str:
+    """Return a name as YAML text, quoted unless it is plain to everybody that it is text."""
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name) and name.lower() not in _WORDS
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def _existing(stack: str, config_dir: str | None) -> str:
     import os
 
-    import yaml
-
     from reconciler.adapters.host import LocalHost
 
     chosen = config_dir or os.environ.get("GLOBUS_COMPUTE_USER_DIR") or "~/.globus_compute"
     found = LocalHost(str(Path(chosen).expanduser().absolute())).directories()
-    blocks = {name: {"state": "unmanaged"} for name, d in found.items() if d.kind in ("endpoint", "legacy")}
-    head = (
-        "# Endpoints that are there now. `unmanaged` leaves them alone and keeps their UUIDs in the lock,\n"
-        "# so that pools can use them.\n"
-    )
-    return head + yaml.safe_dump(
-        {"version": 1, "stack": stack, "endpoints": blocks, "pools": {}}, sort_keys=False, allow_unicode=True
-    )
+    names = [name for name, d in found.items() if d.kind in ("endpoint", "legacy")]
+    blocks = "".join(f"\n  {_scalar(name)}: {{state: unmanaged}}" for name in names) or " {}"
+    return EXISTING.format(stack=_scalar(stack), blocks=blocks)

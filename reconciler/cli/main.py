@@ -139,7 +139,7 @@ def _dispatch(arguments: list[str]) -> int:
             return int(ExitCode.OK)
         from reconciler.cli.usage import usage_error
 
-        raise usage_error(e) from e
+        raise usage_error(e, arguments) from e
     except typer.Abort as e:
         raise KeyboardInterrupt from e
     return result if isinstance(result, int) else int(ExitCode.OK)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from reconciler.errors import UsageError
 
 
-def usage_error(error: Any) -> UsageError:
+def usage_error(error: Any, arguments: Sequence[str]) -> UsageError:
     """Return our error for one of click's (its classes differ between the versions of typer)."""
     context = getattr(error, "ctx", None)
-    path = getattr(context, "command_path", None) or "chiltepin"
+    words = [word for word in arguments[:1] if not word.startswith("-")]
+    path = getattr(context, "command_path", None) or " ".join(["chiltepin", *words])
     command = getattr(context, "command", None)
     help_line = f"`{path} --help` lists what there is"
     option = getattr(error, "option_name", None)

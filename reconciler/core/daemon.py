@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,7 @@ from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
 
 TITLE = "Globus Compute Endpoint "
+_TITLE_ID = re.compile(re.escape(TITLE) + r"\*\(([0-9A-Fa-f-]{36}), ")
 FRESH = 30.0
 """Seconds since its last touch for which a PID file counts as that of a live daemon (its own rule for `list`)."""
 
@@ -43,6 +45,12 @@ class Daemon:
 def is_up(process: Process) -> bool:
     """Whether a process has got as far as calling itself an endpoint (it sets its title after registering)."""
     return process.title.startswith(TITLE)
+
+
+def id_in_title(directory: LiveDirectory) -> str | None:
+    """Return the UUID under which the endpoint's daemon runs, as its title says it."""
+    found = {match[1].lower() for p in directory.processes if (match := _TITLE_ID.search(p.title))}
+    return found.pop() if len(found) == 1 else None
 
 
 def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> Daemon:

@@ -123,6 +123,8 @@ class _DaemonPlanner:
     def _plan_running(self, daemon: Daemon) -> None:
         if daemon.state is DaemonState.RUNNING and daemon.process:
             self._plan_restart(daemon.process)
+            if self._unconfirmed() and self._may_start():
+                self._start(Cause.INTERRUPTED, waits=True)
             return
         if not self._may_start():
             return
@@ -137,6 +139,12 @@ class _DaemonPlanner:
         elif self.ground.directory is None and self.ground.id:
             cause = self.ground.cause
         self._start(cause, waits=daemon.state is DaemonState.STARTING)
+
+    def _unconfirmed(self) -> bool:
+        """Whether it was started, is not restarted now, and no apply has seen it online since."""
+        intent = self.live.pending.get(self.endpoint.name)
+        restarts = any(isinstance(a, Restart) for a in self.steps.actions)
+        return intent is not None and intent.action in ("Start", "Restart") and not restarts
 
     def _may_start(self) -> bool:
         """Starting registers: without the service, or on a node that must not run daemons, it is left alone."""

@@ -69,6 +69,7 @@ _SAID = {
     "missing": "this is missing",
     "string_pattern_mismatch": "not a UUID",
 }
+_ENTRY = re.compile(r"^  (\S[^\n]*?):[ \t]*$", re.MULTILINE)
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
 
 
@@ -102,6 +103,13 @@ def read_lock(text: str, file: str) -> Lock:
             where=file,
             remedy="upgrade to the version that wrote it: `pip install --upgrade chiltepin-reconciler`",
         )
+    twice = _named_twice(text)
+    if twice:
+        raise StateFileError(
+            f"the lockfile names `{twice}` twice, as after a merge that kept both sides",
+            where=file,
+            remedy=f"keep the entry that is right, and remove the other from {file}",
+        )
     try:
         return Lock.model_validate(data)
     except ValidationError as e:
@@ -109,6 +117,17 @@ def read_lock(text: str, file: str) -> Lock:
         where = ".".join(str(part) for part in first["loc"])
         said = _SAID.get(first["type"], first["msg"])
         raise StateFileError(f"the lockfile is damaged at `{where}`: {said}", where=file, remedy=remedy) from e
+
+
+def _named_twice(text: str) -> str | None:
+    """Return an endpoint or pool that occurs twice in a lock as we write it; YAML would keep the last in silence."""
+    for section in text.split("\npools:"):
+        seen: set[str] = set()
+        for name in _ENTRY.findall(section):
+            if name in seen:
+                return str(name)
+            seen.add(name)
+    return None
 
 
 def emit_lock(lock: Lock) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from reconciler.core.actions import Cause, Refusal
+from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint
@@ -267,8 +268,8 @@ def _agreed(
     refusal = check_ids(endpoint.name, directory, marker, entry, endpoint.id)
     if refusal:
         return refusal
-    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
-    endpoint_id = endpoint_id or marker.id or (entry.id if entry else None) or endpoint.id
+    local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
+    endpoint_id = local_id or marker.id or (entry.id if entry else None) or endpoint.id
     if endpoint_id is None:
         return _first_start(endpoint, directory, marker, live, known)
     if not isinstance(live.registrations, Unknown) and endpoint_id not in live.registrations:
@@ -282,6 +283,7 @@ def check_ids(
 ) -> Refusal | None:
     """Refuse when endpoint.json, marker, lock and manifest do not all say the same UUID, or none."""
     witnesses = {
+        "its daemon": id_in_title(directory),
         "endpoint.json": directory.endpoint_id if isinstance(directory.endpoint_id, str) else None,
         "marker": marker.id,
         "lock": entry.id if entry else None,
@@ -295,6 +297,9 @@ def _first_start(
     endpoint: DesiredEndpoint, directory: LiveDirectory, marker: Marker, live: LiveState, known: Known
 ) -> Ground | Refusal | Blocked:
     """The directory is ours and has no UUID: it was never started, or its first start was cut off."""
+    running = id_in_title(directory)
+    if running:
+        return Ground(running, directory, marker.but(id=running), repair=Cause.INTERRUPTED)
     if directory.processes:
         return Ground(None, directory, marker)
     if isinstance(live.registrations, Unknown):

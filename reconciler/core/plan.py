@@ -23,7 +23,7 @@ from reconciler.core.live import LiveState, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Blocked, Ground, Known, find_ground
-from reconciler.core.pools import pools_file
+from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
 from reconciler.core.scope import Scope
 from reconciler.core.steps import steps_for
@@ -45,6 +45,7 @@ class Plan:
         lock: the lock before the first action (an empty one when there was none).
         unreachable: why the service could not be asked, when it could not.
         is_destroy: whether this is the plan of a destroy.
+        holds_pools: whether the pools file must stay as it is.
     """
 
     desired: Desired
@@ -60,6 +61,7 @@ class Plan:
     lock: Lock | None = None
     unreachable: str | None = None
     is_destroy: bool = False
+    holds_pools: bool = False
 
     @property
     def all_actions(self) -> tuple[Action, ...]:
@@ -188,7 +190,12 @@ def _finish(
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
     if known.lock is None or after != known.lock or (pending_ids and draft.actions):
         files.append(WriteLock(cause=Cause.NEW if known.lock is None else Cause.RESOLVED))
-    if pools.text != pools_text:
+    held = _held_pools(desired, pools.left_out, draft, pools_text)
+    if held:
+        draft.notes.append(
+            Note(None, f"the pools file stays as it is, for it holds pools of refused endpoints: {', '.join(held)}")
+        )
+    elif pools.text != pools_text:
         files.append(WritePools(cause=Cause.NEW if pools_text is None else Cause.RESOLVED))
     if scope.destroy and known.lock is None and not draft.actions:
         files.clear()  # nothing was ever there: leave no files behind
@@ -205,8 +212,20 @@ def _finish(
         entries=draft.entries,
         lock=before,
         is_destroy=scope.destroy,
+        holds_pools=bool(held),
         unreachable=live.registrations.reason if isinstance(live.registrations, Unknown) else None,
     )
+
+
+def _held_pools(
+    desired: Desired, left_out: Mapping[str, str], draft: _Draft, pools_text: str | None
+) -> tuple[str, ...]:
+    """Return the pools that work now and would be dropped, only because their endpoint cannot be judged."""
+    if pools_text is None:
+        return ()
+    doubtful = {r.endpoint for r in draft.refusals} | {b.endpoint for b in draft.blocked}
+    dropped = [name for name in left_out if desired.pools[name].endpoint in doubtful]
+    return tuple(name for name in dropped if name in pool_names(pools_text))
 
 
 def _left_out(desired: Desired, left_out: Mapping[str, str], actions: Sequence[EndpointAction]) -> dict[str, str]:

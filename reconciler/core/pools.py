@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from reconciler.core import safe_yaml
 from reconciler.core.desired import Desired
 
 HEADER = "# Written by chiltepin: executor pools for chiltepin.Workflow. Change the manifest instead of this file.\n"
@@ -75,6 +76,15 @@ def pools_file(desired: Desired, ids: Mapping[str, str | None]) -> PoolsFile:
         width=1_000_000,
     )
     return PoolsFile(HEADER + text, left_out)
+
+
+def pool_names(text: str) -> frozenset[str]:
+    """Return the pools that a pools file holds; none when it cannot be read."""
+    try:
+        pools = safe_yaml.load(text)
+    except (yaml.YAMLError, ValueError):
+        return frozenset()
+    return frozenset(str(name) for name in pools) if isinstance(pools, dict) else frozenset()
 
 
 def _quoted(value: Any) -> Any:

@@ -131,11 +131,11 @@ def _change_lines(change: FileChange, action: EndpointAction) -> Iterator[Line]:
         yield _field_line(item, indent, width)
     for text in change.diff:
         style: Style = "add" if text.startswith("+") else "remove" if text.startswith("-") else "dim"
-        yield Line(f"{indent}{text}", style)
+        yield Line(f"{indent}{_plain(text)}", style)
 
 
 def _field_line(item: FieldChange, indent: str, width: int) -> Line:
-    name = f"{item.path}:".ljust(width + 1)
+    name = f"{_plain(item.path)}:".ljust(width + 1)
     if item.old is ABSENT:
         return Line(f"{indent}+ {name} {show(item.new)}", "add")
     if item.new is ABSENT:
@@ -150,8 +150,15 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = f'"{value}"' if isinstance(value, str) else str(value)
-    text = text.replace("\n", "\\n")
+    text = _plain(text)
     return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _plain(text: str) -> str:
+    """Return the text with control characters spelt out: it is one line, and nothing that a terminal obeys."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _refusals(plan: Plan) -> Iterator[Line]:

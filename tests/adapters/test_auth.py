@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -543,7 +544,10 @@ def cli() -> typer.Typer:
 
 
 def run(cli: typer.Typer, *arguments: str, **options: Any) -> Any:
-    return CliRunner().invoke(cli, list(arguments), **options)
+    # Before click 8.2 the runner mixes the two streams unless told otherwise.
+    mixing = "mix_stderr" in inspect.signature(CliRunner.__init__).parameters
+    runner = CliRunner(**({"mix_stderr": False} if mixing else {}))
+    return runner.invoke(cli, list(arguments), **options)
 
 
 def test_login_shows_the_address_and_reads_the_code(stub: GlobusStub, home: Path, cli: typer.Typer) -> None:

@@ -15,14 +15,13 @@ PROGRAMS = ("chiltepin", "chiltepin-reconciler")
 _FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?:^ {4,}\S.*\n?)+", re.MULTILINE)
 _SHELLS = frozenset({"", "sh", "bash", "shell", "console", "shellsession"})
-_OPERATORS = frozenset({"&&", "||", "|", ";", "&", "(", ")", "<", ">", ">>", "2>", "2>&1"})
 
 
 def command_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the `chiltepin` lines of a markdown text's shell blocks (fenced, or indented), with line numbers."""
     fenced = [(match.start(3), match[3]) for match in _FENCE.finditer(text) if match[2] in _SHELLS]
     rest = _FENCE.sub(lambda match: re.sub(r"[^\n]", "", match[0]), text)
-    indented = [(text.count("\n", 0, 0) + match.start(), match[0]) for match in _INDENTED.finditer(rest)]
+    indented = [(match.start(), match[0]) for match in _INDENTED.finditer(rest)]
     for start, block in fenced:
         yield from _lines(text.count("\n", 0, start) + 1, block)
     for start, block in indented:
@@ -33,7 +32,7 @@ def _lines(first: int, block: str) -> Iterator[tuple[int, str]]:
     joined = re.sub(r"\\\n\s*", " ", block)
     for offset, line in enumerate(joined.splitlines()):
         bare = line.strip().removeprefix("$ ")
-        if re.search(r"(?<![\w./-])chiltepin(-reconciler)? ", bare) and not re.match(r"[-\w.]+: |#", bare):
+        if re.search(r"(?<![\w.-])chiltepin(-reconciler)? ", bare) and not re.match(r"[-\w.]+: |#", bare):
             yield first + offset, bare
 
 
@@ -45,10 +44,12 @@ def parse(line: str) -> None:
     """
     for inner in re.findall(r"\$\(([^)]*)\)", line):
         parse(inner)
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
     words: list[str] = []
-    for word in [*shlex.split(line, comments=True), ";"]:
-        if word.rstrip(";") in _OPERATORS or word.endswith(";"):
-            _parse_words([*words, *filter(None, [word.rstrip(";&|")])] if word not in _OPERATORS else words)
+    for word in [*lexer, ";"]:
+        if set(word) <= set(";|&()<>"):
+            _parse_words(words)
             words = []
         else:
             words.append(word)

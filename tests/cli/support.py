@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -227,6 +228,4 @@ def as_ordinary_user(base: Path) -> Iterator[None]:
 
 def json_of(done: Done) -> Any:
     """Return the JSON document that is all of stdout."""
-    import json
-
     return json.loads(done.out)

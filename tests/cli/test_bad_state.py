@@ -1,4 +1,4 @@
-"""Damage in what we and the daemons wrote: lock, marker, journal, endpoint.json, config.yaml, and what stands in the way."""
+"""Damage in what we and the daemons wrote: lock, marker, journal, endpoint.json, config.yaml; what is in the way."""
 
 from __future__ import annotations
 

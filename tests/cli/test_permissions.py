@@ -1,4 +1,4 @@
-"""What the file system refuses: permissions (as a user whom they bind, also when root tests), other owners, a full disk."""
+"""What the file system refuses: permissions (as a user whom they bind, also for root), other owners, a full disk."""
 
 from __future__ import annotations
 
@@ -123,15 +123,17 @@ def test_init_in_a_read_only_directory(shell: Shell) -> None:
 def test_the_config_directory_of_somebody_else(shell: Shell) -> None:
     shell.write(POOLED)
     theirs = shell.config_dir
+    commands = [["plan"], ["status"], ["init", "--from-existing", "-f", "new.yaml"]]
     if os.getuid() == 0:
         os.chown(theirs, NOBODY, NOBODY)
-    else:
+        commands.append(["apply", "--yes"])
+    else:  # nothing but reading is tried on a directory that really is somebody's
         theirs = Path("/usr")
-    options = ("-c", str(theirs))
-    for command in (["plan", *options], ["apply", "--yes", *options], ["status", *options]):
+        if theirs.stat().st_uid == os.getuid():
+            pytest.skip("a user namespace in which all files are one's own: no directory is somebody else's")
+    for command in commands:
         says = (f"{theirs}: the config directory belongs to another user", "you have UID", "--config-dir")
-        shell.refused(*command, code=4, says=says)
-    shell.refused("init", "--from-existing", "-f", "new.yaml", *options, code=4, says=("belongs to another user",))
+        shell.refused(*command, "-c", str(theirs), code=4, says=says)
 
 
 # --- a full disk

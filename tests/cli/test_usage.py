@@ -89,9 +89,7 @@ def test_help_shows_examples_that_parse(shell: Shell, path: str) -> None:
     for line in block:
         assert line.startswith("    "), f"{line!r} is not on a line of its own"
         example = re.split(r"  +", line.strip())[0]
-        assert path.split()[1:] == example.split("chiltepin ", 1)[1].rstrip(')"').split()[: len(path.split()) - 1] or (
-            path == "chiltepin"
-        )
+        assert path in example
         parse(example)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,23 +67,31 @@ def test_text() -> None:
     )
 
 
-def changed_lines(before: Lock, after: Lock) -> set[int]:
-    """Return the numbers of the lines of `before` that change, and those that touch an insertion."""
-    a, b = emit_lock(before).splitlines(), emit_lock(after).splitlines()
-    touched: set[int] = set()
-    for tag, low, high, _, _ in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if tag != "equal":
-            touched |= set(range(low, max(high, low + 1)))
-    return touched
+def merged(folder: Path, *locks: Lock) -> tuple[int, str]:
+    """Merge (ours, base, theirs) as git does; return the number of conflicts and the text."""
+    for name, lock in zip(("ours", "base", "theirs"), locks, strict=True):
+        (folder / name).write_text(emit_lock(lock))
+    done = subprocess.run(
+        ["git", "merge-file", "-p", "ours", "base", "theirs"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout
 
 
-def test_changes_of_two_hosts_touch_disjoint_lines() -> None:
-    names = ("a-ursa", "b-hera", "c-ursa", "d-hera")
-    before = Lock(stack=STACK, lineage=LINEAGE, endpoints={n: entry(n) for n in names})
-    ursa = before.with_endpoint("a-ursa", entry("a-ursa", state="stopped", config={})).without_endpoint("c-ursa")
-    hera = before.with_endpoint("b-hera", entry("b-hera", protect=True)).with_endpoint("e-hera", entry("e-hera"))
-    assert changed_lines(before, ursa)
-    assert not changed_lines(before, ursa) & changed_lines(before, hera)
+def test_changes_of_two_hosts_merge_in_git(tmp_path: Path) -> None:
+    base = Lock(stack=STACK, lineage=LINEAGE, endpoints={n: entry(n) for n in ("a-ursa", "b-hera", "c-ursa", "d-hera")})
+    ursa = base.with_endpoint("a-ursa", entry("a-ursa", state="stopped", config={})).without_endpoint("c-ursa")
+    hera = base.with_endpoint("b-hera", entry("b-hera", protect=True)).with_endpoint("e-hera", entry("e-hera"))
+    expected = hera.with_endpoint("a-ursa", ursa.endpoints["a-ursa"]).without_endpoint("c-ursa")
+    assert merged(tmp_path, ursa, base, hera) == (0, emit_lock(expected))
+
+
+def test_changes_of_one_endpoint_conflict_and_the_result_is_refused(tmp_path: Path) -> None:
+    base = Lock(stack=STACK, lineage=LINEAGE, endpoints={"main": entry("main")})
+    ours, theirs = (base.with_endpoint("main", entry("main", config={"x": x})) for x in (1, 2))
+    conflicts, text = merged(tmp_path, ours, base, theirs)
+    assert conflicts == 1
+    with pytest.raises(StateFileError, match="merge conflict"):
+        read_lock(text, "lock")
 
 
 @pytest.mark.parametrize(

@@ -546,10 +546,11 @@ def test_cut_off_after_the_daemon_came_up() -> None:
 
           main: an earlier apply was interrupted
             = record what is there in the marker
+            > start
 
           ~ write the lockfile (resolved state changed)
 
-        Plan: 1 to record.
+        Plan: 1 to record, 1 to start.
         """,
     )
     adopt = scene.plan().actions[0]

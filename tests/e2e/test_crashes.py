@@ -3,93 +3,54 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import yaml
 
 from reconciler.adapters.faults import FAULT_POINTS
-from tests.e2e.support import User, manifest
+from tests.e2e.support import User, manifest, sandbox_user
 from tests.sandbox.support import endpoint_id, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 NAME = "one"
 _POOLS = {"work": {"endpoint": NAME}}
-
-_CREATE = (
-    "lease.acquired",
-    "lock.temp",
-    "lock.written",
-    "journal.appending",  # the intent to create
-    "create.begin",
-    "create.built",
-    "create.renamed",
-    "journal.appended:2",  # created
-    "journal.appending:3",  # the intent to start
-    "journal.appended:3",
-    "start.begin",
-    "start.spawned",
-    "start.up",
-    "marker.temp",
-    "marker.written",
-    "lock.temp:2",
-    "lock.written:2",
-    "pools.temp",
-    "pools.written",
-    "journal.appending:4",  # started
-    "journal.appended:4",
-    "lease.released",
-)
-_EDIT = (
-    "backup.written",
-    "write.temp",
-    "write.renamed",
-    "marker.written",
-    "journal.appended:3",  # the intent to restart
-    "stop.signalled",
-    "stop.gone",
-    "start.begin",
-    "start.spawned",
-    "start.up",
-    "marker.temp:2",
-    "marker.written:2",
-)
-_DELETE = ("stop.signalled", "stop.gone", "trash.begin", "trash.moved", "trash.done", "lock.written", "lease.released")
-_PURGE = ("stop.gone", "trash.moved", "trash.done", "purge.begin", "purge.done", "pools.written")
+_SEVERAL = ("one", "two", "three", "four")
 
 
-def test_every_point_is_reached_by_some_scenario() -> None:
-    reached = {point.partition(":")[0] for point in (*_CREATE, *_EDIT, *_DELETE, *_PURGE)}
-    assert reached | {"remove.done", "pid.cleared", "restore.moved"} == set(FAULT_POINTS)
-
-
-@pytest.fixture
-def running(user: User) -> User:
-    """A user whose endpoint runs."""
+def _running(user: User) -> str:
+    """Bring the endpoint up, and return its UUID."""
     user.write(manifest(NAME, pools=_POOLS))
     user.apply()
-    return user
+    return user.id(NAME)
 
 
-def _rerun(user: User) -> None:
-    """Apply again, and assert that everything that was recorded or registered before is still what is used."""
-    recorded = user.known_ids(NAME)
+def _rerun(user: User, *names: str) -> None:
+    """Apply again, and assert that what was recorded before is what is used, and that nothing else runs."""
+    names = names or (NAME,)
+    recorded = {name: user.known_ids(name) for name in names}
     user.apply()
-    user.assert_converged(NAME)
-    assert recorded <= {user.id(NAME)}
+    user.assert_converged(*names)
+    assert all(recorded[name] <= {user.id(name)} for name in names)
+    assert sorted(user.processes()) == sorted(user.daemon(name) for name in names)
 
 
-@pytest.mark.parametrize("point", _CREATE)
-def test_create_and_start(user: User, point: str) -> None:
+# the scenarios
+
+
+def create(user: User, point: str) -> None:
+    """A first apply is cut off."""
     user.write(manifest(NAME, pools=_POOLS))
     user.killed_at(point)
     _rerun(user)
     assert user.workflow_pools() == {"work": user.id(NAME)}
 
 
-@pytest.mark.parametrize("point", ["start.spawned", "start.up"])
-def test_create_and_start_when_the_daemon_is_up_before_the_next_apply(user: User, point: str) -> None:
-    """The start command goes on without the apply that ran it."""
+def create_and_wait(user: User, point: str) -> None:
+    """The start command goes on without the apply that ran it, and the daemon is up before the next one."""
     user.write(manifest(NAME, pools=_POOLS))
     user.killed_at(point)
     uuid = wait_for(lambda: user.registrations() and endpoint_id(user.directory(NAME)), "the daemon registers")
@@ -99,10 +60,10 @@ def test_create_and_start_when_the_daemon_is_up_before_the_next_apply(user: User
     assert (user.id(NAME), user.daemon(NAME)) == (uuid, pid)
 
 
-def test_create_and_start_when_the_daemon_dies_with_the_apply(user: User) -> None:
-    """It had registered and recorded its UUID nowhere: the registration is found by the intent."""
+def create_and_die(user: User, point: str) -> None:
+    """The daemon dies with the apply, with its UUID recorded nowhere: the registration is found by the intent."""
     user.write(manifest(NAME, pools=_POOLS))
-    user.killed_at("start.up")
+    user.killed_at(point)
     uuid = endpoint_id(user.directory(NAME))
     user.kill(NAME)
     (user.directory(NAME) / "endpoint.json").unlink()
@@ -110,55 +71,62 @@ def test_create_and_start_when_the_daemon_dies_with_the_apply(user: User) -> Non
     assert user.id(NAME) == uuid
 
 
-@pytest.mark.parametrize("point", _EDIT)
-def test_change_and_restart(running: User, point: str) -> None:
-    uuid = running.id(NAME)
-    config = running.directory(NAME) / "config.yaml"
-    config.write_text(yaml.safe_dump({**running.config(NAME), "debug": True}))
-    running.write(manifest(NAME, pools=_POOLS, config={"display_name": "Changed"}))
-    running.killed_at(point)
-    _rerun(running)
-    assert running.id(NAME) == uuid
-    assert running.config(NAME) == {"heartbeat_period": 5, "display_name": "Changed", "debug": True}
+def create_several(user: User, point: str) -> None:
+    """They are started from one process, which goes with the apply; the daemons that it was starting go on."""
+    user.write(manifest(*_SEVERAL))
+    user.killed_at(point)
+    _rerun(user, *_SEVERAL)
 
 
-def test_removal_of_a_file(running: User) -> None:
-    running.write(manifest(endpoints={NAME: {"schema": "none"}}, pools=_POOLS))
-    running.killed_at("remove.done")
-    _rerun(running)
-    assert not (running.directory(NAME) / "user_config_schema.json").exists()
+def change(user: User, point: str) -> None:
+    """A changed manifest meets a file with a foreign key: backup, write, restart."""
+    uuid = _running(user)
+    config = user.directory(NAME) / "config.yaml"
+    config.write_text(yaml.safe_dump({**user.config(NAME), "debug": True}))
+    user.write(manifest(NAME, pools=_POOLS, config={"display_name": "Changed"}))
+    user.killed_at(point)
+    _rerun(user)
+    assert user.id(NAME) == uuid
+    assert user.config(NAME) == {"heartbeat_period": 5, "display_name": "Changed", "debug": True}
 
 
-def test_clearing_of_a_stale_pid_file(running: User) -> None:
-    uuid = running.id(NAME)
-    running.kill(NAME)
-    running.killed_at("pid.cleared")
-    _rerun(running)
-    assert running.id(NAME) == uuid
+def remove_file(user: User, point: str) -> None:
+    _running(user)
+    user.write(manifest(endpoints={NAME: {"schema": "none"}}, pools=_POOLS))
+    user.killed_at(point)
+    _rerun(user)
+    assert not (user.directory(NAME) / "user_config_schema.json").exists()
 
 
-@pytest.mark.parametrize("point", _DELETE)
-def test_delete(running: User, point: str) -> None:
-    uuid = running.id(NAME)
-    running.write(manifest(endpoints={"another": {"state": "stopped"}}))
-    running.killed_at(point, "apply", "--yes", "--allow-delete")
-    running.apply("--allow-delete")
-    assert running.daemons(NAME) == []
-    assert not running.directory(NAME).exists()
-    assert list(running.registrations()) == [uuid]  # it stays until it is purged
-    assert NAME not in running.locked()["endpoints"]
-    assert "No changes" in running.plan("--detailed-exitcode")
+def clear_pid_file(user: User, point: str) -> None:
+    uuid = _running(user)
+    user.kill(NAME)
+    user.killed_at(point)
+    _rerun(user)
+    assert user.id(NAME) == uuid
 
 
-@pytest.mark.parametrize("point", _PURGE)
-def test_destroy_and_purge(running: User, point: str) -> None:
-    running.killed_at(point, "destroy", "--yes", "--purge")
-    running.chiltepin("destroy", "--yes", "--purge")
-    assert running.registrations() == {}
-    assert running.processes() == {}
-    assert not running.directory(NAME).exists()
-    assert running.locked()["endpoints"] == {}
-    assert list((running.config_dir / ".chiltepin" / "trash").iterdir()) == []
+def delete(user: User, point: str) -> None:
+    uuid = _running(user)
+    user.write(manifest(endpoints={"another": {"state": "stopped"}}))
+    user.killed_at(point, "apply", "--yes", "--allow-delete")
+    user.apply("--allow-delete")
+    assert user.processes() == {}
+    assert not user.directory(NAME).exists()
+    assert list(user.registrations()) == [uuid]  # it stays until it is purged
+    assert NAME not in user.locked()["endpoints"]
+    assert "No changes" in user.plan("--detailed-exitcode")
+
+
+def purge(user: User, point: str) -> None:
+    _running(user)
+    user.killed_at(point, "destroy", "--yes", "--purge")
+    user.chiltepin("destroy", "--yes", "--purge")
+    assert user.registrations() == {}
+    assert user.processes() == {}
+    assert not user.directory(NAME).exists()
+    assert user.locked()["endpoints"] == {}
+    assert list((user.config_dir / ".chiltepin" / "trash").iterdir()) == []
 
 
 _RESTORE = """
@@ -170,18 +138,106 @@ host.restore(entry.name, sys.argv[2])
 """
 
 
-def test_restore_from_the_trash(running: User) -> None:
+def restore(user: User, point: str) -> None:
     """Not part of an apply: the directory that came back is what the next apply finds."""
-    uuid = running.id(NAME)
-    running.chiltepin("destroy", "--yes")
-    restore = running.run(
-        sys.executable,
-        "-c",
-        _RESTORE,
-        str(running.config_dir),
-        NAME,
-        environ={"CHILTEPIN_FAULT": "restore.moved"},
-    )
-    assert restore.code == -9, str(restore)
-    _rerun(running)
-    assert running.id(NAME) == uuid
+    uuid = _running(user)
+    user.chiltepin("destroy", "--yes")
+    command = (sys.executable, "-c", _RESTORE, str(user.config_dir), NAME)
+    done = user.run(*command, environ={"CHILTEPIN_FAULT": point})
+    assert done.code == -9, str(done)
+    _rerun(user)
+    assert user.id(NAME) == uuid
+
+
+Scenario = Callable[[User, str], None]
+
+_POINTS: dict[Scenario, tuple[str, ...]] = {
+    create: (
+        "lease.acquired",
+        "lock.temp",
+        "lock.written",
+        "journal.appending",  # the intent to create
+        "create.begin",
+        "create.built",
+        "create.renamed",
+        "journal.appended:2",  # created
+        "journal.appending:3",  # the intent to start
+        "journal.appended:3",
+        "start.begin",
+        "start.spawned",
+        "start.up",
+        "marker.temp",
+        "marker.written",
+        "lock.temp:2",
+        "lock.written:2",
+        "pools.temp",
+        "pools.written",
+        "journal.appending:4",  # started
+        "journal.appended:4",
+        "lease.released",
+    ),
+    create_and_wait: ("start.spawned", "start.up"),
+    create_and_die: ("start.up",),
+    create_several: ("start.spawned", "start.spawned:3", "start.up:2", "marker.written:2"),
+    change: (
+        "backup.written",
+        "write.temp",
+        "write.renamed",
+        "marker.written",
+        "journal.appended:3",  # the intent to restart
+        "stop.signalled",
+        "stop.gone",
+        "start.begin",
+        "start.spawned",
+        "start.up",
+        "marker.temp:2",
+        "marker.written:2",
+    ),
+    remove_file: ("remove.done",),
+    clear_pid_file: ("pid.cleared",),
+    delete: (
+        "stop.signalled",
+        "stop.gone",
+        "trash.begin",
+        "trash.moved",
+        "trash.done",
+        "lock.written",
+        "lease.released",
+    ),
+    purge: ("stop.gone", "trash.moved", "trash.done", "purge.begin", "purge.done", "pools.written"),
+    restore: ("restore.moved",),
+}
+
+Case = tuple[Scenario, str]
+_CASES: list[Case] = [(scenario, point) for scenario, points in _POINTS.items() for point in points]
+_AT_ONCE = 3
+
+
+def test_every_point_is_reached_by_some_scenario() -> None:
+    assert {point.partition(":")[0] for _, point in _CASES} == set(FAULT_POINTS)
+
+
+def _carry_out(service: Path, case: Case) -> None:
+    scenario, point = case
+    with sandbox_user(service) as user:
+        scenario(user, point)
+
+
+@pytest.fixture(scope="module")
+def results(service: Path, request: pytest.FixtureRequest) -> Iterator[dict[Case, Future[None]]]:
+    """Every selected case, some at once: they mostly wait, and each has a user of its own."""
+    chosen = [item.callspec.params["case"] for item in request.session.items if _is_case(item)]  # type: ignore[attr-defined]
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        yield {case: pool.submit(_carry_out, service, case) for case in chosen}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _is_case(item: pytest.Item) -> bool:
+    return item.path == Path(__file__) and "case" in getattr(getattr(item, "callspec", None), "params", {})
+
+
+@pytest.mark.parametrize("case", _CASES, ids=[f"{scenario.__name__}-{point}" for scenario, point in _CASES])
+def test_next_apply_converges(results: dict[Case, Future[None]], case: Case) -> None:
+    results[case].result()

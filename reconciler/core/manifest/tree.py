@@ -143,7 +143,7 @@ class _Builder:
             return reading.value
         if "\0" in value:
             self._add("a NUL character cannot be part of a value", event)
-            return value.replace("\0", "")
+            return value.replace("\0", "\ufffd")  # not "": the key may be there as well
         return value
 
     def _sequence(self, event: Any, depth: int) -> list[Any]:

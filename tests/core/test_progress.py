@@ -1,0 +1,90 @@
+"""What an outcome means for marker and lock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.core.actions import (
+    Adopt,
+    Cause,
+    ClearStalePid,
+    Create,
+    Delete,
+    Forget,
+    Purge,
+    Restart,
+    Start,
+    Stop,
+    WriteFile,
+)
+from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT
+from reconciler.core.live import PidFile
+from reconciler.core.lock import Lock, lock_entry
+from reconciler.core.marker import FileRecord, Marker
+from reconciler.core.progress import daemon_record, lock_after, marker_after
+from tests.core.builders import ENVIRONMENT, HOST, LINEAGE, SITE, STACK, TOOL, applied, endpoint, process, record, uuid
+
+DIRECTORY = applied(endpoint())
+MARKER = DIRECTORY.marker
+assert isinstance(MARKER, Marker)
+OF: dict[str, Any] = {"endpoint": "main", "directory": "main", "cause": Cause.SPEC}
+LOCK = Lock(stack=STACK, lineage=LINEAGE, endpoints={"main": lock_entry(endpoint(), SITE.claim("main"), uuid("main"))})
+
+
+def after(action: Any, endpoint_id: str | None = None, daemon: Any = None) -> Marker:
+    assert isinstance(MARKER, Marker)
+    return marker_after(MARKER, action, endpoint_id, daemon)
+
+
+def test_a_written_file_is_recorded_and_a_removed_one_is_not() -> None:
+    new = FileRecord(digest="d", spec="s")
+    write = WriteFile(**OF, file=CONFIG, content=b"", mode=0o600, backup=False, record=new)
+    assert after(write).files[CONFIG] == new
+    remove = WriteFile(**OF, file=SCHEMA, content=None, mode=0o600, backup=False, record=None)
+    assert set(after(remove).files) == {CONFIG, TEMPLATE, USER_ENVIRONMENT}
+
+
+def test_create_and_adopt_carry_their_marker() -> None:
+    other = MARKER.but(protect=True) if isinstance(MARKER, Marker) else None
+    assert other is not None
+    assert after(Create(**OF, files={}, marker=other)) == other
+    assert after(Adopt(**OF, marker=other)) == other
+
+
+def test_a_start_records_uuid_and_daemon_and_a_stop_forgets_the_daemon() -> None:
+    daemon = record("digest", pid=7)
+    starts: list[Any] = [Start(**OF, id=None), Restart(**OF, process=process(), id=uuid("main"))]
+    for action in starts:
+        assert after(action, "new", daemon) == MARKER.but(id="new", daemon=daemon)  # type: ignore[union-attr]
+    ends: list[Any] = [Stop(**OF, process=process()), ClearStalePid(**OF, pid_file=PidFile(1, 1.0))]
+    for action in ends:
+        assert after(action).daemon is None
+
+
+def test_what_a_daemon_was_started_with_is_recorded() -> None:
+    found = daemon_record(process(), HOST, TOOL, ENVIRONMENT, DIRECTORY)
+    assert (found.pid, found.start_time, found.boot_id, found.prefix) == (100, 5000, "boot-1", "/opt/gce")
+    assert found.config == DIRECTORY.files[CONFIG].digest
+    assert found.documents == {n: DIRECTORY.files[n].digest for n in (TEMPLATE, SCHEMA, USER_ENVIRONMENT)}
+
+
+def test_a_known_uuid_is_never_dropped_from_the_lock() -> None:
+    entry = lock_entry(endpoint(protect=True), SITE.claim("main"), None)
+    write = WriteFile(**OF, file=CONFIG, content=b"", mode=0o600, backup=False, record=None)
+    assert lock_after(LOCK, write, entry, None).endpoints["main"] == entry.model_copy(update={"id": uuid("main")})
+    assert lock_after(LOCK, Start(**OF, id=None), entry, "new").endpoints["main"].id == "new"
+    assert lock_after(LOCK, write, None, None) == LOCK
+
+
+def test_what_ends_leaves_the_lock() -> None:
+    for action in (
+        Delete(**OF, id=uuid("main")),
+        Forget(**OF, id=uuid("main")),
+        Purge(**OF, id=uuid("main")),
+    ):
+        assert lock_after(LOCK, action, None, None).endpoints == {}
+
+
+def test_a_purge_of_an_older_endpoint_of_that_name_leaves_the_present_one() -> None:
+    for older in (uuid("older"), None):
+        assert lock_after(LOCK, Purge(**OF, id=older, trash_entry="main~1"), None, None) == LOCK

@@ -1,0 +1,69 @@
+"""YAML that others may have written: loaded as PyYAML loads it, or refused before it can do harm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core import safe_yaml
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text("ab*[{-? :\n"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("ab*&", max_size=5), inner, max_size=4),
+)
+
+
+@given(PLAIN, st.booleans())
+def test_what_pyyaml_writes_is_loaded_unchanged(value: Any, flow: bool) -> None:
+    text = yaml.safe_dump(value, default_flow_style=flow)
+    assert safe_yaml.load(text) == value
+    assert safe_yaml.load(text.encode()) == value
+
+
+def nested(levels: int) -> dict[str, str]:
+    return {
+        "lists": "[" * levels + "]" * levels,
+        "mappings": "{a: " * levels + "x" + "}" * levels,
+        "blocks": "".join(f"{' ' * n}a:\n" for n in range(levels)),
+        "compact lists": "- " * levels + "x",
+        "tabs": "-\t" * levels + "x",
+        "questions": "? " * levels + "x",
+        "mixed": "- ? " * (levels // 2) + "x",
+    }
+
+
+@pytest.mark.parametrize("shape", nested(1))
+@pytest.mark.parametrize("levels", [400, 20_000])
+def test_no_depth_reaches_the_loader(shape: str, levels: int) -> None:
+    """20,000 levels of a block are 200 MB of indentation; what it takes to overflow a stack comes otherwise."""
+    if shape == "blocks":
+        levels = 400
+    for text in (nested(levels)[shape], nested(levels)[shape].encode()):
+        with pytest.raises(yaml.YAMLError):
+            safe_yaml.load(text)
+
+
+def test_reasonable_depth_is_fine() -> None:
+    assert safe_yaml.load("[" * safe_yaml.MAX_DEPTH + "]" * safe_yaml.MAX_DEPTH)
+    with pytest.raises(safe_yaml.Unfit, match="nested more than 100 levels deep"):
+        safe_yaml.load("[" * (safe_yaml.MAX_DEPTH + 1) + "]" * (safe_yaml.MAX_DEPTH + 1))
+
+
+def test_aliases() -> None:
+    assert safe_yaml.load("a: &x {b: 1}\nc: *x\nd: {<<: *x}\n") == {"a": {"b": 1}, "c": {"b": 1}, "d": {"b": 1}}
+    for text in ("&a [*a]", "a: &a {b: *a}", "a: &a\n  <<: *a\n"):
+        with pytest.raises(safe_yaml.Unfit, match=r"`\*a` contains itself"):
+            safe_yaml.load(text)
+    bomb = "x0: &x0 [1]\n" + "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 9)}]\n" for i in range(1, 8))
+    with pytest.raises(safe_yaml.Unfit, match="its aliases stand for more than 1,000,000 values"):
+        safe_yaml.load(bomb)
+
+
+@pytest.mark.parametrize("text", ["{", "a: [", "\t", "*unknown", "!!python/name:os.system x", b"\xff\xfe\x00"])
+def test_what_is_no_plain_yaml(text: str | bytes) -> None:
+    with pytest.raises(yaml.YAMLError):
+        safe_yaml.load(text)

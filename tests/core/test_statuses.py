@@ -1,0 +1,104 @@
+"""The status table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.core.live import LiveDirectory, PidFile, Unknown
+from reconciler.core.statuses import StatusRow, status_rows
+from tests.core.builders import (
+    Scene,
+    applied,
+    endpoint,
+    lost,
+    marked,
+    pool,
+    process,
+    record,
+    settled,
+    uuid,
+    with_user_endpoints,
+)
+
+RUNNING = applied(endpoint())
+
+
+def rows(scene: Scene) -> tuple[StatusRow, ...]:
+    return status_rows(scene.desired, scene.live, scene.known.lock)
+
+
+def test_running() -> None:
+    directory = with_user_endpoints(RUNNING, 2)
+    scene = settled(endpoint(), pools=(pool("b"), pool("a"), pool("c", None))).has(directory)
+    assert rows(scene.sees(statuses={uuid("main"): "online"})) == (
+        StatusRow(
+            endpoint="main",
+            host=None,
+            declared="running",
+            state="running",
+            id=uuid("main"),
+            service="online",
+            pid=100,
+            age=3600.0,
+            user_endpoints=2,
+            pools=("a", "b"),
+            managed=True,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("directory", "state"),
+    [
+        (applied(endpoint(), running=False), "stopped"),
+        (replace(RUNNING, processes=()), "dead"),
+        (replace(RUNNING, pid_file=None), "stopping"),
+        (replace(RUNNING, processes=(process(1), process(2))), "doubled"),
+        (
+            marked(replace(RUNNING, processes=(), pid_file=PidFile(5, 1.0)), daemon=record("", host="ufe02")),
+            "elsewhere",
+        ),
+        (replace(RUNNING, kind="legacy"), "legacy"),
+    ],
+)
+def test_states(directory: LiveDirectory, state: str) -> None:
+    assert [row.state for row in rows(settled(endpoint()).has(directory))] == [state]
+
+
+def test_absent() -> None:
+    (row,) = rows(lost(settled(endpoint()), main="offline"))
+    assert (row.state, row.id, row.service, row.managed) == ("absent", uuid("main"), "offline", False)
+
+
+def test_endpoints_of_other_hosts_are_told_from_the_lock() -> None:
+    scene = settled(endpoint("far"), endpoint()).wants(endpoint(), elsewhere={"far": "hera", "new": "hera"})
+    found = {row.endpoint: (row.host, row.state, row.id) for row in rows(scene.has(RUNNING))}
+    assert found == {
+        "main": (None, "running", uuid("main")),
+        "far": ("hera", "-", uuid("far")),
+        "new": ("hera", "-", None),
+    }
+
+
+def test_what_else_is_there() -> None:
+    other = replace(applied(endpoint("other")), marker=None)
+    no_endpoint = LiveDirectory("notes", "other")
+    found = rows(settled(endpoint()).has(RUNNING, other, no_endpoint))
+    assert [(row.endpoint, row.declared, row.managed) for row in found] == [
+        ("main", "running", True),
+        ("other", "-", False),
+    ]
+
+
+def test_service() -> None:
+    scene = settled(endpoint())
+    assert [row.service for row in rows(scene)] == [None]
+    assert [row.service for row in rows(scene.owns())] == ["gone"]
+    assert [row.service for row in rows(scene.sees(registrations=Unknown("timeout")))] == ["unknown"]
+    assert [row.service for row in rows(scene.sees(statuses={uuid("main"): Unknown("x")}))] == ["unknown"]
+
+
+def test_another_stacks_directory_is_not_managed() -> None:
+    assert [row.managed for row in rows(settled(endpoint()).has(marked(RUNNING, stack="rrfs")))] == [False]
