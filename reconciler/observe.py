@@ -94,19 +94,25 @@ def _answer(asked: Future[Mapping[str, Registration]]) -> Mapping[str, Registrat
 
 
 def _pending(unfinished: Iterable[JournalEntry]) -> dict[str, JournalEntry]:
-    """Return the intent that matters most for each endpoint: of first starts the earliest, else the latest.
-
-    A first start may have registered, whatever was begun after it; the earliest knew the fewest UUIDs.
-    What was noted later goes into an intent's data.
-    """
+    """Return the intent that matters most for each endpoint; what was noted later goes into its data."""
     found: dict[str, JournalEntry] = {}
     for entry in unfinished:
         before = found.get(entry.endpoint)
-        if entry.event == "note" and before and (before.run, before.sequence) == (entry.run, entry.sequence):
+        if entry.event == "intent":
+            found[entry.endpoint] = _more_telling(before, entry) if before else entry
+        elif entry.event == "note" and before and (before.run, before.sequence) == (entry.run, entry.sequence):
             found[entry.endpoint] = replace(before, data={**before.data, **entry.data})
-        if entry.event == "intent" and not (before and before.action == "Start" and not before.data.get("id")):
-            found[entry.endpoint] = entry
     return found
+
+
+def _more_telling(before: JournalEntry, entry: JournalEntry) -> JournalEntry:
+    """Of two open intents: one to start, else the later; of first starts, the earlier knew the fewest UUIDs."""
+    starts = ("Start", "Restart")
+    if entry.action not in starts:
+        return before if before.action in starts else entry
+    if any(e.action != "Start" or e.data.get("id") for e in (before, entry)):
+        return entry
+    return replace(entry, data={**entry.data, "known": before.data.get("known", ())})
 
 
 def _tool(host: EndpointHost) -> EndpointTool | Damaged:

@@ -25,7 +25,7 @@ from reconciler.errors import (
 )
 from reconciler.reconcile import Consent
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import Folder
+from tests.fakes import Crash, Folder
 from tests.lab import YES, Lab
 
 FULL = FileSystemError("No space left on device")
@@ -59,6 +59,13 @@ def test_from_scratch() -> None:
     assert lab.ids()["spare"] is None
     assert lab.world.pools == pools_file(lab.desired, lab.ids()).text
     assert result.run.left_out == {}
+
+
+def test_the_lineage_is_on_disk_before_any_marker_names_it() -> None:
+    lab = Lab(desired(endpoint(), endpoint("two")))
+    seen: list[str | None] = []
+    lab.apply(during=lambda action: seen.append(lab.lock().lineage if lab.world.lock else None))
+    assert set(seen) == {lab.lock().lineage}
 
 
 def test_a_config_change_restarts_with_the_same_uuid() -> None:
@@ -259,6 +266,7 @@ def test_lease_lost_on_the_way_begins_and_writes_nothing_more() -> None:
     assert {o.kind for o in result.run.outcomes} == {"failed", "skipped"}
     assert lab.world.faults.passed[written:] == []
     assert lab.world.lock == other
+    assert result.run.unwritten is None  # said once, by the actions
 
 
 def test_lease_held_by_another() -> None:
@@ -337,6 +345,28 @@ def test_service_failing_right_after_a_start() -> None:
     lab.assert_converged()
     assert daemon_of(lab) == pid
     assert len(lab.world.registrations) == 1
+
+
+def test_a_second_crash_does_not_hide_the_first_start_that_was_cut_off() -> None:
+    """The intent to record what was found is newer than the one to start; the older one is what matters."""
+    lab = Lab(desired(endpoint()))
+    assert lab.crash(_point_of(lab, "start:registered"), starts_go_on=False)
+    (made,) = lab.world.registrations
+    lab.world.faults.passed.clear()
+    lab.world.faults.crash_at = 2  # right after the journal has the intent to adopt
+    with pytest.raises(Crash):
+        lab.apply()
+    lab.world.after_crash(starts_go_on=False)
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert lab.ids() == {"main": made}
+
+
+def _point_of(lab: Lab, name: str) -> int:
+    """Return the number that a point has in a first apply of this manifest."""
+    trial = Lab(lab.desired)
+    trial.apply()
+    return trial.world.faults.passed.index(name) + 1
 
 
 def test_no_intent_stays_open_that_could_mislead_a_later_run() -> None:

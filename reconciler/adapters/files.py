@@ -205,12 +205,12 @@ def write_new(directory: Directory, name: str, content: bytes, mode: int = PRIVA
 
 
 def replace(
-    directory: Directory, name: str, content: bytes, *, mode: int = PRIVATE_FILE, points: tuple[str, str]
+    directory: Directory, name: str, content: bytes, *, mode: int = PRIVATE_FILE, points: tuple[str, str] | None = None
 ) -> None:
     """Replace (or make) a file atomically and durably.
 
     Args:
-        points: the fault points after the temporary file and after the rename.
+        points: the fault points after the temporary file and after the rename, if it has any.
 
     Raises:
         OSError: the old content is still in place.
@@ -218,14 +218,16 @@ def replace(
     check_component(name)
     temporary = f"{TEMPORARY}{token()}"
     write_new(directory, temporary, content, mode)
-    faults.reached(points[0])
+    if points:
+        faults.reached(points[0])
     try:
         os.replace(temporary, name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
     except BaseException:
         os.unlink(temporary, dir_fd=directory.fd)
         raise
     os.fsync(directory.fd)
-    faults.reached(points[1])
+    if points:
+        faults.reached(points[1])
 
 
 def remove(directory: Directory, name: str) -> bool:

@@ -50,13 +50,13 @@ class FileStore:
         return self._run
 
     def read_lock(self) -> str | None:
-        return _read_text(self._lock_path, "lockfile")
+        return read_text(self._lock_path, "lockfile")
 
     def write_lock(self, text: str) -> None:
         _write_text(self._lock_path, text, "lockfile", ("lock.temp", "lock.written"))
 
     def read_pools(self) -> str | None:
-        return _read_text(self._pools_path, "pools file")
+        return read_text(self._pools_path, "pools file")
 
     def write_pools(self, text: str) -> None:
         _write_text(self._pools_path, text, "pools file", ("pools.temp", "pools.written"))
@@ -113,7 +113,7 @@ class FileStore:
         return f"{self._config_dir}/{OWN_DIRECTORY}" + (f"/{name}" if name else "")
 
 
-def _read_text(path: Path, what: str) -> str | None:
+def read_text(path: Path, what: str) -> str | None:
     """Return a text file's content, None when there is none."""
     try:
         with files.translating(f"read the {what}", str(path)), files.opened(str(path.parent)) as folder:
@@ -140,6 +140,12 @@ def _write_text(path: Path, text: str, what: str, points: tuple[str, str]) -> No
         files.sweep(folder)
         mode = _PUBLIC_FILE if what == "lockfile" else files.PRIVATE_FILE
         files.replace(folder, real.name, text.encode("utf-8"), mode=mode, points=points)
+
+
+def write_private_text(path: Path, text: str, what: str) -> None:
+    """Replace a text file that is the user's only (0600)."""
+    with files.translating(f"write the {what}", str(path)), files.opened(str(path.absolute().parent)) as folder:
+        files.replace(folder, path.name, text.encode("utf-8"), mode=files.PRIVATE_FILE)
 
 
 if TYPE_CHECKING:

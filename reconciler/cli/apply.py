@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from reconciler.cli import options as o
+from reconciler.errors import UsageError
 
 EPILOG = o.examples(
     """
       chiltepin apply                         shows the plan and asks
       chiltepin apply --yes                   for cron and pipelines
+      chiltepin apply plan.json               just what `plan --out plan.json` kept
       chiltepin apply --yes --allow-delete    also deletes what left the manifest
     """
 )
@@ -26,6 +30,9 @@ WaitOption = Annotated[
 
 
 def apply(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="[PLAN]", help="A plan kept by `plan --out`: does just that, unasked.")
+    ] = None,
     file: o.FileOption = o.DEFAULT_FILE,
     config_dir: o.ConfigDirOption = None,
     host: o.HostOption = None,
@@ -47,7 +54,7 @@ def apply(
     quiet: o.QuietOption = False,
 ) -> int:
     """Make it so: configure, start, stop and delete endpoints."""
-    from reconciler.cli.carry import Manner, plan_and_apply
+    from reconciler.cli.carry import Manner, plan_and_apply, read_plan, scope_of
     from reconciler.cli.common import open_request
     from reconciler.cli.console import Console, print_warnings
     from reconciler.cli.manifest import Invocation
@@ -58,5 +65,14 @@ def apply(
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
     request = open_request(wired, target, exclude, new)
-    manner = Manner(yes, Consent(allow_delete, max_deletes), parallelism, wait, output, question="Apply this plan?")
+    saved = None
+    if plan is not None:
+        if target or exclude or new:
+            raise UsageError("--target, --exclude and --new are part of a kept plan", remedy="leave them out")
+        saved = read_plan(plan)
+        request = replace(request, scope=scope_of(saved), new=frozenset(saved.new), new_lineage=saved.lineage)
+        yes = True
+    manner = Manner(
+        yes, Consent(allow_delete, max_deletes), parallelism, wait, output, question="Apply this plan?", saved=saved
+    )
     return int(plan_and_apply(console, wired, request, manner))

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from reconciler.cli.common import exit_code_of_run, print_plan, where_of
 from reconciler.cli.console import Console, check_format
@@ -17,9 +19,13 @@ from reconciler.cli.wiring import Wired
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
+from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
-from reconciler.errors import ExitCode, UsageError
+from reconciler.errors import ExitCode, Refused, UsageError
 from reconciler.reconcile import Consent, Request, Sight, carry_out, consented, make_sight
+
+if TYPE_CHECKING:
+    from reconciler.core.saved_plan import SavedPlan
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Manner:
     wait: str
     output: str
     question: str
+    saved: SavedPlan | None = None
 
 
 def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Manner) -> ExitCode:
@@ -46,6 +53,8 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
     # The lease comes first: what is planned must still be true when it is done.
     with wired.outside.store.lease():
         sight = make_sight(wired.outside, request)
+        if manner.saved is not None:
+            _check_same(manner.saved, sight.plan)
         plan, left = consented(sight.plan, manner.consent)
         if manner.output == "text" and not (console.quiet and manner.yes):
             print_plan(console, sight, "text")
@@ -66,6 +75,40 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
     elif not plan.is_empty:
         _print_end(console, sight, run)
     return code
+
+
+def _check_same(saved: SavedPlan, plan: Plan) -> None:
+    from reconciler.core.saved_plan import moved_on
+
+    differences = moved_on(saved, plan)
+    if differences:
+        raise Refused(
+            "the world has moved on since this plan was made, so nothing was done",
+            why="\n".join(differences),
+            remedy="look at `chiltepin plan` and keep a new one with --out",
+        )
+
+
+def read_plan(path: Path) -> SavedPlan:
+    """Read a plan that `plan --out` kept.
+
+    Raises:
+        UsageError: there is no such file.
+        StateFileError: it is no such plan.
+    """
+    from reconciler.adapters.store import read_text
+    from reconciler.core.saved_plan import read_saved_plan
+
+    text = read_text(path, "plan")
+    if text is None:
+        raise UsageError("there is no such plan", where=str(path), remedy="keep one: `chiltepin plan --out FILE`")
+    return read_saved_plan(text, str(path))
+
+
+def scope_of(saved: SavedPlan) -> Scope:
+    """Return the limits that a kept plan was made with."""
+    limits = saved.scope
+    return Scope(frozenset(limits.targets), frozenset(limits.exclude), limits.destroy, limits.purge)
 
 
 def _agreed(question: str) -> bool:

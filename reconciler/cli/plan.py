@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +13,14 @@ from reconciler.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
     from reconciler.cli.manifest import Invocation
+    from reconciler.reconcile import Request, Sight
 
 EPILOG = o.examples(
     """
       chiltepin plan
       chiltepin plan --detailed-exitcode      exits 2 when something would change
       chiltepin plan --format json            for scripts
+      chiltepin plan --out plan.json          to apply just this, after a review
       chiltepin plan --against lock           for pull requests: needs no host and no login
     """
 )
@@ -34,6 +37,9 @@ def plan(
     new: o.NewOption = None,
     destroy: Annotated[bool, typer.Option("--destroy", help="Plan what `destroy` would do.")] = False,
     detailed: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 2 when there are changes.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Keep the plan, for `chiltepin apply FILE`.")
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="lock", help="Compare with the lock alone: needs no host and no login."),
@@ -59,6 +65,8 @@ def plan(
     request = open_request(wired, target, exclude, new, destroy=destroy)
     sight = make_sight(wired.outside, request)
     print_plan(console, sight, output)
+    if out is not None:
+        _keep(console, out, sight, request)
     code = exit_code_of_plan(sight.plan)
     if code is ExitCode.OK and detailed and not sight.plan.is_empty:
         code = ExitCode.CHANGES
@@ -86,3 +94,15 @@ def _against(console: Console, what: str, invocation: Invocation, output: str, *
     else:
         console.lines(comparison_lines(changes, stack=views[0].stack))
     return ExitCode.CHANGES if changes and detailed else ExitCode.OK
+
+
+def _keep(console: Console, out: Path, sight: Sight, request: Request) -> None:
+    import secrets
+
+    from reconciler.adapters.store import write_private_text
+    from reconciler.core.outputs import to_json
+    from reconciler.core.saved_plan import save_plan
+
+    saved = save_plan(sight.plan, request.scope, request.new, secrets.token_hex(16))
+    write_private_text(out, to_json(saved) + "\n", "plan")
+    console.say(f"kept in {out}; to do just this: chiltepin apply {out}")

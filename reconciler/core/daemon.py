@@ -83,13 +83,15 @@ def started_elsewhere(marker: Marker, live: LiveState) -> bool:
 
 
 def _last_started_here(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:
-    """Whether the last start was on this node: by the intent of one that was cut off, else by the record of one."""
-    intent = live.pending.get(marker.endpoint)
-    if intent and intent.action in ("Start", "Restart"):
-        return intent.data.get("host") == live.host.name
-    # Another PID than the recorded one was written by a start that we know nothing of, on whichever node.
+    """Whether the PID file is of a start on this node: by the record of that start, else by the intent of one.
+
+    Another PID than the recorded one was written by a start that was cut off, or that we know nothing of.
+    """
     record, pid_file = marker.daemon, directory.pid_file
-    return record is not None and record.host == live.host.name and pid_file is not None and pid_file.pid == record.pid
+    if record is not None and pid_file is not None and pid_file.pid == record.pid:
+        return record.host == live.host.name
+    intent = live.pending.get(marker.endpoint)
+    return intent is not None and intent.action in ("Start", "Restart") and intent.data.get("host") == live.host.name
 
 
 def _of_this_boot(record: DaemonRecord, host: HostFacts) -> bool:

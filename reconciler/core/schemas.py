@@ -16,6 +16,7 @@ from reconciler.core.outputs import (
     StatusOutput,
     WhoamiOutput,
 )
+from reconciler.core.saved_plan import SavedPlan
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -23,6 +24,7 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "manifest": manifest_schema,
     "lock": lambda: Lock.model_json_schema(by_alias=True),
     "plan": lambda: PlanOutput.model_json_schema(mode="serialization"),
+    "saved-plan": lambda: SavedPlan.model_json_schema(mode="serialization"),
     "against-lock": lambda: AgainstLockOutput.model_json_schema(mode="serialization"),
     "apply": lambda: ApplyOutput.model_json_schema(mode="serialization"),
     "status": lambda: StatusOutput.model_json_schema(mode="serialization"),

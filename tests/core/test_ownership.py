@@ -341,6 +341,7 @@ def test_uuids_disagree() -> None:
         scene.text(),
         """
           main: refused: its UUID is not the same everywhere
+              its daemon: 00000000-0000-4000-8000-6d61696e0000
               endpoint.json: 00000000-0000-4000-8000-610000000000
               marker: 00000000-0000-4000-8000-620000000000
               lock: 00000000-0000-4000-8000-630000000000

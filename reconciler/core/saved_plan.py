@@ -1,0 +1,119 @@
+"""A plan kept for review: `plan --out FILE`, `apply FILE`. Pure.
+
+What is applied is planned again, from the state at that moment; the saved plan says whether it is still the
+same. So a file that somebody changed, or a world that moved on, can only lead to a refusal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import ValidationError
+
+from reconciler.core.actions import Create, DaemonIs, Precondition, WriteFile
+from reconciler.core.digest import digest_bytes
+from reconciler.core.lock import emit_lock
+from reconciler.core.outputs import FORMAT_VERSION, Output, PlanOutput, plan_output
+from reconciler.core.plan import Plan
+from reconciler.core.scope import Scope
+from reconciler.errors import StateFileError
+
+# A plan holds no secret, but what it is compared by depends on them: a slow hash keeps guessing hopeless.
+_COST = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
+
+
+class SavedScope(Output):
+    """What the plan was limited to."""
+
+    targets: list[str]
+    exclude: list[str]
+    destroy: bool
+    purge: bool
+
+
+class SavedPlan(Output):
+    """The file that `plan --out` writes.
+
+    Attributes:
+        plan: what was shown.
+        lineage: of the lock; where there is none yet, the one that it will get.
+        salt: random, in hex.
+        fingerprint: of everything that the plan would do, contents of files included; in hex.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    kind: Literal["saved-plan"] = "saved-plan"
+    plan: PlanOutput
+    scope: SavedScope
+    new: list[str]
+    lineage: str
+    salt: str
+    fingerprint: str
+
+
+def fingerprint(plan: Plan, salt: str) -> str:
+    """Return what two plans share exactly when they would do the same to the same."""
+    contents = [
+        sorted((name, digest_bytes(content), mode) for name, (content, mode) in action.files.items())
+        if isinstance(action, Create)
+        else (action.file, digest_bytes(action.content or b""), action.mode)
+        for action in plan.actions
+        if isinstance(action, Create | WriteFile)
+    ]
+    shown = plan_output(plan).model_dump(mode="json", exclude={"notes", "summary"})
+    guards = [[_guard(p) for p in action.preconditions] for action in plan.actions]
+    entries = {name: entry.model_dump(mode="json", by_alias=True) for name, entry in plan.entries.items()}
+    lock = emit_lock(plan.lock) if plan.lock else ""
+    text = json.dumps([shown, contents, guards, entries, lock], sort_keys=True, default=str)
+    return hashlib.scrypt(text.encode(), salt=bytes.fromhex(salt), **_COST).hex()
+
+
+def _guard(precondition: Precondition) -> str:
+    if isinstance(precondition, DaemonIs):  # its age grows
+        return f"DaemonIs {precondition.process.pid} {precondition.process.start_time}"
+    return repr(precondition)
+
+
+def save_plan(plan: Plan, scope: Scope, new: frozenset[str], salt: str) -> SavedPlan:
+    """Return the document of a plan; `salt` is 16 random bytes in hex."""
+    return SavedPlan(
+        plan=plan_output(plan),
+        scope=SavedScope(
+            targets=sorted(scope.targets), exclude=sorted(scope.exclude), destroy=scope.destroy, purge=scope.purge
+        ),
+        new=sorted(new),
+        lineage=plan.lock.lineage if plan.lock else "",
+        salt=salt,
+        fingerprint=fingerprint(plan, salt),
+    )
+
+
+def read_saved_plan(text: str, file: str) -> SavedPlan:
+    """Parse a saved plan.
+
+    Raises:
+        StateFileError: it is damaged, or of a newer version.
+    """
+    try:
+        return SavedPlan.model_validate_json(text)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StateFileError(
+            f"this is not a plan that can be applied: `{where}`: {first['msg']}",
+            where=file,
+            remedy=f"make it again: `chiltepin plan --out {file}`",
+        ) from e
+
+
+def moved_on(saved: SavedPlan, plan: Plan) -> tuple[str, ...]:
+    """Return how the plan of this moment differs from the saved one, one line each; empty when it is the same."""
+    if fingerprint(plan, saved.salt) == saved.fingerprint:
+        return ()
+    before = [f"{a.endpoint}: {a.description} ({a.cause})" for a in saved.plan.actions]
+    now = [f"{a.endpoint}: {a.description} ({a.cause})" for a in plan_output(plan).actions]
+    lines = [f"no longer planned: {line}" for line in before if line not in now]
+    lines += [f"planned by now: {line}" for line in now if line not in before]
+    return tuple(lines) or ("the same actions, on a manifest, lock or files that have changed",)
