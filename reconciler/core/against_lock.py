@@ -108,7 +108,8 @@ def comparison_lines(changes: Sequence[LockChange], *, stack: str) -> Iterator[L
         known = f"  {change.id}" if change.id and change.kind != "change" else ""
         yield Line(f"  {sign} {change.what} {change.name}{host}{known}", style)
         for item in change.fields:
-            yield Line(f"      {item.path}: {show(item.old)} -> {show(item.new)}", "change")
+            same = item.old == item.new  # of contents, the lock has digests only
+            yield Line(f"      {item.path}: {item.new if same else f'{show(item.old)} -> {show(item.new)}'}", "change")
     yield Line("")
     counts = [
         f"{number} {word}"

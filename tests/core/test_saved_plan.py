@@ -1,0 +1,69 @@
+"""A kept plan is applied only while it is still the plan: on values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.core.outputs import to_json
+from reconciler.core.saved_plan import fingerprint, moved_on, read_saved_plan, save_plan
+from reconciler.core.scope import Scope
+from reconciler.errors import StateFileError
+from tests.core.builders import Scene, empty, endpoint, settled
+
+SALT = "00" * 16
+CHANGED = endpoint(config={"debug": False})
+
+
+def saved(scene: Scene) -> str:
+    return to_json(save_plan(scene.plan(), Scope(), frozenset(), SALT))
+
+
+def test_the_same_plan_is_the_same_after_a_round_trip_through_the_file() -> None:
+    scene = settled(endpoint()).wants(CHANGED)
+    assert moved_on(read_saved_plan(saved(scene), "p"), scene.plan()) == ()
+
+
+def test_a_changed_manifest_is_named() -> None:
+    kept = read_saved_plan(saved(settled(endpoint()).wants(CHANGED)), "p")
+    assert moved_on(kept, settled(endpoint()).plan()) == (
+        "no longer planned: main: write config.yaml (spec changed)",
+        "no longer planned: main: restart (PID 100) (spec changed)",
+    )
+
+
+def test_other_content_of_the_same_actions_is_noticed() -> None:
+    kept = read_saved_plan(saved(empty(endpoint(user_environment={"A": "1"}))), "p")
+    other = empty(endpoint(user_environment={"A": "2"})).plan()
+    assert moved_on(kept, other) == ("the same actions, on a manifest, lock or files that have changed",)
+
+
+def test_a_daemon_that_only_grew_older_is_no_change() -> None:
+    scene = settled(endpoint()).wants(CHANGED)
+    (directory,) = scene.live.directories.values()
+    older = scene.has(replace(directory, processes=tuple(replace(p, age=p.age + 60) for p in directory.processes)))
+    assert fingerprint(older.plan(), SALT) == fingerprint(scene.plan(), SALT)
+
+
+def test_another_daemon_is_a_change() -> None:
+    scene = settled(endpoint()).wants(CHANGED)
+    (directory,) = scene.live.directories.values()
+    other = scene.has(
+        replace(directory, processes=tuple(replace(p, start_time=p.start_time + 1) for p in directory.processes))
+    )
+    assert fingerprint(other.plan(), SALT) != fingerprint(scene.plan(), SALT)
+
+
+def test_a_secret_is_in_no_form_in_the_file() -> None:
+    secret = "correct horse battery staple"
+    text = saved(empty(endpoint(user_environment={"TOKEN": secret}, sensitive=frozenset({"TOKEN"}))))
+    assert secret not in text
+    assert "TOKEN" in text
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format_version": 2}', "\x00", '{"kind": "plan"}'])
+def test_what_is_no_kept_plan_is_refused(text: str) -> None:
+    with pytest.raises(StateFileError, match="not a plan that can be applied") as caught:
+        read_saved_plan(text, "p.json")
+    assert caught.value.remedy == "make it again: `chiltepin plan --out p.json`"
