@@ -15,18 +15,19 @@ from reconciler.core.actions import (
     EndpointAction,
     Forget,
     Purge,
+    Reregister,
     Restart,
     Start,
     Stop,
     WriteFile,
 )
-from reconciler.core.desired import CONFIG
+from reconciler.core.desired import CONFIG, ENDPOINT_JSON
 from reconciler.core.live import (
     LiveState,
     Process,
 )
 from reconciler.core.machine import EndpointTool
-from reconciler.core.marker import DaemonRecord, Marker
+from reconciler.core.marker import MARKER, DaemonRecord, Marker
 from reconciler.core.plan import Plan
 from reconciler.core.progress import daemon_record
 from reconciler.errors import EndpointCommandError
@@ -113,7 +114,8 @@ class Effects:
             Adopt: lambda _: Effect(writes_marker=True),
             Delete: self._delete,
             Purge: self._purge,
-            Forget: lambda _: Effect(),
+            Reregister: self._reregister,
+            Forget: self._forget,
         }
 
     def intent(self, action: EndpointAction) -> dict[str, Any]:
@@ -136,7 +138,7 @@ class Effects:
                 data["known"] = sorted(r.id for r in owned.values() if r.name == action.directory)
         elif isinstance(action, WriteFile):
             data["file"] = action.file
-        elif isinstance(action, Delete | Purge):
+        elif isinstance(action, Delete | Purge | Reregister | Forget):
             data["id"] = action.id
         return data
 
@@ -234,6 +236,16 @@ class Effects:
     def _restart(self, action: Restart) -> Effect:
         self._take_down(action.directory, action.process)
         return self._bring_up(action.directory, action.id)
+
+    def _reregister(self, action: Reregister) -> Effect:
+        if action.is_there:
+            self._outside.host.remove_file(action.directory, ENDPOINT_JSON)
+        return Effect(writes_marker=action.is_there)
+
+    def _forget(self, action: Forget) -> Effect:
+        if action.marked:
+            self._outside.host.remove_file(action.directory, MARKER)
+        return Effect()
 
     def _delete(self, action: Delete) -> Effect:
         self._outside.host.to_trash(action.directory)

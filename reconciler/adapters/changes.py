@@ -9,9 +9,9 @@ from reconciler.adapters import faults, files
 from reconciler.adapters import process as processes
 from reconciler.adapters.endpoint_dir import PID_FILE, parse_pid, read_regular
 from reconciler.adapters.files import Directory
-from reconciler.adapters.names import name_problem
 from reconciler.core.live import PidFile, Process
 from reconciler.core.marker import MARKER, Marker
+from reconciler.core.names import upstream_fault
 from reconciler.errors import Refused
 from reconciler.ports import NewFile
 
@@ -31,7 +31,7 @@ def create(root: Directory, builds: Directory, name: str, new_files: Mapping[str
         Refused: the name is no endpoint's, or something of that name exists.
         OSError: nothing was made.
     """
-    if (problem := name_problem(name)) is not None:
+    if (problem := upstream_fault(name)) is not None:
         raise Refused(f"{name!r} cannot be an endpoint", why=problem, remedy="choose another name")
     faults.reached("create.begin")
     aside = f"{name[:100]}-{files.token()}"

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from reconciler.adapters.files import Directory, translated
-from reconciler.adapters.names import is_uuid, name_problem, user_endpoint
+from reconciler.adapters.names import user_endpoint
 from reconciler.adapters.process import Daemon, belongs
 from reconciler.core.desired import CONFIG, IDENTITY_MAPPING, SCHEMA, TEMPLATE, USER_ENVIRONMENT
 from reconciler.core.live import Damaged, DirectoryKind, LiveDirectory, LiveFile, PidFile, Process, UserEndpoint
 from reconciler.core.marker import FORMAT_VERSION, MARKER, Marker
+from reconciler.core.names import is_uuid, upstream_fault
 
 MANAGED_FILES = frozenset({CONFIG, TEMPLATE, SCHEMA, USER_ENVIRONMENT, IDENTITY_MAPPING})
 LEGACY_CONFIG = "config.py"
@@ -236,7 +237,7 @@ def read_directory(
     finally:
         os.close(fd)
     ids = known_ids(reading.endpoint_id, reading.marker)
-    problem = name_problem(name)
+    problem = upstream_fault(name)
     return LiveDirectory(
         name=name,
         kind=_kind(reading, problem),

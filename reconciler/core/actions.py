@@ -241,10 +241,26 @@ class Purge(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class Forget(_EndpointAction):
-    """Drop the endpoint from the lock; directory, daemon and registration stay as they are."""
+    """Drop the endpoint from the lock; directory, daemon and registration stay as they are.
+
+    With `marked` the marker is removed from the directory too, after a copy was kept.
+    """
 
     kind: ClassVar[str] = "Forget"
     id: str | None
+    marked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reregister(_EndpointAction):
+    """Give up a UUID whose registration is gone, so that the next start registers a new one.
+
+    endpoint.json is removed after a copy was kept; marker and lock have no UUID then.
+    """
+
+    kind: ClassVar[str] = "Reregister"
+    id: str
+    is_there: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +281,9 @@ class WritePools:
     changes: tuple[str, ...] = ()
 
 
-EndpointAction = Create | WriteFile | ClearStalePid | Start | Stop | Restart | Adopt | Delete | Purge | Forget
+EndpointAction = (
+    Create | WriteFile | ClearStalePid | Start | Stop | Restart | Adopt | Reregister | Delete | Purge | Forget
+)
 Action = EndpointAction | WriteLock | WritePools
 
 DELETING = (Delete, Purge, Forget)
@@ -321,6 +339,7 @@ __all__ = [
     "Precondition",
     "Purge",
     "Refusal",
+    "Reregister",
     "Restart",
     "Start",
     "Stop",

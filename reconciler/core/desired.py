@@ -18,6 +18,9 @@ USER_ENVIRONMENT = "user_environment.yaml"
 IDENTITY_MAPPING = "identity_mapping_config.json"
 """The files of an endpoint directory that a manifest determines."""
 
+ENDPOINT_JSON = "endpoint.json"
+"""The file in which globus-compute-endpoint keeps the UUID."""
+
 AUTO_PATH = "auto"
 """Value of `user_environment.PATH` that stands for the login PATH, captured once and pinned."""
 

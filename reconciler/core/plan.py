@@ -19,13 +19,16 @@ from reconciler.core.actions import (
     WritePools,
 )
 from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.draft import Draft
+from reconciler.core.errands import plan_errand
 from reconciler.core.live import LiveState, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Ground, Known, find_ground
+from reconciler.core.ownership import Blocked, Gone, Ground, Known, find_ground
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
-from reconciler.core.scope import Scope
+from reconciler.core.reregistration import replacement_steps, still_registered
+from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
 
 
@@ -46,6 +49,7 @@ class Plan:
         unreachable: why the service could not be asked, when it could not.
         is_destroy: whether this is the plan of a destroy.
         holds_pools: whether the pools file must stay as it is.
+        errand: what this is the plan of, when it is not that of the whole manifest.
     """
 
     desired: Desired
@@ -62,6 +66,7 @@ class Plan:
     unreachable: str | None = None
     is_destroy: bool = False
     holds_pools: bool = False
+    errand: Errand | None = None
 
     @property
     def all_actions(self) -> tuple[Action, ...]:
@@ -79,6 +84,15 @@ class Plan:
         found = [a.endpoint for a in self.actions if isinstance(a, Delete | Purge | Forget)]
         return tuple(dict.fromkeys(found))
 
+    @property
+    def pools(self) -> dict[str, dict[str, object]]:
+        """The lock's `pools` section when all is done."""
+        if self.is_destroy:
+            return {}
+        if self.errand and not self.errand.has_pools:
+            return dict(self.lock.pools) if self.lock else {}
+        return locked_pools(self.desired)
+
     def without_endpoints(self, names: frozenset[str]) -> Plan:
         """Return the plan without the actions on `names`."""
         kept = tuple(a for a in self.actions if a.endpoint not in names)
@@ -91,18 +105,6 @@ class Plan:
             groups.setdefault(action.endpoint, []).append(action)
         for name, actions in groups.items():
             yield name, tuple(actions)
-
-
-@dataclass
-class _Draft:
-    """What is collected while the planner walks the endpoints."""
-
-    actions: list[EndpointAction] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    blocked: list[Blocked] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    markers: dict[str, Marker] = field(default_factory=dict)
-    entries: dict[str, LockedEndpoint] = field(default_factory=dict)
 
 
 def make_plan(
@@ -118,11 +120,14 @@ def make_plan(
         scope: limits and consents; everything by default.
     """
     scope = scope or Scope()
-    draft = _Draft()
+    draft = Draft()
+    if scope.errand is not None:
+        plan_errand(scope.errand, desired, live, known, draft)
+        return _finish(desired, live, known, draft, pools_text, scope)
     if not scope.destroy:
         for name, endpoint in desired.endpoints.items():
             if scope.covers(name):
-                _plan_endpoint(name, endpoint, desired, live, known, draft)
+                _plan_endpoint(name, endpoint, desired, live, known, draft, renews=name in scope.reregister)
             else:
                 _keep(name, known, draft)
     removal = removals(desired, live, known, scope)
@@ -130,11 +135,19 @@ def make_plan(
     draft.refusals += removal.refusals
     draft.notes += removal.notes
     draft.markers.update(removal.markers)
-    return _finish(desired, live, known, draft, removal.gone, pools_text, scope)
+    draft.gone |= removal.gone
+    return _finish(desired, live, known, draft, pools_text, scope)
 
 
 def _plan_endpoint(
-    name: str, endpoint: DesiredEndpoint, desired: Desired, live: LiveState, known: Known, draft: _Draft
+    name: str,
+    endpoint: DesiredEndpoint,
+    desired: Desired,
+    live: LiveState,
+    known: Known,
+    draft: Draft,
+    *,
+    renews: bool = False,
 ) -> None:
     problems = desired.refused.get(name)
     if problems:
@@ -151,6 +164,10 @@ def _plan_endpoint(
         draft.entries[name] = lock_entry(endpoint, known.site.claim(endpoint.directory), kept)
         return
     ground = find_ground(endpoint, live, known)
+    if renews and isinstance(ground, Gone) and replacement_steps(endpoint, ground, live, known, desired, draft):
+        return
+    if renews and isinstance(ground, Ground) and ground.id:
+        ground = still_registered(name, ground.id)
     if isinstance(ground, Ground):
         steps = steps_for(endpoint, ground, live, desired.host.run_on)
         draft.actions += steps.actions
@@ -160,14 +177,14 @@ def _plan_endpoint(
         draft.markers[name] = ground.marker
         draft.entries[name] = lock_entry(endpoint, ground.marker.claim, ground.id)
         return
-    if isinstance(ground, Refusal):
-        draft.refusals.append(ground)
-    else:
+    if isinstance(ground, Blocked):
         draft.blocked.append(ground)
+    elif not (renews and isinstance(ground, Gone)):  # what stands against a new UUID was said
+        draft.refusals.append(ground)
     _keep(name, known, draft)
 
 
-def _keep(name: str, known: Known, draft: _Draft) -> None:
+def _keep(name: str, known: Known, draft: Draft) -> None:
     """An endpoint that is not acted on keeps its lock entry as it is."""
     entry = known.entry(name)
     if entry is not None:
@@ -178,13 +195,14 @@ def _finish(
     desired: Desired,
     live: LiveState,
     known: Known,
-    draft: _Draft,
-    gone: frozenset[str],
+    draft: Draft,
     pools_text: str | None,
     scope: Scope,
 ) -> Plan:
     before = known.lock or Lock(stack=known.stack, lineage=known.lineage)
-    after = final_lock(before, draft.entries, gone, {} if scope.destroy else locked_pools(desired))
+    errand = scope.errand
+    section = Plan(desired, "", lock=before, is_destroy=scope.destroy, errand=errand).pools
+    after = final_lock(before, draft.entries, frozenset(draft.gone), section)
     pools = pools_file(desired, {} if scope.destroy else {n: e.id for n, e in after.endpoints.items()})
     files: list[WriteLock | WritePools] = []
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
@@ -218,7 +236,7 @@ def _finish(
 
 
 def _held_pools(
-    desired: Desired, left_out: Mapping[str, str], draft: _Draft, pools_text: str | None
+    desired: Desired, left_out: Mapping[str, str], draft: Draft, pools_text: str | None
 ) -> tuple[str, ...]:
     """Return the pools that work now and would be dropped, only because their endpoint cannot be judged."""
     if pools_text is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,9 @@ import yaml
 
 from reconciler.core import safe_yaml
 from reconciler.core.desired import Desired
+from reconciler.core.names import is_uuid
 
 HEADER = "# Written by chiltepin: executor pools for chiltepin.Workflow. Change the manifest instead of this file.\n"
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,6 @@ class _PoolDumper(_Dumper):  # type: ignore[misc]
 _PoolDumper.add_representer(
     _Quoted, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style='"')
 )
-
-
-def is_uuid(text: str) -> bool:
-    """Whether `text` is a UUID in its usual form."""
-    return _UUID.fullmatch(text) is not None
 
 
 def pools_file(desired: Desired, ids: Mapping[str, str | None]) -> PoolsFile:

@@ -13,6 +13,7 @@ from reconciler.core.actions import (
     EndpointAction,
     Forget,
     Purge,
+    Reregister,
     Restart,
     Start,
     Stop,
@@ -112,20 +113,27 @@ def marker_after(
         return marker.but(id=endpoint_id, daemon=daemon)
     if isinstance(action, Stop | ClearStalePid):
         return marker.but(daemon=None)
+    if isinstance(action, Reregister):
+        return marker.but(id=None, daemon=None)
     return marker
 
 
 def lock_after(lock: Lock, action: EndpointAction, entry: LockedEndpoint | None, endpoint_id: str | None) -> Lock:
     """Return the lock after `action` was done; `entry` is the endpoint's entry when all is done.
 
-    A UUID that is known is never dropped from the lock before its endpoint is deleted.
+    A UUID that is known is never dropped from the lock before its endpoint is deleted, or gives it up. What is
+    forgotten and still declared (`state: unmanaged`) keeps its entry.
     """
     known = lock.endpoints.get(action.endpoint)
+    if isinstance(action, Forget) and entry is not None:
+        return lock.with_endpoint(action.endpoint, entry)
     if isinstance(action, Delete | Forget | Purge):
         # What is purged from the trash may have had the name of an endpoint that is still there.
         other = isinstance(action, Purge) and known is not None and known.id not in (None, action.id)
         return lock if other else lock.without_endpoint(action.endpoint)
     if entry is None:
         return lock
+    if isinstance(action, Reregister):
+        return lock.with_endpoint(action.endpoint, entry.model_copy(update={"id": None}))
     best = endpoint_id or entry.id or (known.id if known else None)
     return lock.with_endpoint(action.endpoint, entry.model_copy(update={"id": best}))

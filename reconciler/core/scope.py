@@ -3,6 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+ErrandKind = Literal["restart", "adopt", "forget", "unprotect"]
+
+
+@dataclass(frozen=True)
+class Errand:
+    """One thing that was asked for by name, and nothing else.
+
+    Attributes:
+        names: the endpoints; for `adopt` none means all that have a directory here.
+        interrupt: of `restart`: do not wait until no user endpoint is alive.
+        id: of `adopt`: the UUID that is right, or the registration to take.
+        take_over: of `adopt`: move the claim of another place, or the marker of another lock, to here.
+    """
+
+    kind: ErrandKind
+    names: tuple[str, ...] = ()
+    interrupt: bool = False
+    id: str | None = None
+    take_over: bool = False
+
+    @property
+    def has_pools(self) -> bool:
+        """Whether the pools are brought up to date too: only a new UUID is a reason."""
+        return self.kind == "adopt"
+
+    @property
+    def settles(self) -> bool:
+        """Whether what earlier runs left open is settled by it; what is only recorded settles nothing."""
+        return self.kind in ("restart", "forget")
 
 
 @dataclass(frozen=True)
@@ -14,12 +45,16 @@ class Scope:
         exclude: all but these endpoints.
         destroy: stop and delete everything that the stack owns here.
         purge: with `destroy`, deregister as well and empty the stack's trash.
+        reregister: endpoints whose registration is gone and which may get a new UUID.
+        errand: just this is done.
     """
 
     targets: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
     destroy: bool = False
     purge: bool = False
+    reregister: frozenset[str] = frozenset()
+    errand: Errand | None = None
 
     def covers(self, name: str) -> bool:
         """Whether the run may touch this endpoint."""

@@ -20,19 +20,17 @@ from reconciler.core.actions import (
 )
 from reconciler.core.daemon import DaemonState, is_recorded, judge_daemon
 from reconciler.core.daemon_steps import Steps, found_daemon, marked, plan_daemon
-from reconciler.core.desired import CONFIG, DesiredEndpoint
+from reconciler.core.desired import CONFIG, ENDPOINT_JSON, DesiredEndpoint
 from reconciler.core.diff import diff_file, new_file, record_of
 from reconciler.core.documents import FileSpec, file_specs
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.marker import FileRecord, Marker
 from reconciler.core.ownership import Ground
 
-ENDPOINT_JSON = "endpoint.json"
-
 
 def steps_for(endpoint: DesiredEndpoint, ground: Ground, live: LiveState, run_on: tuple[str, ...]) -> Steps:
     """Return what brings one endpoint to its desired state."""
-    specs = file_specs(endpoint, _path(ground.marker, live), f"{live.config_dir}/{endpoint.directory}")
+    specs = file_specs(endpoint, path_of(ground.marker, live), f"{live.config_dir}/{endpoint.directory}")
     named = {spec.file for spec in specs}
     # What an earlier manifest asked for and this one does not (an identity mapping) goes.
     specs += tuple(FileSpec(file, "none") for file in sorted(ground.marker.files) if file not in named)
@@ -52,7 +50,8 @@ def steps_for(endpoint: DesiredEndpoint, ground: Ground, live: LiveState, run_on
     return steps
 
 
-def _path(marker: Marker, live: LiveState) -> str | None:
+def path_of(marker: Marker, live: LiveState) -> str | None:
+    """Return the PATH that `PATH: auto` stands for: the pinned one, else the login shell's."""
     if marker.path:
         return marker.path
     return live.login_path if isinstance(live.login_path, str) else None
@@ -71,7 +70,7 @@ def _create(endpoint: DesiredEndpoint, ground: Ground, specs: tuple[FileSpec, ..
         changes.append(found.change)
     if ground.id:
         files[ENDPOINT_JSON] = (f'{{"endpoint_id": "{ground.id}"}}'.encode(), 0o644)
-    marker = ground.marker.but(files=records, path=_path(ground.marker, live))
+    marker = ground.marker.but(files=records, path=path_of(ground.marker, live))
     return Create(
         endpoint=endpoint.name,
         directory=endpoint.directory,
@@ -108,11 +107,12 @@ def _writes(
             )
         )
     if ground.id and not isinstance(directory.endpoint_id, str):
-        found.append(_mend_endpoint_json(endpoint, ground, directory.endpoint_id))
+        found.append(mend_endpoint_json(endpoint, ground, directory.endpoint_id))
     return found
 
 
-def _mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, found: object) -> WriteFile:
+def mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, found: object) -> WriteFile:
+    """Return the action that writes the UUID into endpoint.json, in which `found` was read."""
     damaged = isinstance(found, Damaged)
     cause = Cause.DAMAGED if damaged else ground.repair or Cause.EDITED
     was = found.reason if isinstance(found, Damaged) else ABSENT
@@ -164,11 +164,11 @@ def _repair(
         if records.get(spec.file) != record:
             cause = cause or _why_recorded(records.get(spec.file), record)
             records[spec.file] = record
-    marker = marker.but(files=records, path=marker.path or _path(marker, live))
+    marker = marker.but(files=records, path=marker.path or path_of(marker, live))
     if (marker.protect, marker.restart) != (endpoint.protect, endpoint.restart):
         marker = marker.but(protect=endpoint.protect, restart=endpoint.restart)
         cause = cause or Cause.SPEC
-    marker, cause = _recorded_daemon(marker, cause, directory, live)
+    marker, cause = with_daemon(marker, cause, directory, live)
     if cause is None:
         return None
     was = directory.marker
@@ -190,7 +190,7 @@ def _why_recorded(before: FileRecord | None, now: FileRecord) -> Cause:
     return Cause.INTERRUPTED if before is None or before.sensitive == now.sensitive else Cause.SPEC
 
 
-def _recorded_daemon(
+def with_daemon(
     marker: Marker, cause: Cause | None, directory: LiveDirectory, live: LiveState
 ) -> tuple[Marker, Cause | None]:
     """Record a daemon that runs and that the marker does not know."""

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.pools import is_uuid, pools_file
+from reconciler.core.names import is_uuid
+from reconciler.core.pools import pools_file
 from tests.core.builders import desired, endpoint, pool, uuid
 
 TRICKY = [

@@ -12,11 +12,11 @@ from reconciler.core.manifest.findings import Findings, Layers
 from reconciler.core.manifest.merge import merge
 from reconciler.core.manifest.model import EndpointBlock
 from reconciler.core.manifest.named_files import BUILTIN, NONE, Fault, Kind, NamedFiles
-from reconciler.core.manifest.names import canonical_uuid, name_fault
 from reconciler.core.manifest.options import OptionTable, check_config
 from reconciler.core.manifest.parsed import Path
 from reconciler.core.manifest.reading import validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
+from reconciler.core.names import canonical_uuid, name_fault
 from reconciler.core.problems import Problem
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.core.manifest.findings import nearest, suggestion
-from reconciler.core.manifest.names import is_uuid
 from reconciler.core.manifest.parsed import Path
+from reconciler.core.names import is_uuid
 
 Kind = Literal["invalid", "unsupported", "warning"]
 

@@ -12,11 +12,11 @@ from reconciler.core.manifest.findings import Findings, Layers, suggestion
 from reconciler.core.manifest.merge import merge
 from reconciler.core.manifest.model import PoolBlock
 from reconciler.core.manifest.named_files import schema_faults, template_fault
-from reconciler.core.manifest.names import canonical_uuid, pool_name_fault
 from reconciler.core.manifest.parsed import Path
 from reconciler.core.manifest.pool_options import Target, check_pool, resolve, sent
 from reconciler.core.manifest.reading import validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
+from reconciler.core.names import canonical_uuid, pool_name_fault
 
 LayersOf = Callable[["str | None"], "dict[Path, Mapping[str, Any]]"]
 """The blocks that make up a pool, weakest first, given the host that it runs on."""

@@ -15,7 +15,6 @@ from reconciler.core.manifest.findings import Findings, suggestion
 from reconciler.core.manifest.hosts import Machine, local_host
 from reconciler.core.manifest.model import Manifest, Variables
 from reconciler.core.manifest.named_files import NamedFiles
-from reconciler.core.manifest.names import canonical_uuid, name_fault
 from reconciler.core.manifest.options import OptionTable
 from reconciler.core.manifest.parsed import Parsed, Path, walk
 from reconciler.core.manifest.pools import PoolBuilder
@@ -24,6 +23,7 @@ from reconciler.core.manifest.render import OPEN, Rendered, Renderer
 from reconciler.core.manifest.retention import read_trash
 from reconciler.core.manifest.source import scan
 from reconciler.core.manifest.variables import VariableError, VariableTable, check_variable, variable_table
+from reconciler.core.names import canonical_uuid, name_fault
 from reconciler.errors import Refused
 
 MAX_COPIES = 5_000_000

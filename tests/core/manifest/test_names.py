@@ -5,7 +5,7 @@ from globus_compute_endpoint.endpoint.endpoint import Endpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.manifest.names import canonical_uuid, name_fault, pool_name_fault
+from reconciler.core.names import canonical_uuid, name_fault, pool_name_fault
 
 
 def upstream_accepts(name: str) -> bool:

@@ -28,33 +28,34 @@ def canonical_uuid(text: str) -> str | None:
     return str(UUID(text)) if is_uuid(text) else None
 
 
+def upstream_fault(name: str) -> str | None:
+    """Return why globus-compute-endpoint cannot work with an endpoint of this name, or None when it can."""
+    return _text_fault(name) or ("it looks like a UUID" if is_uuid(name) else None)
+
+
 def name_fault(name: str) -> str | None:
-    """Return why `name` cannot be an endpoint's name or directory, or None when it can."""
-    if not name:
-        return "it is empty"
-    if len(name) > MAX_LENGTH:
-        return f"it has {len(name)} characters; the limit is {MAX_LENGTH}"
-    if found := _FORBIDDEN.search(name):
-        return f"it contains {_WHAT.get(found[0], 'white space')}"
-    if name.startswith("."):
-        return "it begins with a dot"
+    """Return why `name` cannot be an endpoint's name or directory in a manifest, or None when it can."""
+    if fault := _text_fault(name):
+        return fault
     if name.startswith("-"):
         return "it begins with a hyphen and would be read as an option"
     if not name.isprintable():
         return "it contains an unprintable character"
     if name.startswith("uep."):
         return "`uep.` is reserved for the directories of user endpoints"
-    return "it looks like a UUID" if is_uuid(name) else None
+    return upstream_fault(name)
 
 
 def pool_name_fault(name: str) -> str | None:
     """Return why `name` cannot name a pool (Parsl makes it a label and a directory), or None."""
+    return _text_fault(name) or (None if name.isprintable() else "it contains an unprintable character")
+
+
+def _text_fault(name: str) -> str | None:
     if not name:
         return "it is empty"
     if len(name) > MAX_LENGTH:
         return f"it has {len(name)} characters; the limit is {MAX_LENGTH}"
     if found := _FORBIDDEN.search(name):
         return f"it contains {_WHAT.get(found[0], 'white space')}"
-    if name.startswith("."):
-        return "it begins with a dot"
-    return None if name.isprintable() else "it contains an unprintable character"
+    return "it begins with a dot" if name.startswith(".") else None

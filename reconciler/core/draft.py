@@ -1,0 +1,23 @@
+"""What is collected while a plan is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reconciler.core.actions import EndpointAction, Note, Refusal
+from reconciler.core.lock import LockedEndpoint
+from reconciler.core.marker import Marker
+from reconciler.core.ownership import Blocked
+
+
+@dataclass
+class Draft:
+    """What the planner has found so far; `gone` are the names that the lock will drop."""
+
+    actions: list[EndpointAction] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    markers: dict[str, Marker] = field(default_factory=dict)
+    entries: dict[str, LockedEndpoint] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
