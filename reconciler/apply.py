@@ -95,7 +95,8 @@ class _Walker:
         try:
             self.outside.store.check_lease()
             self.records.finish()
-            self._settle()
+            if self.plan.errand is None or self.plan.errand.settles:
+                self._settle()
         except ReconcilerError as e:
             return e
         return None
@@ -107,6 +108,8 @@ class _Walker:
         open_ones |= {r.endpoint for r in self.plan.refusals} | {b.endpoint for b in self.plan.blocked}
         for entry in self.outside.store.unfinished():
             if entry.event != "intent" or entry.run == self.conduct.run or entry.endpoint in open_ones:
+                continue
+            if not entry.belongs_to(self.plan.desired.stack):
                 continue
             locked = self.records.lock.endpoints.get(entry.endpoint)
             unregistered = locked is not None and locked.id is None and entry.action == Start.kind
@@ -134,7 +137,7 @@ class _Walker:
         if self.halted:
             return Outcome(action, "skipped", reason=self.halted.what, remedy=self.halted.remedy)
         if action.hold:
-            return Outcome(action, "deferred", reason=action.hold, remedy=f"chiltepin restart {action.endpoint}")
+            return Outcome(action, "deferred", reason=action.hold, remedy=f"`chiltepin restart {action.endpoint}`")
         try:
             self.outside.store.check_lease()
             directory = self.outside.host.directory(action.directory) if action.preconditions else None
@@ -145,7 +148,7 @@ class _Walker:
         for precondition in action.preconditions:
             why = violated(precondition, directory)
             if why:
-                return Outcome(action, "deferred", reason=why, remedy="run apply again")
+                return Outcome(action, "deferred", reason=why, remedy="run it again")
         return None
 
     def _perform(self, action: EndpointAction, marker: Marker | None, place: Place) -> tuple[Outcome, Marker | None]:

@@ -120,7 +120,7 @@ class Effects:
 
     def intent(self, action: EndpointAction) -> dict[str, Any]:
         """Return what the journal must hold before `action`, so that a later run can judge what became of it."""
-        data: dict[str, Any] = {"directory": action.directory}
+        data: dict[str, Any] = {"stack": self._plan.desired.stack, "directory": action.directory}
         if isinstance(action, Start | Restart):
             tool = self._live.tool
             config = self._outside.host.directory(action.directory)

@@ -45,7 +45,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
     asked = _ask(service.owned)
     directories = host.directories()
     tool = _tool(host)
-    pending = _pending(outside.store.unfinished())
+    pending = _pending(entry for entry in outside.store.unfinished() if entry.belongs_to(desired.stack))
     trash = host.trash()
     registrations = _answer(asked)
     facts = host.facts()
@@ -123,8 +123,12 @@ def _tool(host: EndpointHost) -> EndpointTool | Damaged:
 
 
 def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDirectory]) -> set[str]:
-    """Return the UUIDs of endpoints that should have a directory here and have none."""
+    """Return the UUIDs of endpoints that should have, or had, a directory here and have none."""
     found: set[str] = set()
+    for name, locked in lock.endpoints.items() if lock else ():
+        left = name not in desired.endpoints and name not in desired.elsewhere
+        if left and locked.id and locked.claim.host == desired.host.name and locked.claim.directory not in directories:
+            found.add(locked.id)
     for name, endpoint in desired.endpoints.items():
         if endpoint.directory in directories or endpoint.state == "unmanaged":
             continue
@@ -136,14 +140,21 @@ def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDir
 
 
 def _away(stack: str, directories: Mapping[str, LiveDirectory], here: str) -> set[str]:
-    """Return the UUIDs of endpoints that were started on another node and show no sign of life in their directory."""
+    """Return the UUIDs of endpoints that show no sign of life here, and may well run on another node.
+
+    Another node is on record, or a PID file that no start of ours explains: its age alone, by this node's
+    clock and cache, proves nothing.
+    """
     found: set[str] = set()
     for directory in directories.values():
         marker, pid_file = directory.marker, directory.pid_file
         if not isinstance(marker, Marker) or marker.stack != stack or marker.id is None or directory.processes:
             continue
-        quiet = pid_file is None or pid_file.age > FRESH
-        if quiet and marker.daemon is not None and marker.daemon.host != here:
+        if pid_file is not None and pid_file.age <= FRESH:
+            continue
+        known_here = marker.daemon is not None and marker.daemon.host == here
+        unexplained = pid_file is not None and (marker.daemon is None or pid_file.pid != marker.daemon.pid)
+        if unexplained or (marker.daemon is not None and not known_here):
             found.add(marker.id)
     return found
 
@@ -197,7 +208,8 @@ def _candidates(
             continue
         fresh = [r for r in registrations.values() if r.name == directory_name and r.id not in before]
         try:
-            found[name] = tuple(full for r in fresh if (full := service.get(r.id)) is not None)
+            # What the list has and a single look does not find is not gone: it may be ours all the same.
+            found[name] = tuple(service.get(r.id) or r for r in fresh)
         except (ServiceUnreachable, ServiceRefused) as e:
             found[name] = Unknown(str(e))
     return found

@@ -9,11 +9,13 @@ Planning and applying are the same code up to the plan; only `apply` goes on.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 
 from reconciler.apply import Events, apply_plan
 from reconciler.core.actions import Restart, Start
 from reconciler.core.desired import Desired
+from reconciler.core.errands import ids_in_question, known_names
 from reconciler.core.live import Damaged, LiveState, Unknown
 from reconciler.core.lock import Lock, read_lock
 from reconciler.core.marker import Marker
@@ -22,8 +24,8 @@ from reconciler.core.plan import Plan, make_plan
 from reconciler.core.progress import Run
 from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
-from reconciler.errors import EndpointCommandError, Refused
-from reconciler.observe import observe
+from reconciler.errors import EndpointCommandError, Refused, UsageError
+from reconciler.observe import ask_statuses, observe
 from reconciler.ports import Clock, Outside
 
 
@@ -74,6 +76,7 @@ def make_sight(outside: Outside, request: Request) -> Sight:
     Raises:
         StateFileError: the lockfile is damaged or newer.
         Refused: the lockfile belongs to another stack.
+        UsageError: an errand names an endpoint that nothing here knows.
         LoginRequired: there is no login.
     """
     text = outside.store.read_lock()
@@ -81,6 +84,8 @@ def make_sight(outside: Outside, request: Request) -> Sight:
     _check_stack(request, lock)
     live = observe(outside, request.desired, lock)
     known = _known(request, lock, live)
+    _check_names(request, live, known)
+    live = ask_statuses(outside, live, ids_in_question(request.scope, request.desired, live, known))
     plan = make_plan(request.desired, live, known, pools_text=outside.store.read_pools(), scope=request.scope)
     return Sight(plan, live, known)
 
@@ -94,9 +99,21 @@ def _check_stack(request: Request, lock: Lock | None) -> None:
         )
 
 
+def _check_names(request: Request, live: LiveState, known: Known) -> None:
+    asked = request.scope.errand.names if request.scope.errand else ()
+    names = known_names(request.desired, live, known)
+    for name in asked:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            listed = f"known are: {', '.join(sorted(names)) or 'none'}"
+            raise UsageError(f"{name}: no such endpoint", remedy=f"did you mean {near[0]}?" if near else listed)
+
+
 def _known(request: Request, lock: Lock | None, live: LiveState) -> Known:
     lineage = lock.lineage if lock else _lineage_of_markers(request.desired.stack, live) or request.new_lineage
-    return Known(site_of(request.desired, live), request.desired.stack, lineage, lock, request.new)
+    # Who gives up a UUID by name asks for a new one, also when that was cut off in between.
+    new = request.new | request.scope.reregister
+    return Known(site_of(request.desired, live), request.desired.stack, lineage, lock, new)
 
 
 def site_of(desired: Desired, live: LiveState) -> Site:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 
 from reconciler.core.actions import EndpointAction
-from reconciler.core.lock import Lock, emit_lock, locked_pools
+from reconciler.core.lock import Lock, emit_lock
 from reconciler.core.plan import Plan, final_lock
 from reconciler.core.pools import pools_file
 from reconciler.core.progress import lock_after
@@ -56,9 +56,8 @@ class Records:
         """Settle what needed no action: endpoints as they are, and the pools."""
         busy = {action.endpoint for action in self._plan.actions}
         settled = {name: entry for name, entry in self._plan.entries.items() if name not in busy}
-        pools = locked_pools(self._plan.desired) if not self._plan.is_destroy else {}
         with self._state:
-            self._lock = final_lock(self._lock, settled, frozenset(), pools)
+            self._lock = final_lock(self._lock, settled, frozenset(), self._plan.pools)
         if self._plan.is_empty:
             return
         self._write_lock()

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.daemon import TITLE
+from reconciler.core.desired import ENDPOINT_JSON
 from reconciler.core.digest import digest_bytes
 from reconciler.core.live import (
     Damaged,
@@ -28,7 +29,7 @@ from reconciler.core.live import (
     UserEndpoint,
 )
 from reconciler.core.machine import EndpointTool, HostFacts
-from reconciler.core.marker import Marker
+from reconciler.core.marker import MARKER, Marker
 from reconciler.errors import (
     EndpointCommandError,
     FileSystemError,
@@ -329,6 +330,10 @@ class FakeHost:
             folder = self._folder(name)
             self._back_up(name, folder, file)
             folder.files.pop(file, None)
+            if file == MARKER:
+                folder.marker = None
+            elif file == ENDPOINT_JSON:
+                folder.endpoint_id = None
 
     def _back_up(self, name: str, folder: Folder, file: str) -> None:
         if file in folder.files:

@@ -288,7 +288,10 @@ def live_user_endpoints(root: Directory, names: Iterable[str], now: float) -> di
             continue
         try:
             content, info = read_regular(root.fd, f"{name}/{PID_FILE}", follow=False)
-        except OSError:  # not there: it has ended; unreadable: then it is not this user's
+        except FileNotFoundError:  # it has ended
+            continue
+        except OSError:  # it cannot be told: that must not read as idle
+            found.setdefault(ids[0], []).append(UserEndpoint(name, ids[1], None, 0.0))
             continue
         if now - info.st_mtime < FRESH:
             entry = UserEndpoint(name, ids[1], parse_pid(content), now - info.st_mtime)

@@ -220,7 +220,7 @@ class LocalHost:
                     f"{name} still runs",
                     where=self._at(name),
                     why="its process lives, or its PID file is fresh (it may run on another login node)",
-                    remedy=f"stop it first: `chiltepin endpoint stop {name}`",
+                    remedy=f"stop it first, on its node: `globus-compute-endpoint -c {self._path} stop {name}`",
                 )
             return trash.move_in(root, bin_, name, self._clock.now())
 

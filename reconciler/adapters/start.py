@@ -42,12 +42,18 @@ _CODES: dict[int, tuple[str, str]] = {
         "the service does not know this endpoint, has a conflict, or has it locked after a remote stop",
         "wait some minutes and apply again; if its registration is gone: `chiltepin apply --reregister NAME`",
     ),
-    70: ("the service answered with another UUID, or with an incomplete reply", "run `chiltepin doctor`"),
+    70: (
+        "the service answered with another UUID, or with an incomplete reply",
+        "look at `chiltepin logs NAME`, then apply again",
+    ),
     73: (
         "a PID file is fresh: another instance runs, perhaps on another login node",
         "stop that one first, or wait until its PID file is 90 seconds old",
     ),
-    75: ("the network failed", "check the network and the proxy settings (`chiltepin doctor`), then apply again"),
+    75: (
+        "the network failed",
+        "check the network and the proxy settings until `chiltepin status` gets through, then apply again",
+    ),
     77: ("Globus Auth refused the login", "run `chiltepin login`, then apply again"),
     78: ("endpoint_setup failed, or the identity mapping is invalid", "correct it, then apply again"),
 }
@@ -163,7 +169,7 @@ def _up(start: Start) -> Started | None:
     if start.endpoint_id is not None and daemon.endpoint_id != start.endpoint_id.lower():
         raise start.failed(
             f"it runs under the UUID {daemon.endpoint_id}, not {start.endpoint_id}",
-            "stop it (`chiltepin endpoint stop NAME`), then run `chiltepin plan`",
+            f"stop it (`globus-compute-endpoint -c {start.config_dir} stop NAME`), then run `chiltepin plan`",
         )
     if directory.endpoint_id != daemon.endpoint_id:
         return None
@@ -191,7 +197,9 @@ def _spawn_and_wait(start: Start, deadline: float) -> Started:
 
 def _child(start: Start, path: str, output: int) -> _Child | Brood:
     """Run the command: in the nursery if there is one that can, else by itself."""
-    if start.nursery is not None and start.nursery.serves(start.tool, start.environment):
+    # A title is one line of words: with a blank in a path, a start under way could not be told apart by it.
+    plain = not any(c.isspace() for part in start.command for c in part)
+    if plain and start.nursery is not None and start.nursery.serves(start.tool, start.environment):
         brood = start.nursery.start(start.command, path, output)
         if brood is not None:
             return brood
@@ -223,7 +231,7 @@ class _Child:
                 command=line,
                 where=line[0],
                 why=e.strerror or str(e),
-                remedy="run `chiltepin doctor`",
+                remedy="see that this file is there and can be executed, then apply again",
             ) from e
 
     def code(self) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 
 from reconciler.adapters import faults, files
@@ -21,6 +22,7 @@ from reconciler.errors import Refused
 _RECORD = "entry.json"
 _ENDPOINT = "endpoint"
 _GOING = ".going-"
+_PURGING = threading.Lock()
 BACKUPS_KEPT = 20
 """Earlier versions kept of one file."""
 
@@ -162,15 +164,14 @@ def purge(trash: Directory, entry: str) -> None:
         if not files.exists(trash, gone):
             raise _missing(trash, entry) from e
     os.fsync(trash.fd)
-    with os.scandir(trash.fd) as found:
-        going = [e.name for e in found if e.name.startswith(_GOING)]
-    for name in going:
-        files.remove_tree(trash, name)
+    with _PURGING:  # what is left of an earlier purge goes too, and two threads would go over each other's
+        with os.scandir(trash.fd) as found:
+            going = [e.name for e in found if e.name.startswith(_GOING)]
+        for name in going:
+            files.remove_tree(trash, name)
     os.fsync(trash.fd)
     faults.reached("purge.done")
 
 
 def _missing(trash: Directory, entry: str) -> Refused:
-    return Refused(
-        f"there is no {entry} in the trash", where=trash.path, remedy="`chiltepin status` lists what is in the trash"
-    )
+    return Refused(f"there is no {entry} in the trash", where=trash.path, remedy=f"what there is: ls {trash.path}")

@@ -20,7 +20,7 @@ EPILOG = o.examples(
     """
 )
 
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = o.YesOption
 ParallelismOption = Annotated[
     int, typer.Option("--parallelism", min=1, max=64, help="How many daemons may be starting at once.")
 ]
@@ -41,6 +41,7 @@ def apply(
     target: o.TargetOption = None,
     exclude: o.ExcludeOption = None,
     new: o.NewOption = None,
+    reregister: o.ReregisterOption = None,
     yes: YesOption = False,
     allow_delete: Annotated[
         bool, typer.Option("--allow-delete", help="Also delete endpoints that left the manifest.")
@@ -64,11 +65,13 @@ def apply(
     console = Console(color, quiet=quiet)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
-    request = open_request(wired, target, exclude, new)
+    request = open_request(wired, target, exclude, new, reregister=reregister)
     saved = None
     if plan is not None:
-        if target or exclude or new:
-            raise UsageError("--target, --exclude and --new are part of a kept plan", remedy="leave them out")
+        if target or exclude or new or reregister:
+            raise UsageError(
+                "--target, --exclude, --new and --reregister are part of a kept plan", remedy="leave them out"
+            )
         saved = read_plan(plan)
         request = replace(request, scope=scope_of(saved), new=frozenset(saved.new), new_lineage=saved.lineage)
         yes = True

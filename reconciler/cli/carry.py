@@ -108,7 +108,13 @@ def read_plan(path: Path) -> SavedPlan:
 def scope_of(saved: SavedPlan) -> Scope:
     """Return the limits that a kept plan was made with."""
     limits = saved.scope
-    return Scope(frozenset(limits.targets), frozenset(limits.exclude), limits.destroy, limits.purge)
+    return Scope(
+        frozenset(limits.targets),
+        frozenset(limits.exclude),
+        limits.destroy,
+        limits.purge,
+        frozenset(limits.reregister),
+    )
 
 
 def _agreed(question: str) -> bool:

@@ -24,6 +24,7 @@ def open_request(
     *,
     destroy: bool = False,
     purge: bool = False,
+    reregister: list[str] | None = None,
 ) -> Request:
     """Return the request that the options make.
 
@@ -35,11 +36,12 @@ def open_request(
     request = wired.request()
     text = wired.outside.store.read_lock()
     known = {*wired.desired.endpoints, *wired.desired.elsewhere}
-    if text is not None and (target or exclude or new):
+    if text is not None and (target or exclude or new or reregister):
         from reconciler.core.lock import read_lock
 
         known |= set(read_lock(text, request.lock_file).endpoints)
-    for option, names in (("--target", target), ("--exclude", exclude), ("--new", new)):
+    named = (("--target", target), ("--exclude", exclude), ("--new", new), ("--reregister", reregister))
+    for option, names in named:
         for name in names or ():
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
@@ -47,7 +49,7 @@ def open_request(
                     f"{option} {name}: no such endpoint",
                     remedy=f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}",
                 )
-    scope = Scope(frozenset(target or ()), frozenset(exclude or ()), destroy, purge)
+    scope = Scope(frozenset(target or ()), frozenset(exclude or ()), destroy, purge, frozenset(reregister or ()))
     return replace(request, scope=scope, new=frozenset(new or ()))
 
 
@@ -61,12 +63,14 @@ def where_of(sight: Sight) -> str:
 
 
 def print_plan(console: Console, sight: Sight, output: str) -> None:
-    """Print a plan to stdout, as text or as JSON."""
-    check_format(output)
+    """Print a plan to stdout, as text, JSON or markdown."""
+    check_format(output, ("text", "json", "markdown"))
     if output == "json":
         from reconciler.core.outputs import plan_output, to_json
 
         console.result(to_json(plan_output(sight.plan)))
+    elif output == "markdown":
+        console.markdown("chiltepin plan", plan_lines(sight.plan, where=where_of(sight)))
     elif not (console.quiet and sight.plan.is_empty and not sight.plan.refusals):
         console.lines(plan_lines(sight.plan, where=where_of(sight)))
     if sight.plan.unreachable:

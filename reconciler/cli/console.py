@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import TextIO
@@ -55,6 +56,12 @@ class Console:
         out = stream or sys.stdout
         colored = self.colored(out)
         _write(out, "".join(f"{self._paint(line) if colored else line.text}\n" for line in lines))
+
+    def markdown(self, title: str, lines: Iterable[Line]) -> None:
+        """Print a report for a comment on a pull request: a heading, and the text in a fence of its own."""
+        text = "".join(f"{line.text}\n" for line in lines)
+        fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", text)), default=2))
+        self.result(f"### {title}\n\n{fence}text\n{text}{fence}\n")
 
     def say(self, text: str, style: Style = "plain") -> None:
         """Print a message to stderr, unless quiet."""

@@ -55,6 +55,9 @@ LockOption = Annotated[
 OutsideOption = Annotated[
     bool, typer.Option("--allow-outside", help="Let the manifest name files outside its own directory.")
 ]
+ReportFormatOption = Annotated[
+    str, typer.Option("--format", metavar="text|json|markdown", help="How to print the result.")
+]
 FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print the result.")]
 ColorOption = Annotated[
     str, typer.Option("--color", metavar="auto|always|never", help="Colour; NO_COLOR is respected too.")
@@ -72,5 +75,15 @@ NewOption = Annotated[
         "--new", metavar="NAME", help="Register this endpoint although unclaimed registrations of its name exist."
     ),
 ]
+ReregisterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reregister",
+        metavar="NAME",
+        help="Let this endpoint, whose registration is gone, get a new UUID; may be given several times.",
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name in the manifest.")]
 
 DEFAULT_FILE = Path("chiltepin.yaml")

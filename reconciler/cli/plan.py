@@ -35,6 +35,7 @@ def plan(
     target: o.TargetOption = None,
     exclude: o.ExcludeOption = None,
     new: o.NewOption = None,
+    reregister: o.ReregisterOption = None,
     destroy: Annotated[bool, typer.Option("--destroy", help="Plan what `destroy` would do.")] = False,
     detailed: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 2 when there are changes.")] = False,
     out: Annotated[
@@ -44,7 +45,7 @@ def plan(
         str | None,
         typer.Option("--against", metavar="lock", help="Compare with the lock alone: needs no host and no login."),
     ] = None,
-    output: o.FormatOption = "text",
+    output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
@@ -62,7 +63,7 @@ def plan(
         return int(_against(console, against, invocation, output, detailed=detailed))
     wired = wire(invocation)
     print_warnings(console, wired.desired)
-    request = open_request(wired, target, exclude, new, destroy=destroy)
+    request = open_request(wired, target, exclude, new, destroy=destroy, reregister=reregister)
     sight = make_sight(wired.outside, request)
     print_plan(console, sight, output)
     if out is not None:
@@ -81,7 +82,7 @@ def _against(console: Console, what: str, invocation: Invocation, output: str, *
     from reconciler.core.lock import read_lock
     from reconciler.core.outputs import against_lock_output, to_json
 
-    check_format(output)
+    check_format(output, ("text", "json", "markdown"))
     if what != "lock":
         raise UsageError(f"--against {what}: not known", remedy="use --against lock")
     views = read_views(invocation)
@@ -91,6 +92,8 @@ def _against(console: Console, what: str, invocation: Invocation, output: str, *
     changes = compare_with_lock(views, read_lock(text, str(invocation.lock_path)) if text is not None else None)
     if output == "json":
         console.result(to_json(against_lock_output(views[0].stack, changes)))
+    elif output == "markdown":
+        console.markdown("chiltepin plan", comparison_lines(changes, stack=views[0].stack))
     else:
         console.lines(comparison_lines(changes, stack=views[0].stack))
     return ExitCode.CHANGES if changes and detailed else ExitCode.OK

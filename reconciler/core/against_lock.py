@@ -37,10 +37,12 @@ def compare_with_lock(views: Sequence[Desired], lock: Lock | None) -> tuple[Lock
     """Compare a manifest with the lock.
 
     Args:
-        views: the manifest as each of its hosts sees it (one view without hosts).
+        views: the manifest as each of its hosts sees it (one view without hosts); with fewer than all of
+            its hosts, only their endpoints are compared.
         lock: the lockfile, None when there is none.
     """
-    known = lock.endpoints if lock else {}
+    others = {name for view in views for name in view.elsewhere} - {n for view in views for n in view.endpoints}
+    known = {name: entry for name, entry in lock.endpoints.items() if name not in others} if lock else {}
     declared = {name: (endpoint, view.host.name) for view in views for name, endpoint in view.endpoints.items()}
     found: list[LockChange] = []
     for name, (endpoint, host) in declared.items():

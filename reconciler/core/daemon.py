@@ -11,6 +11,7 @@ from reconciler.core.live import (
     LiveDirectory,
     LiveState,
     Process,
+    Unknown,
 )
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
@@ -68,7 +69,7 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
         return Daemon(DaemonState.STOPPING, directory.processes[0])
     if directory.processes:
         return Daemon(DaemonState.STARTING, directory.processes[0])
-    if marker and started_elsewhere(marker, live) and live.statuses.get(marker.id or "") == "online":
+    if marker and may_run_elsewhere(directory, marker, live) and live.statuses.get(marker.id or "") == "online":
         return Daemon(DaemonState.ELSEWHERE)
     if pid_file is None:
         return Daemon(DaemonState.STOPPED)
@@ -80,6 +81,23 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
 def started_elsewhere(marker: Marker, live: LiveState) -> bool:
     """Whether another node is on record as the one that the daemon runs on."""
     return marker.daemon is not None and marker.daemon.host != live.host.name
+
+
+def may_run_elsewhere(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:
+    """Whether only the service can say that no daemon runs: this node shows none, and is not where it ran last."""
+    if directory.processes:
+        return False
+    if started_elsewhere(marker, live):
+        return True
+    return directory.pid_file is not None and not _last_started_here(directory, marker, live)
+
+
+def is_undecided(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:
+    """Whether a daemon may run on another node, and the service has not said that none is online."""
+    if marker.id is None or not may_run_elsewhere(directory, marker, live):
+        return False
+    gone = not isinstance(live.registrations, Unknown) and marker.id not in live.registrations
+    return not gone and live.statuses.get(marker.id) not in ("offline", "online")
 
 
 def _last_started_here(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:

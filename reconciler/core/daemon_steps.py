@@ -28,8 +28,8 @@ from reconciler.core.daemon import (
     DaemonState,
     changed_versions,
     is_recorded,
+    is_undecided,
     judge_daemon,
-    started_elsewhere,
 )
 from reconciler.core.desired import CONFIG, DesiredEndpoint
 from reconciler.core.live import (
@@ -155,9 +155,10 @@ class _DaemonPlanner:
         if isinstance(self.live.registrations, Unknown):
             self.steps.blocked.append(Blocked(self.endpoint.name, self.live.registrations.reason))
             return False
-        status = self.live.statuses.get(self.ground.id or "")
-        if started_elsewhere(self.ground.marker, self.live) and isinstance(status, Unknown):
-            self.steps.blocked.append(Blocked(self.endpoint.name, status.reason))
+        if self._is_undecided():
+            status = self.live.statuses.get(self.ground.id or "")
+            reason = status.reason if isinstance(status, Unknown) else "its daemon may run on another node"
+            self.steps.blocked.append(Blocked(self.endpoint.name, reason))
             return False
         return True
 
@@ -181,7 +182,14 @@ class _DaemonPlanner:
         if daemon.process:
             self._stop(daemon.process, Cause.DECLARED_STOPPED)
         elif daemon.state is DaemonState.DEAD:
-            self._clear()
+            if self._is_undecided():
+                self.steps.blocked.append(Blocked(self.endpoint.name, "its daemon may run on another node"))
+            else:
+                self._clear()
+
+    def _is_undecided(self) -> bool:
+        directory = self.ground.directory
+        return directory is not None and is_undecided(directory, self.ground.marker, self.live)
 
     def _stop(self, process: Process, cause: Cause) -> None:
         directory = self.ground.directory

@@ -12,6 +12,7 @@ from reconciler.core.actions import ABSENT, SENSITIVE, Cause, FieldChange, FileC
 from reconciler.core.desired import SCHEMA, TEMPLATE
 from reconciler.core.digest import digest_bytes
 from reconciler.core.documents import (
+    WITHHELD,
     FileSpec,
     KeyPath,
     NotAMapping,
@@ -37,6 +38,13 @@ class FileDiff:
     record: FileRecord | None
     backup: bool
     mode: int
+
+
+def found_record(spec: FileSpec, live: LiveFile) -> FileRecord:
+    """Return the record of a file that was there before us: as we would write it, or as nobody asked for it."""
+    if diff_file(spec, live, None) is None and not spec.absent:
+        return record_of(spec, live.digest)
+    return FileRecord(digest=live.digest, spec="")
 
 
 def new_file(spec: FileSpec) -> tuple[bytes, FileRecord]:
@@ -76,7 +84,7 @@ def diff_file(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) 
         return None
     if spec.absent:
         change = FileChange(spec.file, "remove", _cause(spec, live, record))
-        return FileDiff(change, None, None, backup=_is_edited(live, record), mode=spec.mode)
+        return FileDiff(change, None, None, backup=_is_foreign(live, record), mode=spec.mode)
     if live is None:
         content, new_record = new_file(spec)
         cause = Cause.NEW if record is None else Cause.EDITED
@@ -91,6 +99,11 @@ def _is_edited(live: LiveFile | None, record: FileRecord | None) -> bool:
     return record is None or live is None or live.digest != record.digest
 
 
+def _is_foreign(live: LiveFile | None, record: FileRecord | None) -> bool:
+    """Whether the file holds what somebody else wrote; one that was adopted was never asked for by a manifest."""
+    return _is_edited(live, record) or record is None or not record.spec
+
+
 def _cause(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -> Cause:
     edited = _is_edited(live, record)
     asked = record is None or spec.digest != record.spec
@@ -99,7 +112,7 @@ def _cause(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) -> 
     if edited or not asked:  # with neither, its permissions were changed
         return Cause.EDITED
     # The label is the built-in's version: what the manifest says did not change, what we ship did.
-    if spec.label.startswith("builtin@"):
+    if spec.label.startswith("builtin@") and record is not None and record.spec:
         return Cause.TEMPLATE_UPDATED
     return Cause.SPEC
 
@@ -119,7 +132,7 @@ def _diff_mapping(spec: FileSpec, live: LiveFile, record: FileRecord | None) -> 
     # What was secret when it was written is not shown now that it leaves, either.
     fields = field_changes(current, merged, spec.sensitive.union(record.sensitive if record else ()))
     change = FileChange(spec.file, "change", _cause(spec, live, record), fields or _mode_change(live, spec))
-    return FileDiff(change, content, new_record, backup=_is_edited(live, record), mode=spec.mode)
+    return FileDiff(change, content, new_record, backup=_is_foreign(live, record), mode=spec.mode)
 
 
 def _diff_text(spec: FileSpec, live: LiveFile, record: FileRecord | None) -> FileDiff | None:
@@ -140,7 +153,7 @@ def _diff_text(spec: FileSpec, live: LiveFile, record: FileRecord | None) -> Fil
     elif spec.file == TEMPLATE:
         lines = unified(live.content, content, spec.file)
     change = FileChange(spec.file, "change", cause, fields, lines, spec.label)
-    return FileDiff(change, content, new_record, backup=_is_edited(live, record), mode=spec.mode)
+    return FileDiff(change, content, new_record, backup=_is_foreign(live, record), mode=spec.mode)
 
 
 def _mode_change(live: LiveFile, spec: FileSpec) -> tuple[FieldChange, ...]:
@@ -149,7 +162,9 @@ def _mode_change(live: LiveFile, spec: FileSpec) -> tuple[FieldChange, ...]:
 
 def _added(spec: FileSpec) -> tuple[FieldChange, ...]:
     hide = _hider(spec.sensitive)
-    return tuple(FieldChange(".".join(p), ABSENT, hide(p, v)) for p, v in leaves(spec.keys or {}))
+    return tuple(
+        FieldChange(".".join(p), ABSENT, hide(p, v)) for p, v in leaves(spec.keys or {}) if p[-1] not in WITHHELD
+    )
 
 
 def _hider(sensitive: frozenset[str]) -> Callable[[KeyPath, Any], Any]:

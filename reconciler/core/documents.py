@@ -29,6 +29,10 @@ KeyPath = tuple[str, ...]
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
+WITHHELD = frozenset({"GLOBUS_COMPUTE_CLIENT_SECRET"})
+"""Variables that daemons have and user endpoints must not inherit; the file overrides what is inherited."""
+
+
 class NotAMapping(ValueError):
     """A YAML file that should hold a mapping holds something else, or does not parse."""
 
@@ -76,6 +80,8 @@ def file_specs(endpoint: DesiredEndpoint, path: str | None, directory: str) -> t
         name: (path if name == "PATH" and value == "auto" and path is not None else value)
         for name, value in endpoint.user_environment.items()
     }
+    for name in WITHHELD - environment.keys():
+        environment[name] = ""
     # Globus Compute's own `configure` makes the template world-readable when identities are mapped:
     # the user endpoint's process, which reads it, then belongs to somebody else.
     template_mode = 0o644 if endpoint.identity_mapping else 0o600

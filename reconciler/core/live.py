@@ -162,6 +162,10 @@ class JournalEntry:
     data: Mapping[str, Any]
     at: float
 
+    def belongs_to(self, stack: str) -> bool:
+        """Whether it is of this stack: stacks that share a config directory share the journal, not the names."""
+        return bool(self.data.get("stack", stack) == stack)
+
 
 @dataclass(frozen=True)
 class LiveState:

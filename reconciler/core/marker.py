@@ -36,7 +36,7 @@ class FileRecord(Document):
 
     Attributes:
         digest: SHA-256 (hex) of the file's bytes as we wrote them.
-        spec: SHA-256 (hex) of what the manifest asked for at that time.
+        spec: SHA-256 (hex) of what the manifest asked for at that time; empty for a file that was adopted as it was.
         keys: key paths in a YAML file that the manifest set, each a list of keys; empty for whole-text files.
         sensitive: names of its top-level keys whose values must never be shown.
     """

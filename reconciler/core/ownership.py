@@ -98,7 +98,7 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
     directory = live.directories.get(endpoint.directory)
     if directory is None:
         return _without_directory(endpoint, live, known)
-    refusal = _unusable(endpoint.name, directory, live.config_dir)
+    refusal = unusable(endpoint.name, directory, live.config_dir)
     if refusal:
         return refusal
     marker = directory.marker
@@ -110,7 +110,8 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
     return _agreed(endpoint, directory, marker, live, known)
 
 
-def _unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | None:
+def unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | None:
+    """Refuse what is no endpoint's directory of today."""
     path = f"{config_dir}/{directory.name}"
     if directory.kind == "link":
         return Refusal(name, f"{path} is a symbolic link", "replace the link by the directory it points to")
@@ -118,7 +119,8 @@ def _unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal |
         return Refusal(
             name,
             f"{path} is an endpoint of the kind before templates ({directory.problem or 'config.py or an `engine`'})",
-            f"run `globus-compute-endpoint migrate-to-template-capable {directory.name}`, then adopt it",
+            f"run `globus-compute-endpoint migrate-to-template-capable {directory.name}`,"
+            f" then `chiltepin adopt {name}`",
         )
     if directory.kind in ("other", "unreadable"):
         why = directory.problem or "not an endpoint directory"
@@ -134,7 +136,7 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
     locked_id = entry.id if entry else None
     wanted = endpoint.id or locked_id
     if entry and locked_id and endpoint.id and endpoint.id != locked_id:
-        return _disagree(endpoint.name, {"manifest (id)": endpoint.id, "lock": locked_id})
+        return disagree(endpoint.name, {"manifest (id)": endpoint.id, "lock": locked_id})
     if entry and locked_id:
         refusal = check_claim(endpoint.name, entry.claim, known.site.claim(endpoint.directory), "the lock")
         if refusal:
@@ -146,7 +148,7 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
         refusal = unclaimed(endpoint, live, known)
         return refusal or Ground(None, None, marker)
     if wanted not in live.registrations:
-        return _gone(endpoint.name, wanted)
+        return gone(endpoint.name, wanted)
     status = live.statuses.get(wanted)
     if isinstance(status, Unknown):
         return Blocked(endpoint.name, status.reason)
@@ -191,7 +193,7 @@ def _without_marker(
         if isinstance(live.registrations, Unknown):
             return Blocked(endpoint.name, live.registrations.reason)
         if entry.id not in live.registrations:
-            return _gone(endpoint.name, entry.id)
+            return gone(endpoint.name, entry.id)
         return Ground(entry.id, directory, new_marker(endpoint, known, entry.id), repair=Cause.LOST_MARKER)
     damaged = f" ({directory.marker.reason})" if isinstance(directory.marker, Damaged) else ""
     what = "its marker cannot be read" + damaged if damaged else "it is not managed by chiltepin"
@@ -216,7 +218,8 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
         return Refusal(
             name,
             f"{path} belongs to another manifest that also calls its stack `{known.stack}`",
-            "rename one of the two stacks, or restore the lockfile that belongs to this manifest",
+            "restore the lockfile that belongs to this manifest; if the other manifest is gone for good:"
+            f" `chiltepin adopt {name} --take-over`",
             (f"the lock's lineage: {known.lineage}", f"the marker's lineage: {marker.lineage}"),
         )
     if marker.endpoint != name:
@@ -230,7 +233,7 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
 
 def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | None:
     """Refuse when a recorded claim is not ours; another identity or service is exit 77."""
-    evidence = (f"{where} says: {_say(theirs)}", f"here it is: {_say(ours)}")
+    evidence = (f"{where} says: {say_claim(theirs)}", f"here it is: {say_claim(ours)}")
     other_identity = theirs.identity and ours.identity and theirs.identity != ours.identity
     if theirs.service != ours.service or other_identity:
         return Refusal(
@@ -256,7 +259,8 @@ def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | 
     )
 
 
-def _say(claim: Claim) -> str:
+def say_claim(claim: Claim) -> str:
+    """Return a claim in words."""
     host = f" on {claim.host}" if claim.host else ""
     return f"{claim.user}{host}, {claim.config_dir}/{claim.directory}, identity {claim.identity} ({claim.service})"
 
@@ -273,7 +277,7 @@ def _agreed(
     if endpoint_id is None:
         return _first_start(endpoint, directory, marker, live, known)
     if not isinstance(live.registrations, Unknown) and endpoint_id not in live.registrations:
-        return _gone(endpoint.name, endpoint_id)
+        return gone(endpoint.name, endpoint_id)
     repair = Cause.INTERRUPTED if marker.id is None else None
     return Ground(endpoint_id, directory, marker.but(id=endpoint_id), repair=repair)
 
@@ -282,15 +286,22 @@ def check_ids(
     name: str, directory: LiveDirectory, marker: Marker, entry: LockedEndpoint | None, declared: str | None = None
 ) -> Refusal | None:
     """Refuse when endpoint.json, marker, lock and manifest do not all say the same UUID, or none."""
-    witnesses = {
-        "its daemon": id_in_title(directory),
-        "endpoint.json": directory.endpoint_id if isinstance(directory.endpoint_id, str) else None,
-        "marker": marker.id,
+    found = witnesses(directory, marker, entry, declared)
+    return disagree(name, found) if len(set(found.values())) > 1 else None
+
+
+def witnesses(
+    directory: LiveDirectory | None, marker: Marker | None, entry: LockedEndpoint | None, declared: str | None = None
+) -> dict[str, str]:
+    """Return which UUID each place names, of those that name one."""
+    named = {
+        "its daemon": id_in_title(directory) if directory else None,
+        "endpoint.json": directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None,
+        "marker": marker.id if marker else None,
         "lock": entry.id if entry else None,
         "manifest (id)": declared,
     }
-    found = {where: value for where, value in witnesses.items() if value}
-    return _disagree(name, found) if len(set(found.values())) > 1 else None
+    return {where: value for where, value in named.items() if value}
 
 
 def _first_start(
@@ -320,8 +331,9 @@ def _first_start(
     return Refusal(
         endpoint.name,
         "an earlier start was cut off, and it cannot be told which registration is its own",
-        f"look at them: `chiltepin adopt {endpoint.name} --id UUID` takes one, apply with `--new {endpoint.name}` none",
-        tuple(_say_registration(r) for r in made or candidates),
+        f"look at them: `chiltepin adopt {endpoint.name} --id UUID` takes one,"
+        f" `chiltepin apply --new {endpoint.name}` none",
+        tuple(say_registration(r) for r in made or candidates),
     )
 
 
@@ -349,8 +361,9 @@ def unclaimed(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Refus
     return Refusal(
         endpoint.name,
         f"this identity already owns {len(same_name)} registration(s) named `{endpoint.directory}` that nothing claims",
-        f"use one: `chiltepin adopt {endpoint.name} --id UUID`; or make another: apply with `--new {endpoint.name}`",
-        tuple(_say_registration(r) for r in same_name),
+        f"use one: `chiltepin adopt {endpoint.name} --id UUID`;"
+        f" or make another: `chiltepin apply --new {endpoint.name}`",
+        tuple(say_registration(r) for r in same_name),
     )
 
 
@@ -365,21 +378,46 @@ def _claimed(live: LiveState, known: Known) -> set[str | None]:
     return claimed | {entry.marker.id for entry in live.trash if entry.marker}
 
 
-def _say_registration(registration: Registration) -> str:
+def claimants(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
+    """Return who else has this UUID: other endpoints of the lock, other directories, the trash."""
+    found = [
+        f"endpoint {other} in the lock"
+        for other, entry in (known.lock.endpoints.items() if known.lock else ())
+        if other != name and entry.id == endpoint_id
+    ]
+    for directory in live.directories.values():
+        ids = {directory.endpoint_id, directory.marker.id if isinstance(directory.marker, Marker) else None}
+        if directory.name != directory_name and endpoint_id in ids:
+            found.append(f"{live.config_dir}/{directory.name}")
+    return (*found, *(f"{e.path} in the trash" for e in live.trash if e.marker and e.marker.id == endpoint_id))
+
+
+def say_registration(registration: Registration) -> str:
+    """Return a registration in words."""
     where = f" on {registration.hostname}" if registration.hostname else ""
     shown = f" ({registration.display_name})" if registration.display_name else ""
     return f"{registration.id}{shown}{where}"
 
 
-def _gone(name: str, endpoint_id: str) -> Refusal:
-    return Refusal(
+@dataclass(frozen=True)
+class Gone(Refusal):
+    """The registration `id` is not among those of this identity."""
+
+    id: str = ""
+
+
+def gone(name: str, endpoint_id: str) -> Gone:
+    """Return the refusal of an endpoint whose registration is gone."""
+    return Gone(
         name,
         f"the service has no registration {endpoint_id} for this identity",
-        f"restore it at the service, or give up the UUID: apply with `--reregister {name}` makes a new one",
+        f"restore it at the service, or give up the UUID: `chiltepin apply --reregister {name}` makes a new one",
+        id=endpoint_id,
     )
 
 
-def _disagree(name: str, found: dict[str, str]) -> Refusal:
+def disagree(name: str, found: dict[str, str]) -> Refusal:
+    """Refuse an endpoint whose UUID is not the same everywhere; `found` is each place's."""
     return Refusal(
         name,
         "its UUID is not the same everywhere",

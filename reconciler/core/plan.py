@@ -24,10 +24,10 @@ from reconciler.core.errands import plan_errand
 from reconciler.core.live import LiveState, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Gone, Ground, Known, find_ground
+from reconciler.core.ownership import Blocked, Ground, Known, find_ground
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
-from reconciler.core.reregistration import replacement_steps, still_registered
+from reconciler.core.reregistration import Renewal, renew
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
 
@@ -156,6 +156,12 @@ def _plan_endpoint(
         draft.refusals.append(Refusal(name, text, remedy, exit_code=3))
         _keep(name, known, draft)
         return
+    old = next((m.old for m in desired.moved if m.new == name and known.entry(m.old) and not known.entry(name)), None)
+    if old is not None:
+        # Until it can be renamed, it must not be registered a second time under the new name.
+        what = f"it is `{old}` in the lock, and renaming is not possible yet"
+        draft.refusals.append(Refusal(name, what, f"call it `{old}` for now; `display_name` can change at any time"))
+        return
     if endpoint.state == "unmanaged":
         directory = live.directories.get(endpoint.directory)
         found = directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None
@@ -163,24 +169,22 @@ def _plan_endpoint(
         kept = found or endpoint.id or (entry.id if entry else None)
         draft.entries[name] = lock_entry(endpoint, known.site.claim(endpoint.directory), kept)
         return
-    ground = find_ground(endpoint, live, known)
-    if renews and isinstance(ground, Gone) and replacement_steps(endpoint, ground, live, known, desired, draft):
-        return
-    if renews and isinstance(ground, Ground) and ground.id:
-        ground = still_registered(name, ground.id)
+    judged = find_ground(endpoint, live, known)
+    renewal = renew(endpoint, judged, live, known) if renews else judged
+    ground = renewal.ground if isinstance(renewal, Renewal) else renewal
     if isinstance(ground, Ground):
         steps = steps_for(endpoint, ground, live, desired.host.run_on)
-        draft.actions += steps.actions
+        draft.actions += [*(renewal.actions if isinstance(renewal, Renewal) else ()), *steps.actions]
         draft.notes += steps.notes
         draft.refusals += steps.refusals
         draft.blocked += steps.blocked
-        draft.markers[name] = ground.marker
+        draft.markers[name] = renewal.marker if isinstance(renewal, Renewal) else ground.marker
         draft.entries[name] = lock_entry(endpoint, ground.marker.claim, ground.id)
         return
-    if isinstance(ground, Blocked):
-        draft.blocked.append(ground)
-    elif not (renews and isinstance(ground, Gone)):  # what stands against a new UUID was said
+    if isinstance(ground, Refusal):
         draft.refusals.append(ground)
+    else:
+        draft.blocked.append(ground)
     _keep(name, known, draft)
 
 
@@ -201,6 +205,7 @@ def _finish(
 ) -> Plan:
     before = known.lock or Lock(stack=known.stack, lineage=known.lineage)
     errand = scope.errand
+    has_pools = errand is None or errand.has_pools
     section = Plan(desired, "", lock=before, is_destroy=scope.destroy, errand=errand).pools
     after = final_lock(before, draft.entries, frozenset(draft.gone), section)
     pools = pools_file(desired, {} if scope.destroy else {n: e.id for n, e in after.endpoints.items()})
@@ -208,15 +213,15 @@ def _finish(
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
     if known.lock is None or after != known.lock or (pending_ids and draft.actions):
         files.append(WriteLock(cause=Cause.NEW if known.lock is None else Cause.RESOLVED))
-    held = _held_pools(desired, pools.left_out, draft, pools_text)
+    held = _held_pools(desired, pools.left_out, draft, pools_text) if has_pools else ()
     if held:
         draft.notes.append(
             Note(None, f"the pools file stays as it is, for it holds pools of refused endpoints: {', '.join(held)}")
         )
-    elif pools.text != pools_text:
+    elif has_pools and pools.text != pools_text:
         files.append(WritePools(cause=Cause.NEW if pools_text is None else Cause.RESOLVED))
-    if scope.destroy and known.lock is None and not draft.actions:
-        files.clear()  # nothing was ever there: leave no files behind
+    if not draft.actions and (known.lock is None if scope.destroy else errand and not draft.entries):
+        files.clear()  # nothing was ever there, or is to be done: leave no files behind
     return Plan(
         desired=desired,
         config_dir=live.config_dir,
@@ -225,19 +230,18 @@ def _finish(
         refusals=tuple(draft.refusals),
         blocked=tuple(draft.blocked),
         notes=tuple(draft.notes),
-        left_out={} if scope.destroy else _left_out(desired, pools.left_out, draft.actions),
+        left_out=_left_out(desired, pools.left_out, draft.actions) if has_pools and not scope.destroy else {},
         markers=draft.markers,
         entries=draft.entries,
         lock=before,
         is_destroy=scope.destroy,
-        holds_pools=bool(held),
+        holds_pools=bool(held) or not has_pools,
+        errand=errand,
         unreachable=live.registrations.reason if isinstance(live.registrations, Unknown) else None,
     )
 
 
-def _held_pools(
-    desired: Desired, left_out: Mapping[str, str], draft: Draft, pools_text: str | None
-) -> tuple[str, ...]:
+def _held_pools(desired: Desired, left_out: Mapping[str, str], draft: Draft, pools_text: str | None) -> tuple[str, ...]:
     """Return the pools that work now and would be dropped, only because their endpoint cannot be judged."""
     if pools_text is None:
         return ()

@@ -20,13 +20,16 @@ from reconciler.core.actions import (
     Refusal,
     Stop,
 )
-from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, is_undecided, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Claim, Marker
 from reconciler.core.ownership import Known, check_claim, check_ids, check_owner
 from reconciler.core.scope import Scope
+
+UNREACHABLE = 69
+"""Exit code of a refusal for want of the service's word."""
 
 
 @dataclass
@@ -66,7 +69,7 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
         declared = desired.endpoints.get(name)
         _remove(name, directory, live, known, scope, removal, declared.restart if declared else None)
     if scope.destroy and scope.purge:
-        _purge_trash(live, known, removal)
+        _purge_trash(live, known, scope, removal)
     return removal
 
 
@@ -84,6 +87,8 @@ def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> I
     wanted = {} if scope.destroy else desired.endpoints
     used = {e.directory for e in wanted.values()}
     unmanaged = _unmanaged(desired, known, scope)
+    if not scope.destroy:
+        unmanaged |= {moved.old for moved in desired.moved}  # renamed, not removed
     if known.lock:
         for name, entry in known.lock.endpoints.items():
             if name in wanted or name in desired.elsewhere or not _is_here(entry.claim, known) or name in unmanaged:
@@ -154,7 +159,7 @@ def _remove(
         removal.refusals.append(refusal)
         return
     daemon = judge_daemon(directory, marker, live)
-    refusal = _out_of_reach(name, daemon)
+    refusal = _out_of_reach(name, daemon) or _undecided(name, directory, marker, live)
     if refusal:
         removal.refusals.append(refusal)
         return
@@ -187,6 +192,17 @@ def _out_of_reach(name: str, daemon: Daemon) -> Refusal | None:
         pids = ", ".join(str(p.pid) for p in (daemon.process, *daemon.others) if p)
         return Refusal(name, f"several daemons run under its name: PIDs {pids}", "stop all but one by their PIDs")
     return None
+
+
+def _undecided(name: str, directory: LiveDirectory, marker: Marker, live: LiveState) -> Refusal | None:
+    if not is_undecided(directory, marker, live):
+        return None
+    return Refusal(
+        name,
+        "its daemon may run on another node, and the service could not be asked",
+        "run this again when the service answers",
+        exit_code=UNREACHABLE,
+    )
 
 
 def _end(
@@ -249,12 +265,8 @@ def _remove_lost(
         name, declared=entry.protect
     )
     purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
-    if refusal is None and purge and entry.id and live.statuses.get(entry.id) == "online":
-        refusal = Refusal(
-            name,
-            f"its directory is missing, but {entry.id} is online: it runs elsewhere",
-            "stop it there first, and run this again",
-        )
+    if refusal is None and purge and entry.id:
+        refusal = _still_in_use(name, entry.id, live)
     if refusal:
         removal.refusals.append(refusal)
         return
@@ -265,11 +277,39 @@ def _remove_lost(
         removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
 
 
-def _purge_trash(live: LiveState, known: Known, removal: Removal) -> None:
+def _still_in_use(name: str, endpoint_id: str, live: LiveState) -> Refusal | None:
+    """Refuse to deregister an endpoint without a directory unless the service says that it is offline."""
+    if isinstance(live.registrations, Unknown) or endpoint_id not in live.registrations:
+        return None
+    status = live.statuses.get(endpoint_id)
+    if status == "offline":
+        return None
+    if status == "online":
+        return Refusal(
+            name,
+            f"its directory is missing, but {endpoint_id} is online: it runs elsewhere",
+            "stop it there first, and run this again",
+        )
+    return Refusal(
+        name,
+        f"its directory is missing, and the service could not say whether {endpoint_id} is online",
+        "run this again when the service answers",
+        exit_code=UNREACHABLE,
+    )
+
+
+def _purge_trash(live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
     used = _ids_in_use(live, known, removal)
     for item in live.trash:
         marker = item.marker
         if marker is None or (marker.stack, marker.lineage) != (known.stack, known.lineage):
+            continue
+        if not scope.covers(marker.endpoint):
+            continue
+        ours = known.site.claim(marker.claim.directory)
+        refusal = check_claim(marker.endpoint, marker.claim, ours, f"the trash entry {item.name}")
+        if refusal:
+            removal.refusals.append(refusal)
             continue
         if isinstance(live.registrations, Unknown):
             removal.notes.append(Note(marker.endpoint, "its registration is kept: the service could not be reached"))

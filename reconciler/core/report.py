@@ -19,6 +19,7 @@ from reconciler.core.actions import (
     Forget,
     Idle,
     Purge,
+    Reregister,
     Restart,
     Start,
     Stop,
@@ -35,6 +36,7 @@ _SYMBOL: dict[type, tuple[str, Style]] = {
     Stop: ("#", "remove"),
     Restart: ("!", "restart"),
     Adopt: ("=", "change"),
+    Reregister: ("-/+", "remove"),
     Delete: ("-", "remove"),
     Purge: ("-", "remove"),
     Forget: ("-", "remove"),
@@ -49,7 +51,9 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
         where: the host and config directory, for the first line.
     """
     if plan.is_empty and not plan.refusals and not plan.blocked:
-        if plan.unreachable:
+        if plan.errand:
+            yield Line(f"Nothing to do on {where}.", "head")
+        elif plan.unreachable:
             yield Line(f"No changes on {where}, as far as can be told without the service.", "head")
         else:
             yield Line(f"No changes. {_counted(len(plan.entries), 'endpoint')} on {where} as declared.", "head")
@@ -108,12 +112,19 @@ def describe(action: EndpointAction) -> str:
         return f"restart (PID {action.process.pid})"
     if isinstance(action, Adopt):
         return "record what is there in the marker"
+    return _describe_end(action)
+
+
+def _describe_end(action: Reregister | Delete | Purge | Forget) -> str:
+    if isinstance(action, Reregister):
+        return f"replace its UUID {action.id}, whose registration is gone, by a new one"
     if isinstance(action, Delete):
         return f"delete directory {action.directory} (to the trash)"
     if isinstance(action, Purge):
         nothing = f"drop {action.directory} from the trash (no registration ends)"
         return f"deregister {action.id} for ever" if action.id else nothing
-    return f"forget {action.id or 'it'} (what is left of it stays as it is)"
+    left = "what is left of it" if not action.marked else "directory, daemon and registration"
+    return f"forget {action.id or 'it'} ({left} stays as it is)"
 
 
 def _change_lines(change: FileChange, action: EndpointAction) -> Iterator[Line]:
@@ -131,11 +142,11 @@ def _change_lines(change: FileChange, action: EndpointAction) -> Iterator[Line]:
         yield _field_line(item, indent, width)
     for text in change.diff:
         style: Style = "add" if text.startswith("+") else "remove" if text.startswith("-") else "dim"
-        yield Line(f"{indent}{_plain(text)}", style)
+        yield Line(f"{indent}{plain(text)}", style)
 
 
 def _field_line(item: FieldChange, indent: str, width: int) -> Line:
-    name = f"{_plain(item.path)}:".ljust(width + 1)
+    name = f"{plain(item.path)}:".ljust(width + 1)
     if item.old is ABSENT:
         return Line(f"{indent}+ {name} {show(item.new)}", "add")
     if item.new is ABSENT:
@@ -150,11 +161,11 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = f'"{value}"' if isinstance(value, str) else str(value)
-    text = _plain(text)
+    text = plain(text)
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return the text with control characters spelt out: it is one line, and nothing that a terminal obeys."""
     if text.isprintable():
         return text
@@ -189,6 +200,7 @@ def summary(plan: Plan) -> str:
     for _, actions in plan.by_endpoint():
         present = {type(a) for a in actions}
         for kind, word in (
+            (Reregister, "to replace"),
             (Create, "to create"),
             (WriteFile, "to change"),
             (Adopt, "to record"),

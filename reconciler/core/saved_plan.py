@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from reconciler.core.actions import Create, DaemonIs, Precondition, WriteFile
 from reconciler.core.digest import digest_bytes
@@ -31,6 +31,7 @@ class SavedScope(Output):
     exclude: list[str]
     destroy: bool
     purge: bool
+    reregister: list[str] = Field(default_factory=list)
 
 
 class SavedPlan(Output):
@@ -81,7 +82,11 @@ def save_plan(plan: Plan, scope: Scope, new: frozenset[str], salt: str) -> Saved
     return SavedPlan(
         plan=plan_output(plan),
         scope=SavedScope(
-            targets=sorted(scope.targets), exclude=sorted(scope.exclude), destroy=scope.destroy, purge=scope.purge
+            targets=sorted(scope.targets),
+            exclude=sorted(scope.exclude),
+            destroy=scope.destroy,
+            purge=scope.purge,
+            reregister=sorted(scope.reregister),
         ),
         new=sorted(new),
         lineage=plan.lock.lineage if plan.lock else "",

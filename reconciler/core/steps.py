@@ -115,7 +115,7 @@ def mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, found: object)
     """Return the action that writes the UUID into endpoint.json, in which `found` was read."""
     damaged = isinstance(found, Damaged)
     cause = Cause.DAMAGED if damaged else ground.repair or Cause.EDITED
-    was = found.reason if isinstance(found, Damaged) else ABSENT
+    was = found.reason if isinstance(found, Damaged) else found or ABSENT
     change = FileChange(ENDPOINT_JSON, "change", cause, (FieldChange("endpoint_id", was, ground.id),))
     return WriteFile(
         endpoint=endpoint.name,
@@ -126,7 +126,7 @@ def mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, found: object)
         file=ENDPOINT_JSON,
         content=f'{{"endpoint_id": "{ground.id}"}}'.encode(),
         mode=0o644,
-        backup=damaged,
+        backup=found is not None,
         record=None,
     )
 

@@ -114,7 +114,7 @@ def test_specs_of_an_endpoint() -> None:
     found = {spec.file: spec for spec in file_specs(wanted, "/usr/bin", "/home/jdoe/.globus_compute/main")}
     assert set(found) == {CONFIG, TEMPLATE, USER_ENVIRONMENT, SCHEMA, IDENTITY_MAPPING}
     assert found[SCHEMA].absent
-    assert found[USER_ENVIRONMENT].keys == {"PATH": "/usr/bin"}
+    assert found[USER_ENVIRONMENT].keys == {"PATH": "/usr/bin", "GLOBUS_COMPUTE_CLIENT_SECRET": ""}
     assert found[TEMPLATE].mode == 0o644
     assert found[CONFIG].keys == {
         "debug": True,

@@ -85,7 +85,7 @@ def test_lost_directory_whose_registration_is_gone() -> None:
         scene.text(),
         """
           main: refused: the service has no registration 00000000-0000-4000-8000-6d61696e0000 for this identity
-              next: restore it at the service, or give up the UUID: apply with `--reregister main` makes a new one
+              next: restore it at the service, or give up the UUID: `chiltepin apply --reregister main` makes a new one
 
         Plan: 1 refused.
         """,
@@ -155,7 +155,7 @@ def test_new_while_unclaimed_registrations_of_that_name_exist() -> None:
           main: refused: this identity already owns 2 registration(s) named `main` that nothing claims
               00000000-0000-4000-8000-610000000000 (Old main) on ufe02
               00000000-0000-4000-8000-620000000000
-              next: use one: `chiltepin adopt main --id UUID`; or make another: apply with `--new main`
+              next: use one: `chiltepin adopt main --id UUID`; or make another: `chiltepin apply --new main`
 
         Plan: 1 refused.
         """,
@@ -243,10 +243,10 @@ def test_other_lineage() -> None:
           main: refused: /home/jdoe/.globus_compute/main belongs to another manifest that also calls its stack `hrrr`
               the lock's lineage: 1ea6e
               the marker's lineage: 07e4
-              next: rename one of the two stacks, or restore the lockfile that belongs to this manifest
+              next: restore the lockfile that belongs to this manifest; if the other manifest is gone for good: `chiltepin adopt main --take-over`
 
         Plan: 1 refused.
-        """,
+        """,  # noqa: E501
     )
     assert exit_codes(scene) == [4]
 
@@ -324,7 +324,7 @@ def test_registration_gone() -> None:
         scene.text(),
         """
           main: refused: the service has no registration 00000000-0000-4000-8000-6d61696e0000 for this identity
-              next: restore it at the service, or give up the UUID: apply with `--reregister main` makes a new one
+              next: restore it at the service, or give up the UUID: `chiltepin apply --reregister main` makes a new one
 
         Plan: 1 refused.
         """,
@@ -510,7 +510,7 @@ def test_cut_off_and_two_registrations_may_be_its_own() -> None:
           main: refused: an earlier start was cut off, and it cannot be told which registration is its own
               00000000-0000-4000-8000-610000000000 on ufe01
               00000000-0000-4000-8000-620000000000 on ufe01
-              next: look at them: `chiltepin adopt main --id UUID` takes one, apply with `--new main` none
+              next: look at them: `chiltepin adopt main --id UUID` takes one, `chiltepin apply --new main` none
 
         Plan: 1 refused.
         """,

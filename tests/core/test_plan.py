@@ -836,5 +836,5 @@ def test_restart_keeps_the_uuid() -> None:
 def test_path_of_the_login_is_written_where_the_manifest_says_auto() -> None:
     create = empty(endpoint()).plan().actions[0]
     assert isinstance(create, Create)
-    assert create.files[USER_ENVIRONMENT][0] == f"PATH: {LOGIN_PATH}\n".encode()
+    assert create.files[USER_ENVIRONMENT][0] == f"PATH: {LOGIN_PATH}\nGLOBUS_COMPUTE_CLIENT_SECRET: ''\n".encode()
     assert create.files[SCHEMA][0] == builders.SCHEMA.text.encode()

@@ -44,7 +44,7 @@ ERRORS = (
 
 OPEN, CLOSE = "{{", "}}"
 # An expression without quotes, braces or white space control: its end is certain without a lexer.
-_SIMPLE = re.compile(r"\{\{(?![-+])([^{}'\"]+)(?<![-+])\}\}")
+_SIMPLE = re.compile(r"(?<!\{)\{\{(?![-+])([^{}'\"]+)(?<![-+])\}\}")
 
 _MAX_BITS = 1_024
 _METHODS: Mapping[type, frozenset[str]] = {

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.core.manifest import expressions
@@ -226,6 +226,7 @@ def test_any_expression_has_a_value_or_an_error(text: str) -> None:
     assert result.error is None or result.value is None
 
 
+@example("{{{0}}")
 @given(st.text(alphabet="{}ab n-+|.01 \n", max_size=30))
 def test_the_short_way_to_a_value_agrees_with_jinja(text: str) -> None:
     values = {"a": "x", "b": [1], "n": 3}

@@ -1,0 +1,66 @@
+"""`chiltepin adopt`: manage what is there already."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import options as o
+from reconciler.errors import UsageError
+
+EPILOG = o.examples(
+    """
+      chiltepin adopt ursa-main                 its directory becomes managed; its daemon goes on
+      chiltepin adopt --all                     every directory that the manifest declares
+      chiltepin adopt ursa-main --id UUID       says which UUID is right, or takes a registration
+      chiltepin adopt ursa-main --take-over     the place that claims it is gone for good
+    """
+)
+
+
+def adopt(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The endpoint's name in the manifest.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All that the manifest declares and that have a directory.")
+    ] = False,
+    endpoint_id: Annotated[
+        str | None, typer.Option("--id", metavar="UUID", help="The UUID that is right, or the registration to take.")
+    ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Move the claim of another host, user, config directory or lockfile to here."),
+    ] = False,
+    file: o.FileOption = o.DEFAULT_FILE,
+    config_dir: o.ConfigDirOption = None,
+    host: o.HostOption = None,
+    var: o.VarOption = None,
+    lock: o.LockOption = None,
+    yes: o.YesOption = False,
+    output: o.FormatOption = "text",
+    allow_outside: o.OutsideOption = False,
+    color: o.ColorOption = "auto",
+    quiet: o.QuietOption = False,
+) -> int:
+    """Take over what is there: a directory, a registration, a claim."""
+    from reconciler.cli.errand import Look, run_errand
+    from reconciler.cli.manifest import Invocation
+    from reconciler.core.scope import Errand
+
+    if every == (name is not None):
+        raise UsageError("adopt needs a NAME or --all", remedy="`chiltepin status` lists the names")
+    if every and endpoint_id:
+        raise UsageError("--id is for one endpoint", remedy="name it instead of --all")
+    chosen = None if endpoint_id is None else _uuid(endpoint_id)
+    errand = Errand("adopt", () if name is None else (name,), id=chosen, take_over=take_over)
+    invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
+    return int(run_errand(errand, invocation, Look(yes, output, color, quiet), question="Take it over?"))
+
+
+def _uuid(text: str) -> str:
+    import uuid
+
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as e:
+        raise UsageError(f"--id {text}: not a UUID", remedy="copy it from the refusal that named it") from e

@@ -1,0 +1,40 @@
+"""What restart, adopt, forget and unprotect share: one errand, planned, shown, agreed to and applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from reconciler.errors import ExitCode
+
+if TYPE_CHECKING:
+    from reconciler.cli.manifest import Invocation
+    from reconciler.core.scope import Errand
+
+
+@dataclass(frozen=True)
+class Look:
+    """How to ask and to print, from the options."""
+
+    yes: bool
+    output: str
+    color: str
+    quiet: bool
+
+
+def run_errand(errand: Errand, invocation: Invocation, look: Look, *, question: str) -> ExitCode:
+    """Do one errand in the way of every apply: plan, show, ask, apply under the lease."""
+    from reconciler.cli.carry import Manner, plan_and_apply
+    from reconciler.cli.console import Console, print_warnings
+    from reconciler.cli.wiring import wire
+    from reconciler.core.scope import Scope
+    from reconciler.reconcile import Consent
+
+    console = Console(look.color, quiet=look.quiet)
+    wired = wire(invocation)
+    print_warnings(console, wired.desired)
+    request = replace(wired.request(), scope=Scope(errand=errand))
+    # Forgetting is what was asked for by name: that is the consent.
+    consent = Consent(deletes=errand.kind == "forget", max_deletes=len(errand.names))
+    manner = Manner(look.yes, consent, 4, "online", look.output, question=question)
+    return plan_and_apply(console, wired, request, manner)

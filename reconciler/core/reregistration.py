@@ -1,0 +1,153 @@
+"""A new UUID for an endpoint whose registration is gone: by consent only. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reconciler.core.actions import (
+    Cause,
+    ClearStalePid,
+    DaemonIs,
+    EndpointAction,
+    FieldChange,
+    FileChange,
+    Idle,
+    NameFree,
+    NoDaemon,
+    Precondition,
+    Refusal,
+    Reregister,
+    Stop,
+)
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
+from reconciler.core.daemon_steps import marked
+from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint
+from reconciler.core.live import LiveDirectory, LiveState, Unknown
+from reconciler.core.marker import Marker
+from reconciler.core.ownership import WRONG_IDENTITY, Blocked, Gone, Ground, Known, new_marker
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """What gives up the old UUID, the marker from which that goes on, and the ground that is left then."""
+
+    actions: tuple[EndpointAction, ...]
+    marker: Marker
+    ground: Ground
+
+
+def renew(
+    endpoint: DesiredEndpoint, found: Ground | Refusal | Blocked, live: LiveState, known: Known
+) -> Renewal | Ground | Refusal | Blocked:
+    """Return how an endpoint whose registration is gone gets a new UUID, or what stands against it.
+
+    `found` is on what ground it stands. The service must have been asked about its UUID.
+    """
+    if isinstance(found, Ground) and found.id and not isinstance(live.registrations, Unknown):
+        return Refusal(
+            endpoint.name,
+            f"the service still has its registration {found.id}, so it gets no new UUID",
+            "leave out --reregister",
+        )
+    if not isinstance(found, Gone):
+        return found
+    status = live.statuses.get(found.id)
+    if isinstance(status, Unknown):
+        return Blocked(endpoint.name, status.reason)
+    if status is not None:
+        return not_owned(endpoint.name, found.id)
+    if endpoint.id:
+        return Refusal(
+            endpoint.name,
+            f"the manifest asks for the UUID {endpoint.id}, whose registration is gone",
+            "take `id` out of its block first",
+        )
+    directory = live.directories.get(endpoint.directory)
+    if directory is None:
+        return _without_directory(endpoint, found.id, known)
+    marker = directory.marker if isinstance(directory.marker, Marker) else new_marker(endpoint, known, found.id)
+    daemon = judge_daemon(directory, marker, live)
+    if daemon.state in (DaemonState.DOUBLED, DaemonState.ELSEWHERE, DaemonState.STARTING):
+        return Refusal(
+            endpoint.name,
+            f"its registration {found.id} is gone, and its daemon is {daemon.state.value}",
+            "see that no daemon of it runs on any node, then run this again",
+        )
+    return _with_directory(endpoint, found.id, directory, marker, daemon)
+
+
+def not_owned(name: str, endpoint_id: str) -> Refusal:
+    """Refuse a UUID that the service knows, and not as this identity's."""
+    return Refusal(
+        name,
+        f"the registration {endpoint_id} belongs to another Globus identity",
+        "log in as that identity: `chiltepin whoami` shows the present one, `chiltepin login` changes it",
+        exit_code=WRONG_IDENTITY,
+    )
+
+
+def _change(endpoint_id: str) -> tuple[FileChange, ...]:
+    fields = (FieldChange("id", endpoint_id, "a new one"),)
+    return (FileChange(ENDPOINT_JSON, "change", Cause.CONSENT, fields),)
+
+
+def _without_directory(endpoint: DesiredEndpoint, endpoint_id: str, known: Known) -> Renewal:
+    action = Reregister(
+        endpoint=endpoint.name,
+        directory=endpoint.directory,
+        cause=Cause.CONSENT,
+        preconditions=(NameFree(),),
+        changes=_change(endpoint_id),
+        id=endpoint_id,
+        is_there=False,
+    )
+    marker = new_marker(endpoint, known, None)
+    return Renewal((action,), marker, Ground(None, None, marker))
+
+
+def _with_directory(
+    endpoint: DesiredEndpoint, endpoint_id: str, directory: LiveDirectory, marker: Marker, daemon: Daemon
+) -> Renewal:
+    was: tuple[Precondition, ...] = (marked(marker),) if isinstance(directory.marker, Marker) else ()
+    actions: list[EndpointAction] = []
+    if daemon.process:
+        guards: list[Precondition] = [*was, DaemonIs(daemon.process)]
+        if endpoint.restart != "now":
+            guards.append(Idle())
+        actions.append(
+            Stop(
+                endpoint=endpoint.name,
+                directory=directory.name,
+                cause=Cause.CONSENT,
+                preconditions=tuple(guards),
+                interrupts=len(directory.user_endpoints),
+                process=daemon.process,
+            )
+        )
+        was = (marked(marker),)  # a stop writes the marker
+    elif directory.pid_file:
+        actions.append(
+            ClearStalePid(
+                endpoint=endpoint.name,
+                directory=directory.name,
+                cause=Cause.DIED,
+                preconditions=(*was, NoDaemon()),
+                pid_file=directory.pid_file,
+            )
+        )
+        was = (marked(marker),)
+    actions.append(
+        Reregister(
+            endpoint=endpoint.name,
+            directory=directory.name,
+            cause=Cause.CONSENT,
+            preconditions=(*was, NoDaemon()),
+            changes=_change(endpoint_id),
+            id=endpoint_id,
+            is_there=True,
+        )
+    )
+    # What follows is planned on the directory as it is then.
+    left = marker.but(id=None, daemon=None)
+    then = replace(directory, marker=left, endpoint_id=None, processes=(), pid_file=None, user_endpoints=())
+    return Renewal(tuple(actions), marker, Ground(None, then, left))
