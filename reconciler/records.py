@@ -57,7 +57,9 @@ class Records:
         busy = {action.endpoint for action in self._plan.actions}
         settled = {name: entry for name, entry in self._plan.entries.items() if name not in busy}
         with self._state:
-            self._lock = final_lock(self._lock, settled, frozenset(), self._plan.pools)
+            # As long as a destroy leaves endpoints behind, their pools stay.
+            pools = self._lock.pools if self._plan.is_destroy and self._lock.endpoints else self._plan.pools
+            self._lock = final_lock(self._lock, settled, frozenset(), pools)
         if self._plan.is_empty:
             return
         self._write_lock()
@@ -74,7 +76,7 @@ class Records:
         if self._plan.holds_pools:
             return
         with self._writing:
-            ids = {} if self._plan.is_destroy else {name: e.id for name, e in self.lock.endpoints.items()}
+            ids = {name: entry.id for name, entry in self.lock.endpoints.items()}
             pools = pools_file(self._plan.desired, ids)
             self.left_out = {} if self._plan.is_destroy else pools.left_out
             if pools.text != self._pools_text:

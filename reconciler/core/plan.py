@@ -207,8 +207,10 @@ def _finish(
     errand = scope.errand
     has_pools = errand is None or errand.has_pools
     section = Plan(desired, "", lock=before, is_destroy=scope.destroy, errand=errand).pools
+    if scope.destroy and before.endpoints.keys() - draft.gone:
+        section = before.pools  # what a destroy leaves behind keeps its pools
     after = final_lock(before, draft.entries, frozenset(draft.gone), section)
-    pools = pools_file(desired, {} if scope.destroy else {n: e.id for n, e in after.endpoints.items()})
+    pools = pools_file(desired, {n: e.id for n, e in after.endpoints.items()})
     files: list[WriteLock | WritePools] = []
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
     if known.lock is None or after != known.lock or (pending_ids and draft.actions):

@@ -44,7 +44,7 @@ def by_hand(shell: Shell, manifest: str = POOLED) -> None:
     """Let somebody else have made the directory `main`, registered and stopped."""
     directory = shell.config_dir / "main"
     directory.mkdir(mode=0o700)
-    (directory / "config.yaml").write_text("display_name: Mine\n")
+    (directory / "config.yaml").write_text("debug: true\n")
     (directory / "endpoint.json").write_text(json.dumps({"endpoint_id": ENDPOINT}))
     registered_and_offline(shell)
     shell.write(manifest)
@@ -56,10 +56,10 @@ def test_adopt_then_the_manifest_is_compared(shell: Shell) -> None:
     shell.ok("adopt", "main", "--yes").says("UUID " + ENDPOINT, "becomes: endpoint main of stack demo", "1 done")
     assert json.loads(shell.marker.read_text())["id"] == ENDPOINT
     assert ENDPOINT in shell.pools.read_text()
-    assert (shell.config_dir / "main" / "config.yaml").read_text() == "display_name: Mine\n"
+    assert (shell.config_dir / "main" / "config.yaml").read_text() == "debug: true\n"
     shell.apply()
     shell.ok("plan").says("No changes.")
-    assert "Mine" in (shell.config_dir / "main" / "config.yaml").read_text()
+    assert "debug: true" in (shell.config_dir / "main" / "config.yaml").read_text()
 
 
 def test_adopt_all_as_json(shell: Shell) -> None:

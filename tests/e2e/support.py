@@ -284,7 +284,12 @@ def _processes_below(base: Path) -> Iterator[tuple[int, str]]:
             title = (entry / "cmdline").read_bytes()
             if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX":
                 continue
-            if needle in title or needle in _environment(entry) or _works_in(entry, base):
+            if (
+                needle in title
+                or needle in _environment(entry)
+                or _works_in(entry, base)
+                or _logs_to(entry, title, base)
+            ):
                 yield int(entry.name), os.fsdecode(title).replace("\0", " ").strip()
 
 
@@ -297,6 +302,17 @@ def _environment(entry: Path) -> bytes:
 def _works_in(entry: Path, base: Path) -> bool:
     with contextlib.suppress(OSError):
         return (entry / "cwd").readlink().is_relative_to(base)
+    return False
+
+
+def _logs_to(entry: Path, title: bytes, base: Path) -> bool:
+    """Whether this is an engine's interchange with a log in `base`: neither its title nor its directory says whose."""
+    if not title.startswith(b"parsl:"):
+        return False
+    for descriptor in (entry / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            if descriptor.readlink().is_relative_to(base):
+                return True
     return False
 
 
