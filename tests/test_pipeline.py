@@ -485,14 +485,14 @@ def test_an_endpoint_of_a_deleted_ones_name_is_a_new_one() -> None:
 
 def test_a_destroy_that_must_wait_keeps_the_pools() -> None:
     lab = running(endpoint(), endpoint("other"))
-    pools, locked = lab.world.pools, lab.lock.pools
+    pools, locked = lab.world.pools, lab.lock().pools
     assert "mpi" in pools
     lab.world.user_endpoints["main"] = 1
     assert lab.apply(YES, destroy=True).code == ExitCode.DEFERRED
-    assert (lab.world.pools, lab.lock.pools) == (pools, locked)
+    assert (lab.world.pools, lab.lock().pools) == (pools, locked)
     lab.world.user_endpoints.clear()
     assert lab.apply(YES, destroy=True).code == ExitCode.OK
-    assert (lab.ids, lab.lock.pools) == ({}, {})
+    assert (lab.ids(), lab.lock().pools) == ({}, {})
     assert "mpi" not in lab.world.pools
 
 
