@@ -145,7 +145,9 @@ def test_errors_follow_the_option_too(shell: Shell) -> None:
 
 def chiltepin(*arguments: str) -> list[str]:
     """Return the command line of a `chiltepin` in a process of its own."""
-    return [sys.executable, "-c", "from reconciler.cli import main; main()", *arguments]
+    # A background job of a shell ignores Ctrl-C, and so would its children; a terminal's program does not.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    return [sys.executable, "-c", f"{heed}; from reconciler.cli import main; main()", *arguments]
 
 
 def environ(**more: str) -> dict[str, str]:
