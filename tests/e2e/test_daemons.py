@@ -40,13 +40,16 @@ def busy(user: User) -> User:
     return user
 
 
-def test_restart_waits_for_idleness_and_stays_in_the_plan(busy: User) -> None:
+def test_live_user_endpoints_hold_up_stop_destroy_and_restart(busy: User) -> None:
     uuid, daemon = busy.id("one"), busy.daemon("one")
+    busy.write(_one(restart="when-idle", state="stopped"))
+    busy.apply(expect=5)
+    busy.chiltepin("destroy", "--yes", expect=5)
     busy.write(_one(restart="when-idle", config={"display_name": "Changed"}))
     done = busy.apply(expect=5)
     assert "Restart deferred: 1 user endpoint is alive below it" in done.err
     assert busy.config("one")["display_name"] == "Changed"
-    assert busy.daemon("one") == daemon
+    assert (busy.id("one"), busy.daemon("one")) == (uuid, daemon)
     assert busy.planned() == [("one", "Restart", "started with other configuration")]
     busy.apply(expect=5)
     busy.write(_one(restart="now", config={"display_name": "Changed"}))
@@ -54,17 +57,6 @@ def test_restart_waits_for_idleness_and_stays_in_the_plan(busy: User) -> None:
     busy.assert_converged("one")
     assert busy.id("one") == uuid
     assert busy.daemon("one") != daemon
-
-
-def test_delete_and_stop_wait_for_idleness_too(busy: User) -> None:
-    daemon = busy.daemon("one")
-    busy.write(_one(restart="when-idle", state="stopped"))
-    busy.apply(expect=5)
-    busy.write(manifest(endpoints={"two": {"state": "stopped"}}))
-    busy.apply("--allow-delete", expect=5)
-    assert busy.daemon("one") == daemon
-    assert busy.directory("one").exists()
-    assert "one" in busy.locked()["endpoints"]
 
 
 def test_restart_never_is_deferred_by_name(running: User) -> None:

@@ -27,6 +27,7 @@ def test_daemons_of_the_nursery_are_like_any_other(user: User) -> None:
     assert len({os.getsid(pid) for pid in daemons}) == len(NAMES), "each has a session of its own"
     assert not [title for title in user.processes().values() if "nursery_server" in title], "the nursery is gone"
     assert user.workflow("work:WHERE") == {"work": "here"}
+    assert user.workflow("work:GLOBUS_COMPUTE_CLIENT_SECRET") == {"work": ""}, "tasks do not see the daemon's secret"
     before = {name: user.id(name) for name in NAMES}
     stopped = user.run(str(BIN / "globus-compute-endpoint"), "-c", str(user.config_dir), "stop", "two")
     assert stopped.code == 0, str(stopped)
