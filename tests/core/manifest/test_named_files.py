@@ -34,7 +34,7 @@ def test_a_file_is_taken_literally() -> None:
         ("template", b"echo ${#a[@]}\n", "x.f:1: not a valid Jinja template: Missing end of comment tag"),
         ("template", b"a\n\xff", "x.f:2: byte 0xff is not UTF-8"),
         ("template", b"x" * 1_000_001, "the template `x.f` has 1,000,001 bytes; the limit is 1,000,000"),
-        ("schema", b'{"type": "object",\n}', "x.f:2:1: not valid JSON: "),
+        ("schema", b'{"type": "object"\n"x": 1}', "x.f:2:1: not valid JSON: "),
         ("schema", b"[]", "x.f: a JSON Schema is an object"),
         ("schema", b'{"type": "objekt"}', "x.f: not a valid JSON Schema: $.type: 'objekt' is not valid"),
         ("schema", b"[" * 100_000, "x.f: not valid JSON: nested too deeply"),
