@@ -66,6 +66,7 @@ class Records:
         self._write_pools()
 
     def _write_lock(self) -> None:
+        self._store.check_lease()  # whoever took it over meanwhile has written a newer one
         with self._writing:
             text = emit_lock(self.lock)
             if text != self._lock_text:

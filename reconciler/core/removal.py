@@ -265,7 +265,8 @@ def _remove_lost(
         name, declared=entry.protect
     )
     purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
-    if refusal is None and purge and entry.id:
+    online = entry.id is not None and live.statuses.get(entry.id) == "online"
+    if refusal is None and entry.id and (purge or online):
         refusal = _still_in_use(name, entry.id, live)
     if refusal:
         removal.refusals.append(refusal)
