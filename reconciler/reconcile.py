@@ -110,7 +110,7 @@ def _check_names(request: Request, live: LiveState, known: Known) -> None:
 
 
 def _known(request: Request, lock: Lock | None, live: LiveState) -> Known:
-    lineage = lock.lineage if lock else _lineage_of_markers(request.desired.stack, live) or request.new_lineage
+    lineage = lock.lineage if lock else _lineage_of_markers(request.desired, live) or request.new_lineage
     # Who gives up a UUID by name asks for a new one, also when that was cut off in between.
     new = request.new | request.scope.reregister
     return Known(site_of(request.desired, live), request.desired.stack, lineage, lock, new)
@@ -125,10 +125,15 @@ def site_of(desired: Desired, live: LiveState) -> Site:
     return Site(identity.service, identity.id, live.host.user, desired.host.name, config_dir)
 
 
-def _lineage_of_markers(stack: str, live: LiveState) -> str | None:
-    """A lost lock is rebuilt from the markers, if they all come from one lock."""
+def _lineage_of_markers(desired: Desired, live: LiveState) -> str | None:
+    """A lost lock is rebuilt from the markers of this manifest's endpoints, if they all come from one lock.
+
+    Markers of other endpoints may be another manifest's that calls its stack the same.
+    """
     found = {
-        d.marker.lineage for d in live.directories.values() if isinstance(d.marker, Marker) and d.marker.stack == stack
+        d.marker.lineage
+        for d in live.directories.values()
+        if isinstance(d.marker, Marker) and d.marker.stack == desired.stack and d.marker.endpoint in desired.endpoints
     }
     return found.pop() if len(found) == 1 else None
 
