@@ -188,10 +188,7 @@ class ClearStalePid(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class Start(_EndpointAction):
-    """Start the daemon; `id` is None only for the first start, which registers.
-
-    `known` are the UUIDs of this name that the identity owned when the plan was made.
-    """
+    """Start the daemon; `id` is None only for the first start, which registers."""
 
     kind: ClassVar[str] = "Start"
     id: str | None

@@ -180,11 +180,6 @@ def _set(mapping: dict[str, Any], path: KeyPath, value: Any) -> None:
     mapping[path[-1]] = deepcopy(value)
 
 
-def is_legacy_config(config: Mapping[str, Any]) -> bool:
-    """Whether a config.yaml is of the kind before templates: it holds an `engine` block."""
-    return "engine" in config
-
-
 def parse_json(content: bytes) -> Any:
     """Parse JSON for a field-level comparison, or return None when it is not JSON."""
     try:

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from reconciler.core import safe_yaml
-from reconciler.core.desired import AUTO_PATH, Desired, DesiredEndpoint
+from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.digest import digest_value
 from reconciler.core.marker import Claim, Document
 from reconciler.errors import StateFileError
@@ -166,7 +166,7 @@ def _indent(text: str) -> str:
 def lock_entry(endpoint: DesiredEndpoint, claim: Claim, endpoint_id: str | None) -> LockedEndpoint:
     """Return what the lock says of an endpoint in its desired state."""
     environment = {
-        name: (AUTO_PATH if value == AUTO_PATH else value)
+        name: value
         for name, value in endpoint.user_environment.items()
         if name not in endpoint.sensitive  # the lock is committed: not even a digest of a secret goes in
     }
