@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_VENV ?= .venv-demo
+# How many tests run at once.
+LANES ?= $(shell nproc 2>/dev/null || echo 2)
+export LANES
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit e2e matrix lowest bench schemas clean
@@ -30,10 +33,10 @@ lint: $(VENV)/.done  ## ruff, mypy, import-linter
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.done  ## what needs no daemon
-	$(BIN)/python -m pytest -m "not e2e"
+	$(BIN)/python -m pytest -m "not e2e" -n $(LANES) --dist worksteal
 
-e2e: $(VENV)/.done  ## real daemons, broker and Slurm (port 5000)
-	$(BIN)/python -m pytest -m e2e
+e2e: $(VENV)/.done  ## real daemons, a real broker, a real Slurm
+	scripts/e2e.sh "$(BIN)/python"
 
 matrix: $(VENV)/.done  ## what needs no daemon, on every supported Python of this machine
 	scripts/matrix.sh "$(BIN)/python"

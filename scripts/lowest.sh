@@ -5,4 +5,4 @@ mkdir -p .venv-matrix
 "$1" scripts/lowest_versions.py > .venv-matrix/lowest.txt
 echo "lowest: $(tr '\n' ' ' < .venv-matrix/lowest.txt)"
 CONSTRAINTS=.venv-matrix/lowest.txt scripts/make_venv.sh "$1" .venv-matrix/lowest -e '.[dev]'
-.venv-matrix/lowest/bin/python -m pytest -q -m "not e2e"
+.venv-matrix/lowest/bin/python -m pytest -q -m "not e2e" -n "${LANES:-2}" --dist worksteal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import sys
@@ -81,15 +83,18 @@ class Console:
 def _write(stream: TextIO, text: str) -> None:
     """Write, unless the reader went away: what is being done goes on, and ends with its own exit code.
 
+    The same holds for a standard error that cannot be written: nobody could be told, and an apply that is
+    half done must not end for it.
+
     Raises:
-        FileSystemError: the output cannot be written for another reason, e.g. a full disk.
+        FileSystemError: standard output cannot be written for another reason, e.g. a full disk.
     """
     try:
         stream.write(text)
         stream.flush()
     except OSError as e:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # where what is left in the buffer may go
-        if isinstance(e, BrokenPipeError):
+        if isinstance(e, BrokenPipeError) or stream is sys.stderr:
             return
         raise FileSystemError(
             "the output cannot be written",
@@ -97,6 +102,32 @@ def _write(stream: TextIO, text: str) -> None:
             why=e.strerror,
             remedy="look at where it is redirected to, then run the command again",
         ) from e
+
+
+class Unbreakable(io.TextIOBase):
+    """A terminal that may go away (a closed window, a lost connection) while an apply goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`, or lose it."""
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what was written, or lose it."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is one."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the descriptor, of which the size of the terminal is asked."""
+        return self._stream.fileno()
 
 
 def print_error(error: ReconcilerError, console: Console | None = None, *, color: str = "auto") -> None:

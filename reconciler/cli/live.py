@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.apply import Events
-from reconciler.cli.console import Console
+from reconciler.cli.console import Console, Unbreakable
 from reconciler.core.actions import EndpointAction
 from reconciler.core.lines import Line, Style
 from reconciler.core.progress import Outcome
@@ -132,7 +132,7 @@ def progress(console: Console, width: int) -> Iterator[Events]:
     from rich.live import Live
 
     listener = LiveProgress(console, width)
-    rich_console = RichConsole(stderr=True, highlight=False)
+    rich_console = RichConsole(file=Unbreakable(sys.stderr), highlight=False)
     stop = threading.Event()
     with Live(console=rich_console, refresh_per_second=8, transient=True, get_renderable=listener.table) as live:
 

@@ -235,6 +235,28 @@ def test_output_that_cannot_be_written(shell: Shell) -> None:
     done.says("the output cannot be written", "No space left on device", "redirected")
 
 
+def test_an_apply_goes_on_when_nobody_can_be_told(shell: Shell) -> None:
+    shell.registered()
+    shell.write(RENAMED)
+    with Path("/dev/full").open("w") as full:
+        assert run_apart("apply", "--yes", stderr=full).code == 0
+    shell.ok("plan").says("No changes.")
+
+
+def test_an_apply_goes_on_when_its_terminal_goes_away(shell: Shell) -> None:
+    shell.registered()
+    shell.write(RENAMED)
+    ours, theirs = pty.openpty()
+    environment = {**environ(), "TERM": "xterm"}
+    command = chiltepin("apply", "--yes", "--color", "always")
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    os.read(ours, 1)  # the plan is being printed; nothing was done yet
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    shell.ok("plan").says("No changes.")
+
+
 def test_closed_streams(shell: Shell) -> None:
     shell.write(POOLED)
     line = f"{shlex.join(chiltepin('plan'))} <&- >&- 2>&-"

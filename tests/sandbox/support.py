@@ -30,7 +30,8 @@ from reconciler.sandbox.database import open_database
 from reconciler.sandbox.state import process_start_time
 
 _RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-_PORT_5000_LOCK = Path(tempfile.gettempdir()) / f"chiltepin-sandbox-port-5000.{os.getuid()}.lock"
+_NETWORK = Path("/proc/self/ns/net").stat().st_ino  # each network namespace has a port 5000 of its own
+_PORT_5000_LOCK = Path(tempfile.gettempdir()) / f"chiltepin-sandbox-port-5000.{os.getuid()}.{_NETWORK}.lock"
 COMPUTE_SCOPE = "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
 
 
