@@ -9,7 +9,7 @@ loses at most the step in flight, and the next plan finds its traces.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -22,12 +22,16 @@ from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
-from reconciler.effects import Conduct, Effect, Effects, Place
+from reconciler.core.running import Running, Unconfirmed
+from reconciler.effects import Conduct, Effect, Effects, Place, await_online
 from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, ReconcilerError
 from reconciler.ports import Clock, Outside
 from reconciler.records import Records
 
 MAX_THREADS = 64
+MAX_ASKING = 8
+"""How many daemons are asked for at the service at the same time; its limit of requests is the tighter bound."""
+
 _PASSED_ON = (ExitCode.LOGIN, ExitCode.UNREACHABLE, ExitCode.LEASE_HELD)
 
 
@@ -221,17 +225,47 @@ class _Walker:
         self.events.end(outcome)
 
 
+def unseen(running: Sequence[Running], outside: Outside, clock: Clock, conduct: Conduct) -> tuple[Unconfirmed, ...]:
+    """Return those of the daemons in `running` that the service does not see, each with the reason."""
+
+    def ask(daemon: Running) -> Unconfirmed | None:
+        try:
+            await_online(
+                outside,
+                clock,
+                daemon.directory,
+                daemon.id,
+                pid=daemon.process.pid,
+                seconds=conduct.online_timeout,
+                stop=conduct.stop,
+            )
+        except ReconcilerError as e:
+            reason = f"{e.what}: {e.why}" if e.why else e.what
+            return Unconfirmed(daemon.endpoint, reason, e.remedy, _code_of(e))
+        return None
+
+    if not running:
+        return ()
+    with ThreadPoolExecutor(max_workers=min(len(running), MAX_ASKING)) as pool:
+        futures = [pool.submit(ask, daemon) for daemon in running]
+        return tuple(found for future in futures if (found := future.result()))
+
+
+def _code_of(error: ReconcilerError) -> int:
+    """Return the exit code that one endpoint's error stands for in a whole apply."""
+    return int(error.exit_code if error.exit_code in _PASSED_ON else ExitCode.PARTIAL)
+
+
 def _failed(action: EndpointAction, error: ReconcilerError, log: str = "") -> Outcome:
     what = f"{error.where}: {error.what}" if error.where else error.what
     reason = f"{what}: {error.why}" if error.why else what
-    code = int(error.exit_code)
     return Outcome(
         action,
         "failed",
         reason=reason,
         remedy=error.remedy,
         log=log,
-        exit_code=code if code in _PASSED_ON else int(ExitCode.PARTIAL),
+        exit_code=_code_of(error),
     )
 
 

@@ -195,30 +195,14 @@ class Effects:
             ReconcilerError: it does not, or could not be asked. The daemon was up, and is on record.
         """
         if effect.daemon and effect.endpoint_id and self._conduct.wait_online:
-            self._await_online(action.directory, effect.endpoint_id, effect.daemon.pid)
-
-    def _await_online(self, directory_name: str, endpoint_id: str, pid: int) -> None:
-        deadline = self._clock.monotonic() + self._conduct.online_timeout
-        pause = 0.1
-        while True:
-            if self._outside.service.status(endpoint_id) == "online":
-                return
-            directory = self._outside.host.directory(directory_name)
-            alive = directory is not None and any(p.pid == pid for p in directory.processes)
-            if not alive:
-                raise EndpointCommandError(
-                    "the daemon ended right after it started",
-                    where=directory_name,
-                    remedy="the end of its log says why; mend that and apply again",
-                )
-            if self._clock.monotonic() > deadline:
-                raise EndpointCommandError(
-                    f"the service does not see the daemon {self._conduct.online_timeout:.0f} s after it started",
-                    where=directory_name,
-                    remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again",
-                )
-            self._clock.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
+            await_online(
+                self._outside,
+                self._clock,
+                action.directory,
+                effect.endpoint_id,
+                pid=effect.daemon.pid,
+                seconds=self._conduct.online_timeout,
+            )
 
     def _stop(self, action: Stop) -> Effect:
         self._take_down(action.directory, action.process)
@@ -266,3 +250,48 @@ class Effects:
         planned = self._plan.markers.get(action.endpoint)  # it was never registered
         whose = planned and (planned.stack, planned.lineage, planned.endpoint, None)
         return whose == (marker.stack, marker.lineage, marker.endpoint, marker.id)
+
+
+def await_online(
+    outside: Outside,
+    clock: Clock,
+    directory_name: str,
+    endpoint_id: str,
+    *,
+    pid: int,
+    seconds: float,
+    stop: threading.Event | None = None,
+) -> None:
+    """Wait until the service says that the daemon of an endpoint is online.
+
+    Args:
+        pid: of the daemon; when it ends there is nothing to wait for.
+        seconds: how long to wait.
+        stop: when set, nothing is waited for any more.
+
+    Raises:
+        EndpointCommandError: the daemon ended, or the service does not see it in time.
+        ServiceUnreachable: the service could not be asked.
+    """
+    deadline = clock.monotonic() + seconds
+    pause = 0.1
+    while True:
+        if outside.service.status(endpoint_id) == "online":
+            return
+        directory = outside.host.directory(directory_name)
+        if directory is None or all(p.pid != pid for p in directory.processes):
+            raise EndpointCommandError(
+                "the daemon ended before the service saw it",
+                where=directory_name,
+                remedy="the end of its log says why; mend that and apply again",
+            )
+        if stop and stop.is_set():
+            raise EndpointCommandError("the service did not see it yet when the wait was interrupted")
+        if clock.monotonic() > deadline:
+            raise EndpointCommandError(
+                f"the daemon (PID {pid}) runs, and after {seconds:.0f} s the service still does not see it",
+                where=directory_name,
+                remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again",
+            )
+        clock.sleep(pause)
+        pause = min(pause * 1.5, 2.0)

@@ -10,9 +10,9 @@ Planning and applying are the same code up to the plan; only `apply` goes on.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from reconciler.apply import Events, apply_plan
+from reconciler.apply import Events, apply_plan, unseen
 from reconciler.core.actions import Restart, Start
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names
@@ -177,11 +177,24 @@ def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct:
     return apply_plan(plan, sight.live, outside, clock, conduct, events)
 
 
+def confirm(plan: Plan, run: Run, outside: Outside, clock: Clock, conduct: Conduct) -> Run:
+    """Observe that the service sees the daemons that ran already; return `run` with those that it does not see.
+
+    A daemon that runs and is offline is not restarted for it: its tasks may be running, and the cause may be
+    anywhere between here and the service.
+    """
+    if not conduct.wait_online or conduct.stop.is_set() or plan.unreachable:
+        return run
+    unconfirmed = unseen(plan.running, outside, clock, conduct)
+    return replace(run, unconfirmed=unconfirmed, interrupted=run.interrupted or conduct.stop.is_set())
+
+
 __all__ = [
     "Consent",
     "Request",
     "Sight",
     "carry_out",
+    "confirm",
     "consented",
     "make_sight",
     "site_of",

@@ -16,7 +16,7 @@ from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode
-from reconciler.reconcile import Consent, Request, Sight, carry_out, consented, make_sight
+from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight
 from tests.core.builders import desired
 from tests.fakes import Crash, FakeClock, World
 
@@ -102,6 +102,8 @@ class Lab:
             run = Run(lock=plan.lock)
             if not plan.is_empty:
                 run = carry_out(sight, plan, outside, FakeClock(self.world), conduct, Listener(during))
+            if not run.interrupted:
+                run = confirm(plan, run, outside, FakeClock(self.world), conduct)
         return Result(exit_code_of_run(sight.plan, run, left_deletes=left is not None), run, sight)
 
     def crash(self, at: int, *, starts_go_on: bool, **apply: Any) -> bool:

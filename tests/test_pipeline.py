@@ -385,7 +385,7 @@ def test_daemon_that_ends_right_after_it_started() -> None:
     result = lab.apply()
     assert result.code == ExitCode.PARTIAL
     assert [o.reason for o in result.run.outcomes if o.kind == "failed"] == [
-        "main: the daemon ended right after it started"
+        "main: the daemon ended before the service saw it"
     ]
 
 
@@ -395,6 +395,27 @@ def test_daemon_that_the_service_never_sees() -> None:
     result = lab.apply()
     assert result.code == ExitCode.PARTIAL
     assert lab.ids()["main"] in lab.world.registrations
+
+
+def test_a_running_daemon_that_the_service_does_not_see_is_said_and_not_restarted() -> None:
+    """Guarantee 3: exit code 0 means that everything was observed; a daemon that runs may be at work."""
+    lab = running(endpoint(), endpoint("two"))
+    pids = {d.pid for d in lab.world.daemons}
+    lab.world.sees_daemons = False
+    result = lab.apply()
+    assert result.code == ExitCode.PARTIAL
+    assert [(d.endpoint, d.exit_code) for d in result.run.unconfirmed] == [("main", 3), ("two", 3)]
+    assert {d.pid for d in lab.world.daemons} == pids
+    lab.world.sees_daemons = True
+    assert lab.apply().code == ExitCode.OK
+
+
+def test_a_running_daemon_that_cannot_be_asked_about_is_not_claimed_to_be_online() -> None:
+    lab = running()
+    lab.world.faults.fail("status", DOWN)
+    result = lab.apply()
+    assert result.code == ExitCode.UNREACHABLE
+    assert [d.endpoint for d in result.run.unconfirmed] == ["main"]
 
 
 @pytest.mark.parametrize("error", [LoginRequired("no login"), EndpointCommandError("not there")])

@@ -14,6 +14,8 @@ def main() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
     # Looking for pydantic's plugins reads the metadata of every installed package; we use none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    from reconciler.cli.main import run
-
+    try:
+        from reconciler.cli.main import run
+    except KeyboardInterrupt:  # Ctrl-C this early, too, ends with its exit code and without a traceback
+        sys.exit(130)
     sys.exit(run(sys.argv[1:]))

@@ -22,7 +22,7 @@ from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode, Refused, UsageError
-from reconciler.reconcile import Consent, Request, Sight, carry_out, consented, make_sight
+from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight
 
 if TYPE_CHECKING:
     from reconciler.core.saved_plan import SavedPlan
@@ -67,12 +67,13 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
                 console.say("nothing was done")
                 return ExitCode.OK
             run = _carry_out(console, wired, sight, plan, manner)
+        run = _confirm(console, wired, plan, run, manner)
     code = exit_code_of_run(sight.plan, run, left_deletes=left is not None)
     if manner.output == "json":
         from reconciler.core.outputs import apply_output, to_json
 
         console.result(to_json(apply_output(sight.plan, run, int(code))))
-    elif not plan.is_empty:
+    elif not plan.is_empty or run.unconfirmed:
         _print_end(console, sight, run)
     return code
 
@@ -131,6 +132,15 @@ def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner:
         return carry_out(sight, plan, wired.outside, wired.clock, conduct, events)
 
 
+def _confirm(console: Console, wired: Wired, plan: Plan, run: Run, manner: Manner) -> Run:
+    stop = threading.Event()
+    conduct = Conduct(run=wired.run, wait_online=manner.wait == "online", stop=stop)
+    if run.interrupted:
+        return run
+    with _graceful(stop, console):
+        return confirm(plan, run, wired.outside, wired.clock, conduct)
+
+
 @contextmanager
 def _graceful(stop: threading.Event, console: Console) -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into: finish the steps in flight, begin no new one."""
@@ -156,16 +166,23 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
     lines: list[Line] = []
     for outcome in failed:
         lines += _failure_lines(outcome)
+    for daemon in run.unconfirmed:
+        lines += [Line(""), Line(f"{daemon.endpoint}: {daemon.reason}", "error")]
+        lines += [Line(f"  next: {daemon.remedy}")] if daemon.remedy else []
     if run.unwritten:
         lines.append(Line(f"lock and pools file are not up to date: {run.unwritten}", "error"))
     for name, reason in run.left_out.items():
         lines.append(Line(f"pool {name} is left out of the pools file: {reason}", "warning"))
     counts = {kind: sum(o.kind == kind for o in run.outcomes) for kind in ("done", "failed", "deferred", "skipped")}
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "only our own files written"
-    style: Style = "error" if failed else "warning" if counts["deferred"] or run.interrupted else "head"
+    style: Style = "head"
+    if failed or run.unconfirmed:
+        style = "error"
+    elif counts["deferred"] or run.interrupted:
+        style = "warning"
     prefix = "Interrupted" if run.interrupted else "Applied"
     lines.append(Line(f"{prefix} on {where_of(sight)}: {said}.", style))
-    if not console.quiet or failed:
+    if not console.quiet or failed or run.unconfirmed:
         console.lines(lines, stream=sys.stderr)
 
 

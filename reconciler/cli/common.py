@@ -100,6 +100,7 @@ def exit_code_of_run(plan: Plan, run: Run, *, left_deletes: bool) -> ExitCode:
             codes.add(ExitCode(outcome.exit_code))
         elif outcome.kind == "deferred":
             codes.add(ExitCode.DEFERRED)
+    codes |= {ExitCode(daemon.exit_code) for daemon in run.unconfirmed}
     if run.unwritten:
         codes.add(run.unwritten.exit_code)
     if run.interrupted:

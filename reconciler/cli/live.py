@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from reconciler.apply import Events
 from reconciler.cli.console import Console, Unbreakable
@@ -132,7 +132,7 @@ def progress(console: Console, width: int) -> Iterator[Events]:
     from rich.live import Live
 
     listener = LiveProgress(console, width)
-    rich_console = RichConsole(file=Unbreakable(sys.stderr), highlight=False)
+    rich_console = RichConsole(file=cast(TextIO, Unbreakable(sys.stderr)), highlight=False)
     stop = threading.Event()
     with Live(console=rich_console, refresh_per_second=8, transient=True, get_renderable=listener.table) as live:
 

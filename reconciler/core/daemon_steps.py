@@ -41,6 +41,7 @@ from reconciler.core.live import (
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import DaemonRecord, Marker
 from reconciler.core.ownership import Blocked, Ground
+from reconciler.core.running import Running
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Steps:
     notes: list[Note] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     blocked: list[Blocked] = field(default_factory=list)
+    running: list[Running] = field(default_factory=list)
 
 
 def marked(marker: Marker) -> MarkedAs:
@@ -125,6 +127,9 @@ class _DaemonPlanner:
             self._plan_restart(daemon.process)
             if self._unconfirmed() and self._may_start():
                 self._start(Cause.INTERRUPTED, waits=True)
+            elif self.ground.id and not any(isinstance(a, Restart) for a in self.steps.actions):
+                name, directory = self.endpoint.name, self.endpoint.directory
+                self.steps.running.append(Running(name, directory, self.ground.id, daemon.process))
             return
         if not self._may_start():
             return

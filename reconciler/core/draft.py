@@ -8,6 +8,7 @@ from reconciler.core.actions import EndpointAction, Note, Refusal
 from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Blocked
+from reconciler.core.running import Running
 
 
 @dataclass
@@ -20,4 +21,5 @@ class Draft:
     notes: list[Note] = field(default_factory=list)
     markers: dict[str, Marker] = field(default_factory=dict)
     entries: dict[str, LockedEndpoint] = field(default_factory=dict)
+    running: list[Running] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)

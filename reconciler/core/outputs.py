@@ -120,6 +120,14 @@ class OutcomeOutput(Output):
     seconds: float
 
 
+class UnconfirmedOutput(Output):
+    """A daemon that runs and that the service does not see."""
+
+    endpoint: str
+    reason: str
+    remedy: str | None
+
+
 class ApplyOutput(Output):
     """`chiltepin apply --format json`."""
 
@@ -129,6 +137,7 @@ class ApplyOutput(Output):
     exit_code: int
     interrupted: bool
     outcomes: list[OutcomeOutput]
+    unconfirmed: list[UnconfirmedOutput]
     refusals: list[RefusalOutput]
     blocked: list[BlockedOutput]
     notes: list[NoteOutput]
@@ -295,6 +304,10 @@ def apply_output(plan: Plan, run: Run, exit_code: int) -> ApplyOutput:
         exit_code=exit_code,
         interrupted=run.interrupted,
         outcomes=[_outcome(o) for o in run.outcomes],
+        unconfirmed=[
+            UnconfirmedOutput(endpoint=daemon.endpoint, reason=daemon.reason, remedy=daemon.remedy)
+            for daemon in run.unconfirmed
+        ],
         endpoints=ids,
         **remarks,
     )

@@ -28,6 +28,7 @@ from reconciler.core.ownership import Blocked, Ground, Known, find_ground
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
 from reconciler.core.reregistration import Renewal, renew
+from reconciler.core.running import Running
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
 
@@ -50,6 +51,7 @@ class Plan:
         is_destroy: whether this is the plan of a destroy.
         holds_pools: whether the pools file must stay as it is.
         errand: what this is the plan of, when it is not that of the whole manifest.
+        running: daemons that run as declared; an apply observes that the service sees them.
     """
 
     desired: Desired
@@ -67,6 +69,7 @@ class Plan:
     is_destroy: bool = False
     holds_pools: bool = False
     errand: Errand | None = None
+    running: tuple[Running, ...] = ()
 
     @property
     def all_actions(self) -> tuple[Action, ...]:
@@ -178,6 +181,7 @@ def _plan_endpoint(
         draft.notes += steps.notes
         draft.refusals += steps.refusals
         draft.blocked += steps.blocked
+        draft.running += steps.running
         draft.markers[name] = renewal.marker if isinstance(renewal, Renewal) else ground.marker
         draft.entries[name] = lock_entry(endpoint, ground.marker.claim, ground.id)
         return
@@ -239,6 +243,7 @@ def _finish(
         is_destroy=scope.destroy,
         holds_pools=bool(held) or not has_pools,
         errand=errand,
+        running=tuple(draft.running),
         unreachable=live.registrations.reason if isinstance(live.registrations, Unknown) else None,
     )
 

@@ -27,6 +27,7 @@ from reconciler.core.live import (
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import DaemonRecord, FileRecord, Marker
+from reconciler.core.running import Unconfirmed
 from reconciler.errors import ReconcilerError
 
 OutcomeKind = Literal["done", "failed", "deferred", "skipped"]
@@ -64,6 +65,7 @@ class Run:
         lock: as written last.
         left_out: pools without a UUID, with the reason.
         unwritten: why lock and pools file could not be brought up to date at the end.
+        unconfirmed: daemons that run and that the service does not see.
     """
 
     outcomes: tuple[Outcome, ...] = ()
@@ -71,6 +73,7 @@ class Run:
     lock: Lock | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     unwritten: ReconcilerError | None = None
+    unconfirmed: tuple[Unconfirmed, ...] = ()
 
 
 def daemon_record(
