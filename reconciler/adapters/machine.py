@@ -16,15 +16,26 @@ _NAME_SERVER_PATIENCE = 1.0
 @lru_cache(maxsize=1)
 def facts() -> HostFacts:
     """Return this machine's and this user's names (they do not change while a process lives)."""
-    node = os.uname().nodename
     return HostFacts(
-        name=node.partition(".")[0],
-        fqdn=node if "." in node else _full_name(node),
+        name=node_name(),
+        fqdn=full_name(),
         boot_id=boot_id(),
         user=_user(),
         uid=os.getuid(),
         home=_home(),
     )
+
+
+def node_name() -> str:
+    """Return this machine's name without its domain."""
+    return os.uname().nodename.partition(".")[0]
+
+
+@lru_cache(maxsize=1)
+def full_name() -> str:
+    """Return this machine's fully qualified name: from /etc/hosts, else from the resolver within a second."""
+    node = os.uname().nodename
+    return node if "." in node else _full_name(node)
 
 
 def boot_id() -> str:
@@ -63,7 +74,6 @@ def _home() -> str:
 
 
 def _full_name(node: str) -> str:
-    """Return the fully qualified name: from /etc/hosts, else from the resolver within a second."""
     try:
         table = Path("/etc/hosts").read_text(encoding="utf-8", errors="replace")
     except OSError:  # optional

@@ -6,8 +6,6 @@ import contextlib
 import gc
 import os
 import sys
-import tempfile
-import traceback
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -185,6 +183,9 @@ def _run_upstream(arguments: list[str]) -> int:
 
 
 def _bug() -> int:
+    import tempfile
+    import traceback
+
     text = traceback.format_exc()
     where = ""
     with contextlib.suppress(OSError):

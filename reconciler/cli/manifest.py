@@ -112,14 +112,14 @@ def _context(manifest: Manifest, invocation: Invocation) -> Context:
     from reconciler.adapters.resources import available_versions, builtin_schema, builtin_template
     from reconciler.adapters.scheduler import Slurm
 
-    facts = machine.facts()
+    name = machine.node_name()
     by_cluster = any(isinstance(p, ClusterMatch) for host in manifest.hosts.values() for p in host.match or ())
     cluster = Slurm().cluster() if by_cluster else None
     directory = invocation.file.absolute().parent
     versions: list[int | None] = [None, *available_versions()]
     return Context(
         file=str(invocation.file),
-        machine=Machine(facts.name, facts.fqdn, cluster),
+        machine=Machine(name, machine.full_name() if manifest.hosts else name, cluster),
         read_file=NamedFileReader(directory, allow_outside=invocation.allow_outside),
         env=os.environ,
         cli_variables=_variables(invocation.variables),

@@ -40,7 +40,8 @@ def _empty_block(value: Any) -> Any:
 class Block(BaseModel):
     """Base of the manifest's mappings: unknown keys are errors, types are strict."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Built at first use: what stands only within another model is built once, as a part of that.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class VariableSource(Block):
