@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import yaml
 
 from reconciler.adapters.faults import FAULT_POINTS
-from tests.e2e.support import User, manifest, sandbox_user
+from tests.e2e.support import User, manifest
 from tests.sandbox.support import endpoint_id, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 NAME = "one"
 _POOLS = {"work": {"endpoint": NAME}}
@@ -210,34 +208,13 @@ _POINTS: dict[Scenario, tuple[str, ...]] = {
 
 Case = tuple[Scenario, str]
 _CASES: list[Case] = [(scenario, point) for scenario, points in _POINTS.items() for point in points]
-_AT_ONCE = 3
 
 
 def test_every_point_is_reached_by_some_scenario() -> None:
     assert {point.partition(":")[0] for _, point in _CASES} == set(FAULT_POINTS)
 
 
-def _carry_out(service: Path, case: Case) -> None:
-    scenario, point = case
-    with sandbox_user(service) as user:
-        scenario(user, point)
-
-
-@pytest.fixture(scope="module")
-def results(service: Path, request: pytest.FixtureRequest) -> Iterator[dict[Case, Future[None]]]:
-    """Every selected case, some at once: they mostly wait, and each has a user of its own."""
-    chosen = [item.callspec.params["case"] for item in request.session.items if _is_case(item)]  # type: ignore[attr-defined]
-    pool = ThreadPoolExecutor(_AT_ONCE)
-    try:
-        yield {case: pool.submit(_carry_out, service, case) for case in chosen}
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _is_case(item: pytest.Item) -> bool:
-    return item.path == Path(__file__) and "case" in getattr(getattr(item, "callspec", None), "params", {})
-
-
 @pytest.mark.parametrize("case", _CASES, ids=[f"{scenario.__name__}-{point}" for scenario, point in _CASES])
-def test_next_apply_converges(results: dict[Case, Future[None]], case: Case) -> None:
-    results[case].result()
+def test_next_apply_converges(user: User, case: Case) -> None:
+    scenario, point = case
+    scenario(user, point)

@@ -11,7 +11,7 @@ import yaml
 from tests.e2e.support import User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "laptop" / "chiltepin.yaml"
 _NAMES = ("laptop-models", "laptop-plots")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.support import BIN, User, manifest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 NAMES = ("one", "two", "three", "four")
 POOLS = {"work": {"endpoint": "three", "environment": ["export WHERE=here"]}}

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.support import User, sandbox_service
 from tests.sandbox.support import rabbitmq, rabbitmq_missing
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "laptop" / "chiltepin.yaml"
 _NAMES = ("laptop-models", "laptop-plots")

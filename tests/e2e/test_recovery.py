@@ -10,7 +10,7 @@ import yaml
 from tests.e2e.support import HEARTBEAT, User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 POOLS = {"work": {"endpoint": "one"}}
 

@@ -11,7 +11,7 @@ from reconciler.sandbox import lifecycle
 from tests.e2e.support import User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture

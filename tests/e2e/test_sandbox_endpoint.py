@@ -17,7 +17,7 @@ from reconciler.sandbox import lifecycle
 from tests.sandbox import support
 from tests.sandbox.support import Api, default_api, end_endpoint, endpoint_id, other_api, unprivileged, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _BIN = Path(sys.executable).parent
 

@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.support import User, manifest, sandbox_user
 from tests.sandbox.support import unprivileged, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
+pytestmark = pytest.mark.e2e
 
 _HERE = Path(__file__).parent
 _PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.support import BIN, User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 _NAMES = ("one", "two", "three")
 
@@ -38,7 +38,7 @@ def test_interrupt_finishes_the_start_in_flight_and_begins_no_other(user: User, 
     with _apply(user, "--parallelism", "1") as process:
         (first,) = wait_for(lambda: _begun(user, "intent", "Start"), "a start is in flight")
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
     assert _begun(user, "intent", "Start") == _begun(user, "done", "Start") == [first]
     others = [name for name in _NAMES if name != first]
@@ -58,7 +58,7 @@ def test_interrupt_at_the_terminal_reaches_no_daemon(user: User) -> None:
     with _apply(user, group=True) as process:
         wait_for(lambda: any(" start " in title for title in user.processes().values()), "the start command runs")
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
     user.assert_converged("one")
 
@@ -70,7 +70,7 @@ def test_second_apply_at_the_same_time_is_told_who_is_at_work(user: User) -> Non
         second = user.apply(expect=75)
         assert str(first.pid) in second.err
         assert "another apply" in second.err
-        _, err = first.communicate(timeout=60)
+        _, err = first.communicate(timeout=200)
     assert first.returncode == 0, err
     user.assert_converged("one", "two")
 

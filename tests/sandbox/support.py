@@ -35,7 +35,7 @@ _PORT_5000_LOCK = Path(tempfile.gettempdir()) / f"chiltepin-sandbox-port-5000.{o
 COMPUTE_SCOPE = "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
     """Return the first true value of `condition`; fail with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:

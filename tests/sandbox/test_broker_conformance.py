@@ -16,8 +16,6 @@ import pytest
 
 from tests.sandbox.support import wait_for
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
 def url(request: pytest.FixtureRequest) -> str:

@@ -10,8 +10,6 @@ import pytest
 
 from tests.sandbox.support import embedded_broker, free_port, wait_for
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def open_channel(url: str) -> pika.adapters.blocking_connection.BlockingChannel:
     channel = pika.BlockingConnection(pika.URLParameters(url)).channel()

@@ -16,8 +16,6 @@ from globus_compute_common.messagepack.message_types import EPStatusReport, Resu
 
 from tests.sandbox.support import Api, default_api, embedded_broker, free_port, sandbox, wait_for
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class FakeEndpoint:
     """Registers, then does on request what a daemon does by itself."""

@@ -16,8 +16,6 @@ from reconciler.errors import Refused
 from reconciler.sandbox import lifecycle
 from tests.sandbox.support import COMPUTE_SCOPE, Api, default_api, free_port, other_api, sandbox
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def api(state_dir: Path) -> Api:

@@ -17,8 +17,6 @@ from reconciler.sandbox import lifecycle
 from reconciler.sandbox.state import StateDir, process_start_time
 from tests.sandbox.support import default_api, free_port, sandbox, unprivileged, wait_for
 
-pytestmark = pytest.mark.timeout(60)
-
 _CLI = "from reconciler.cli.sandbox import app; app()"
 
 
