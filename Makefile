@@ -8,7 +8,7 @@ LANES ?= $(shell nproc 2>/dev/null || echo 2)
 export LANES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e matrix lowest bench schemas clean
+.PHONY: help demo test lint unit e2e matrix lowest chaos bench schemas clean
 
 help:           ## what there is
 	@sed -n 's/^\([a-z0-9_-]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -43,6 +43,9 @@ matrix: $(VENV)/.done  ## what needs no daemon, on every supported Python of thi
 
 lowest: $(VENV)/.done  ## what needs no daemon, with the lowest versions of all dependencies
 	scripts/lowest.sh "$(BIN)/python"
+
+chaos: $(VENV)/.done  ## commands killed at random moments: KILLS=1000 SEEDS="1 2 3"
+	scripts/chaos.sh "$(BIN)/python"
 
 bench: $(DEMO_VENV)/.done  ## the peers side by side, as ratios
 	$(DEMO_VENV)/bin/python -m benchmarks.run
