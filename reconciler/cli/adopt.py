@@ -44,8 +44,8 @@ def adopt(
 ) -> int:
     """Take over what is there: a directory, a registration, a claim."""
     from reconciler.cli.errand import Look, run_errand
-    from reconciler.cli.manifest import Invocation
     from reconciler.core.scope import Errand
+    from reconciler.invocation import Invocation
 
     if every == (name is not None):
         raise UsageError("adopt needs a NAME or --all", remedy="`chiltepin status` lists the names")

@@ -58,9 +58,9 @@ def apply(
     from reconciler.cli.carry import Manner, plan_and_apply, read_plan, scope_of
     from reconciler.cli.common import open_request
     from reconciler.cli.console import Console, print_warnings
-    from reconciler.cli.manifest import Invocation
-    from reconciler.cli.wiring import wire
+    from reconciler.invocation import Invocation
     from reconciler.reconcile import Consent
+    from reconciler.wiring import wire
 
     console = Console(color, quiet=quiet)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))

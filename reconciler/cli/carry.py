@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from reconciler.cli.common import exit_code_of_run, print_plan, where_of
 from reconciler.cli.console import Console, check_format
 from reconciler.cli.live import progress
-from reconciler.cli.wiring import Wired
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
@@ -23,6 +22,7 @@ from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode, Refused, UsageError
 from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight
+from reconciler.wiring import Wired
 
 if TYPE_CHECKING:
     from reconciler.core.saved_plan import SavedPlan

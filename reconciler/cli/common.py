@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 
 from reconciler.cli.console import Console, check_format
-from reconciler.cli.wiring import Wired
 from reconciler.core.lines import Line
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Run
@@ -14,6 +13,7 @@ from reconciler.core.report import plan_lines
 from reconciler.core.scope import Scope
 from reconciler.errors import ExitCode, UsageError, combine_exit_codes
 from reconciler.reconcile import Request, Sight, site_of
+from reconciler.wiring import Wired
 
 
 def open_request(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
-    from reconciler.cli.manifest import Invocation
     from reconciler.core.scope import Errand
+    from reconciler.invocation import Invocation
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ def run_errand(errand: Errand, invocation: Invocation, look: Look, *, question: 
     """Do one errand in the way of every apply: plan, show, ask, apply under the lease."""
     from reconciler.cli.carry import Manner, plan_and_apply
     from reconciler.cli.console import Console, print_warnings
-    from reconciler.cli.wiring import wire
     from reconciler.core.scope import Scope
     from reconciler.reconcile import Consent
+    from reconciler.wiring import wire
 
     console = Console(look.color, quiet=look.quiet)
     wired = wire(invocation)

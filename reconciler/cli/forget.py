@@ -26,8 +26,8 @@ def forget(
 ) -> int:
     """No longer manage an endpoint. Directory, daemon and registration stay as they are."""
     from reconciler.cli.errand import Look, run_errand
-    from reconciler.cli.manifest import Invocation
     from reconciler.core.scope import Errand
+    from reconciler.invocation import Invocation
 
     errand = Errand("forget", (name,))
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)

@@ -40,9 +40,9 @@ def export(
     """Print the UUIDs of all endpoints in the lock, of every host. Contacts nothing."""
     from reconciler.adapters.store import FileStore
     from reconciler.cli.console import Console, check_format
-    from reconciler.cli.manifest import Invocation
     from reconciler.core.lock import read_lock
     from reconciler.errors import ExitCode, UsageError
+    from reconciler.invocation import Invocation
 
     check_format(output, ("yaml", "json", "env"))
     invocation = Invocation(file, lock=lock)

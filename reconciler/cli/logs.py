@@ -10,7 +10,7 @@ from reconciler.cli import options as o
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.cli.wiring import Wired
+    from reconciler.wiring import Wired
 
 EPILOG = o.examples(
     """
@@ -33,9 +33,9 @@ def logs(
 ) -> int:
     """Print the end of an endpoint's log, without secrets. Contacts nothing."""
     from reconciler.cli.console import Console
-    from reconciler.cli.manifest import Invocation
-    from reconciler.cli.wiring import wire
     from reconciler.core.report import plain
+    from reconciler.invocation import Invocation
+    from reconciler.wiring import wire
 
     console = Console(color)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))

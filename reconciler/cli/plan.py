@@ -12,7 +12,7 @@ from reconciler.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
-    from reconciler.cli.manifest import Invocation
+    from reconciler.invocation import Invocation
     from reconciler.reconcile import Request, Sight
 
 EPILOG = o.examples(
@@ -53,9 +53,9 @@ def plan(
     """Show what differs, and what apply would do about it. Changes nothing."""
     from reconciler.cli.common import exit_code_of_plan, open_request, print_plan
     from reconciler.cli.console import Console, print_warnings
-    from reconciler.cli.manifest import Invocation
-    from reconciler.cli.wiring import wire
+    from reconciler.invocation import Invocation
     from reconciler.reconcile import make_sight
+    from reconciler.wiring import wire
 
     console = Console(color, quiet=quiet)
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
@@ -77,10 +77,10 @@ def plan(
 def _against(console: Console, what: str, invocation: Invocation, output: str, *, detailed: bool) -> ExitCode:
     from reconciler.adapters.store import FileStore
     from reconciler.cli.console import check_format, print_warnings
-    from reconciler.cli.manifest import read_views
     from reconciler.core.against_lock import compare_with_lock, comparison_lines
     from reconciler.core.lock import read_lock
     from reconciler.core.outputs import against_lock_output, to_json
+    from reconciler.invocation import read_views
 
     check_format(output, ("text", "json", "markdown"))
     if what != "lock":

@@ -34,8 +34,8 @@ def restart(
 ) -> int:
     """Restart an endpoint's daemon under the same UUID."""
     from reconciler.cli.errand import Look, run_errand
-    from reconciler.cli.manifest import Invocation
     from reconciler.core.scope import Errand
+    from reconciler.invocation import Invocation
 
     errand = Errand("restart", (name,), interrupt=interrupt)
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)

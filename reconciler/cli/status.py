@@ -35,14 +35,14 @@ def status(
 ) -> int:
     """Show each endpoint: its daemon, UUID and pools. Changes nothing."""
     from reconciler.cli.console import Console, check_format, print_warnings
-    from reconciler.cli.manifest import Invocation
     from reconciler.cli.status_table import table_lines
-    from reconciler.cli.wiring import wire
     from reconciler.core.live import Unknown
     from reconciler.core.lock import read_lock
     from reconciler.core.statuses import status_rows
     from reconciler.errors import ExitCode, UsageError
+    from reconciler.invocation import Invocation
     from reconciler.observe import ask_statuses, observe
+    from reconciler.wiring import wire
 
     check_format(output)
     if refresh not in ("auto", "full"):

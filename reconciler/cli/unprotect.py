@@ -26,8 +26,8 @@ def unprotect(
 ) -> int:
     """Lift the protection that outlived an endpoint's block."""
     from reconciler.cli.errand import Look, run_errand
-    from reconciler.cli.manifest import Invocation
     from reconciler.core.scope import Errand
+    from reconciler.invocation import Invocation
 
     errand = Errand("unprotect", (name,))
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)

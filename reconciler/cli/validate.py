@@ -22,9 +22,9 @@ def validate(
 ) -> int:
     """Check the manifest; every problem is shown with its line. Contacts nothing."""
     from reconciler.cli.console import Console, print_error, print_warnings
-    from reconciler.cli.manifest import Invocation, read_desired
     from reconciler.core.invalid import ManifestInvalid
     from reconciler.errors import ExitCode
+    from reconciler.invocation import Invocation, read_desired
 
     console = Console(color, quiet=quiet)
     try:

@@ -7,8 +7,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.cli.manifest import Invocation, read_desired
 from reconciler.core.desired import Desired
+from reconciler.invocation import Invocation, read_desired
 from reconciler.ports import Clock, Outside
 from reconciler.reconcile import Request
 
