@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from reconciler.apply import Events, apply_plan, unseen
 from reconciler.core.actions import Restart, Start
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names
+from reconciler.core.exit_codes import exit_code_of_run
 from reconciler.core.live import Damaged, LiveState, Unknown
 from reconciler.core.lock import Lock, read_lock
 from reconciler.core.marker import Marker
@@ -23,10 +25,17 @@ from reconciler.core.ownership import Known, Site
 from reconciler.core.plan import Plan, make_plan
 from reconciler.core.progress import Run
 from reconciler.core.scope import Scope
+from reconciler.core.statuses import StatusRow, status_rows
 from reconciler.effects import Conduct
-from reconciler.errors import EndpointCommandError, Refused, UsageError
+from reconciler.errors import EndpointCommandError, ExitCode, Refused, UsageError
 from reconciler.observe import ask_statuses, observe
 from reconciler.ports import Clock, Outside
+
+if TYPE_CHECKING:
+    from reconciler.core.saved_plan import SavedPlan
+
+ASKED_BY_DEFAULT = 15
+"""With more endpoints than this, a status asks the service about each only when told to (20 requests per 10 s)."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,41 @@ class Sight:
     plan: Plan
     live: LiveState
     known: Known
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What an apply came to.
+
+    Attributes:
+        sight: the plan as it was made, and from what.
+        run: what became of each action.
+        left: why deletes were left out, when they were.
+    """
+
+    sight: Sight
+    run: Run
+    left: str | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The one exit code that stands for all of it."""
+        return exit_code_of_run(self.sight.plan, self.run, left_deletes=self.left is not None)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is declared and what is there.
+
+    Attributes:
+        rows: one for each endpoint.
+        live: the snapshot that they describe.
+        unreachable: why the service could not be asked, when it could not.
+    """
+
+    rows: tuple[StatusRow, ...]
+    live: LiveState
+    unreachable: str | None = None
 
 
 def make_sight(outside: Outside, request: Request) -> Sight:
@@ -155,6 +199,64 @@ def consented(plan: Plan, consent: Consent) -> tuple[Plan, str | None]:
     return plan.without_endpoints(frozenset(names)), why
 
 
+def apply(
+    outside: Outside,
+    clock: Clock,
+    request: Request,
+    consent: Consent,
+    conduct: Conduct,
+    events: Events,
+    *,
+    reviewed: SavedPlan | None = None,
+) -> Applied:
+    """Plan and apply under the lease, without asking anybody.
+
+    Args:
+        reviewed: the plan that was agreed to; only if this one is the same, anything is done.
+
+    Raises:
+        LeaseHeld: another apply works on the config directory.
+        Refused: the plan is not the reviewed one.
+        ReconcilerError: what `make_sight` and `carry_out` raise.
+    """
+    # The lease comes first: what is planned must still be true when it is done.
+    with outside.store.lease():
+        sight = make_sight(outside, request)
+        if reviewed is not None:
+            from reconciler.core.saved_plan import check_same  # noqa: PLC0415  # its models cost a plan's tenth
+
+            check_same(reviewed, sight.plan)
+        plan, left = consented(sight.plan, consent)
+        run = Run(lock=plan.lock, left_out=dict(plan.left_out))
+        if not plan.is_empty:
+            run = carry_out(sight, plan, outside, clock, conduct, events)
+        if not run.interrupted:
+            run = confirm(plan, run, outside, clock, conduct)
+    return Applied(sight, run, left)
+
+
+def make_status(outside: Outside, desired: Desired, lock_file: str, *, full: bool = False) -> Status:
+    """Observe, without planning anything. Changes nothing.
+
+    Args:
+        lock_file: name of the lockfile, for messages.
+        full: whether the service is asked about every endpoint, however many there are.
+
+    Raises:
+        StateFileError: the lockfile is damaged or newer.
+        LoginRequired: there is no login.
+    """
+    text = outside.store.read_lock()
+    lock = read_lock(text, lock_file) if text is not None else None
+    live = observe(outside, desired, lock, to_plan=False)
+    ids = {row.id for row in status_rows(desired, live, lock) if row.id}
+    if isinstance(live.registrations, Unknown):
+        return Status(status_rows(desired, live, lock), live, unreachable=live.registrations.reason)
+    if full or len(ids) <= ASKED_BY_DEFAULT:
+        live = ask_statuses(outside, live, ids)
+    return Status(status_rows(desired, live, lock), live)
+
+
 def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct: Conduct, events: Events) -> Run:
     """Apply `plan` (of `sight`, perhaps without its deletes). The lease must be held.
 
@@ -190,12 +292,16 @@ def confirm(plan: Plan, run: Run, outside: Outside, clock: Clock, conduct: Condu
 
 
 __all__ = [
+    "Applied",
     "Consent",
     "Request",
     "Sight",
+    "Status",
+    "apply",
     "carry_out",
     "confirm",
     "consented",
     "make_sight",
+    "make_status",
     "site_of",
 ]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.cli.common import exit_code_of_plan, exit_code_of_run
 from reconciler.core.actions import EndpointAction
 from reconciler.core.desired import Desired, DesiredEndpoint, DesiredPool
+from reconciler.core.exit_codes import exit_code_of_plan, exit_code_of_run
 from reconciler.core.live import LiveState
 from reconciler.core.lock import Lock, read_lock
 from reconciler.core.progress import Outcome, Run

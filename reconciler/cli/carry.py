@@ -12,15 +12,16 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from reconciler.cli.common import exit_code_of_run, print_plan, where_of
+from reconciler.cli.common import print_plan, where_of
 from reconciler.cli.console import Console, check_format
 from reconciler.cli.live import progress
+from reconciler.core.exit_codes import exit_code_of_run
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
-from reconciler.errors import ExitCode, Refused, UsageError
+from reconciler.errors import ExitCode, UsageError
 from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight
 from reconciler.wiring import Wired
 
@@ -54,7 +55,9 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
     with wired.outside.store.lease():
         sight = make_sight(wired.outside, request)
         if manner.saved is not None:
-            _check_same(manner.saved, sight.plan)
+            from reconciler.core.saved_plan import check_same
+
+            check_same(manner.saved, sight.plan)
         plan, left = consented(sight.plan, manner.consent)
         if manner.output == "text" and not (console.quiet and manner.yes):
             print_plan(console, sight, "text")
@@ -76,18 +79,6 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
     elif not plan.is_empty or run.unconfirmed:
         _print_end(console, sight, run)
     return code
-
-
-def _check_same(saved: SavedPlan, plan: Plan) -> None:
-    from reconciler.core.saved_plan import moved_on
-
-    differences = moved_on(saved, plan)
-    if differences:
-        raise Refused(
-            "the world has moved on since this plan was made, so nothing was done",
-            why="\n".join(differences),
-            remedy="look at `chiltepin plan` and keep a new one with --out",
-        )
 
 
 def read_plan(path: Path) -> SavedPlan:

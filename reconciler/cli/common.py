@@ -1,4 +1,4 @@
-"""What plan, apply, destroy and status share: requests, printing, exit codes."""
+"""What plan, apply, destroy and status share: requests and printing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import replace
 from reconciler.cli.console import Console, check_format
 from reconciler.core.lines import Line
 from reconciler.core.plan import Plan
-from reconciler.core.progress import Run
 from reconciler.core.report import plan_lines
 from reconciler.core.scope import Scope
-from reconciler.errors import ExitCode, UsageError, combine_exit_codes
+from reconciler.errors import UsageError
 from reconciler.reconcile import Request, Sight, site_of
 from reconciler.wiring import Wired
 
@@ -82,29 +81,3 @@ def print_plan(console: Console, sight: Sight, output: str) -> None:
 
 def _why(plan: Plan) -> list[Line]:
     return [Line(f"  {text.strip()}") for text in (plan.unreachable or "").splitlines()]
-
-
-def exit_code_of_plan(plan: Plan) -> ExitCode:
-    """Return the exit code that a plan's refusals stand for."""
-    codes = {ExitCode(refusal.exit_code) for refusal in plan.refusals}
-    if plan.unreachable or plan.blocked:
-        codes.add(ExitCode.UNREACHABLE)
-    return combine_exit_codes(codes)
-
-
-def exit_code_of_run(plan: Plan, run: Run, *, left_deletes: bool) -> ExitCode:
-    """Return the exit code of an apply: what happened, and what its plan had refused."""
-    codes = {exit_code_of_plan(plan)}
-    for outcome in run.outcomes:
-        if outcome.kind == "failed":
-            codes.add(ExitCode(outcome.exit_code))
-        elif outcome.kind == "deferred":
-            codes.add(ExitCode.DEFERRED)
-    codes |= {ExitCode(daemon.exit_code) for daemon in run.unconfirmed}
-    if run.unwritten:
-        codes.add(run.unwritten.exit_code)
-    if run.interrupted:
-        codes.add(ExitCode.INTERRUPTED)
-    if left_deletes:
-        codes.add(ExitCode.REFUSED)
-    return combine_exit_codes(codes - {ExitCode.OK})

@@ -51,8 +51,9 @@ def plan(
     quiet: o.QuietOption = False,
 ) -> int:
     """Show what differs, and what apply would do about it. Changes nothing."""
-    from reconciler.cli.common import exit_code_of_plan, open_request, print_plan
+    from reconciler.cli.common import open_request, print_plan
     from reconciler.cli.console import Console, print_warnings
+    from reconciler.core.exit_codes import exit_code_of_plan
     from reconciler.invocation import Invocation
     from reconciler.reconcile import make_sight
     from reconciler.wiring import wire

@@ -16,9 +16,6 @@ EPILOG = o.examples(
     """
 )
 
-ASKED_BY_DEFAULT = 15
-"""With more endpoints than this, the service is asked about each only by `--refresh full` (20 requests per 10 s)."""
-
 
 def status(
     file: o.FileOption = o.DEFAULT_FILE,
@@ -36,12 +33,9 @@ def status(
     """Show each endpoint: its daemon, UUID and pools. Changes nothing."""
     from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.cli.status_table import table_lines
-    from reconciler.core.live import Unknown
-    from reconciler.core.lock import read_lock
-    from reconciler.core.statuses import status_rows
     from reconciler.errors import ExitCode, UsageError
     from reconciler.invocation import Invocation
-    from reconciler.observe import ask_statuses, observe
+    from reconciler.reconcile import make_status
     from reconciler.wiring import wire
 
     check_format(output)
@@ -50,29 +44,21 @@ def status(
     console = Console(color)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
-    text = wired.outside.store.read_lock()
-    locked = read_lock(text, str(wired.invocation.lock_path)) if text is not None else None
-    first = observe(wired.outside, wired.desired, locked, to_plan=False)
-    ids = {row.id for row in status_rows(wired.desired, first, locked) if row.id}
-    live = first
-    if ids and not isinstance(first.registrations, Unknown) and (refresh == "full" or len(ids) <= ASKED_BY_DEFAULT):
-        live = ask_statuses(wired.outside, first, ids)
-    rows = status_rows(wired.desired, live, locked)
-    unreachable = live.registrations.reason if isinstance(live.registrations, Unknown) else None
+    found = make_status(wired.outside, wired.desired, str(wired.invocation.lock_path), full=refresh == "full")
     if output == "json":
         from reconciler.core.outputs import status_output, to_json
 
         document = status_output(
-            rows,
+            found.rows,
             stack=wired.desired.stack,
-            config_dir=live.config_dir,
-            service=live.identity.service,
-            unreachable=unreachable,
+            config_dir=found.live.config_dir,
+            service=found.live.identity.service,
+            unreachable=found.unreachable,
         )
         console.result(to_json(document))
     else:
-        console.lines(table_lines(rows))
-    if unreachable:
-        console.warn(f"the service could not be asked: {unreachable}")
+        console.lines(table_lines(found.rows))
+    if found.unreachable:
+        console.warn(f"the service could not be asked: {found.unreachable}")
         return int(ExitCode.UNREACHABLE)
     return int(ExitCode.OK)

@@ -18,7 +18,7 @@ from reconciler.core.lock import emit_lock
 from reconciler.core.outputs import FORMAT_VERSION, Output, PlanOutput, plan_output
 from reconciler.core.plan import Plan
 from reconciler.core.scope import Scope
-from reconciler.errors import StateFileError
+from reconciler.errors import Refused, StateFileError
 
 # A plan holds no secret, but what it is compared by depends on them: a slow hash keeps guessing hopeless.
 _COST = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
@@ -122,3 +122,18 @@ def moved_on(saved: SavedPlan, plan: Plan) -> tuple[str, ...]:
     lines = [f"no longer planned: {line}" for line in before if line not in now]
     lines += [f"planned by now: {line}" for line in now if line not in before]
     return tuple(lines) or ("the same actions, on a manifest, lock or files that have changed",)
+
+
+def check_same(saved: SavedPlan, plan: Plan) -> None:
+    """Refuse a plan that is not the one which was reviewed.
+
+    Raises:
+        Refused: with the differences.
+    """
+    differences = moved_on(saved, plan)
+    if differences:
+        raise Refused(
+            "the world has moved on since this plan was made, so nothing was done",
+            why="\n".join(differences),
+            remedy="look at `chiltepin plan` and keep a new one with --out",
+        )
