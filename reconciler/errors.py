@@ -53,8 +53,10 @@ def combine_exit_codes(codes: set[ExitCode]) -> ExitCode:
     return rest[0] if rest else ExitCode.OK
 
 
-class ReconcilerError(Exception):
+class ReconcilerError(RuntimeError):
     """Base of all errors that a user can cause or meet.
+
+    A RuntimeError, because that is what users of Chiltepin's endpoint module expect.
 
     Args:
         what: one sentence, what went wrong.
@@ -133,6 +135,10 @@ class EndpointCommandError(ReconcilerError):
         self.command = command
         self.code = code
         self.output = output
+
+
+class TimedOut(EndpointCommandError, TimeoutError):
+    """A daemon did not come up, or did not end, in the time that it was given."""
 
 
 class ServiceUnreachable(ReconcilerError):

@@ -142,3 +142,10 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"--var {item}: not of the form NAME=VALUE", remedy="write --var NAME=VALUE")
         found[name] = value
     return found
+
+
+def read_lock_text(path: Path) -> str | None:
+    """Return a lockfile's text, None when there is none."""
+    from reconciler.adapters.store import read_text
+
+    return read_text(path.absolute(), "lockfile")

@@ -116,8 +116,8 @@ class EndpointHost(Protocol):
     def directory(self, name: str) -> LiveDirectory | None:
         """Read one directory again, or return None when nothing of that name is there."""
 
-    def create(self, name: str, files: Mapping[str, NewFile], marker: Marker) -> None:
-        """Build the directory aside (0700) and rename it into place.
+    def create(self, name: str, files: Mapping[str, NewFile], marker: Marker | None) -> None:
+        """Build the directory aside (0700) and rename it into place; without a marker nobody manages it.
 
         Raises:
             Refused: something of that name exists by now.

@@ -78,6 +78,13 @@ class Sight:
     live: LiveState
     known: Known
 
+    @property
+    def where(self) -> str:
+        """Host, config directory and service, for the first line of a report."""
+        site = site_of(self.plan.desired, self.live)
+        service = "" if site.service == "production" else f", service {site.service}"
+        return f"{site.host or self.live.host.name} ({site.config_dir}{service})"
+
 
 @dataclass(frozen=True)
 class Applied:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reconciler.core.desired import Desired
+from reconciler.core.desired import Desired, TextFile
+from reconciler.core.scope import Scope
+from reconciler.errors import UsageError
 from reconciler.invocation import Invocation, read_desired
 from reconciler.ports import Clock, Outside
 from reconciler.reconcile import Request
+
+if TYPE_CHECKING:
+    from globus_sdk import GlobusApp
 
 
 @dataclass(frozen=True)
@@ -41,18 +49,105 @@ def config_dir_of(invocation: Invocation, desired: Desired) -> str:
 
 def wire(invocation: Invocation, desired: Desired | None = None) -> Wired:
     """Read the manifest and connect the ports of this machine. Contacts nothing yet."""
+    desired = desired or read_desired(invocation)
+    ports = connect(
+        config_dir_of(invocation, desired),
+        lock=invocation.lock_path,
+        pools=invocation.pools_path,
+        python=desired.host.python,
+    )
+    return Wired(invocation, desired, ports.outside, ports.clock, ports.run)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of this machine, its clock, and the random ID of the run that they serve."""
+
+    outside: Outside
+    clock: Clock
+    run: str
+
+
+def connect(
+    config_dir: str, *, lock: Path, pools: Path, python: str | None = None, start_limit: float | None = None
+) -> Ports:
+    """Connect the ports for one run in a config directory. Contacts nothing yet.
+
+    Args:
+        config_dir: an absolute path.
+        lock: the lockfile.
+        pools: the pools file.
+        python: the environment whose globus-compute-endpoint is used; None for PATH.
+        start_limit: seconds that a start may take; None for the usual limit.
+    """
     from reconciler.adapters.auth import client_environment
     from reconciler.adapters.clock import SystemClock
     from reconciler.adapters.host import LocalHost
+    from reconciler.adapters.start import TIME_LIMIT
     from reconciler.adapters.store import FileStore
     from reconciler.adapters.web import GlobusCompute
 
-    desired = desired or read_desired(invocation)
-    config_dir = config_dir_of(invocation, desired)
     clock = SystemClock()
-    store = FileStore(
-        config_dir, str(invocation.lock_path.absolute()), str(invocation.pools_path.absolute()), clock=clock
-    )
-    host = LocalHost(config_dir, python=desired.host.python, extra=client_environment(), clock=clock)
+    store = FileStore(config_dir, str(lock.absolute()), str(pools.absolute()), clock=clock)
+    limit = TIME_LIMIT if start_limit is None else start_limit
+    host = LocalHost(config_dir, python=python, extra=client_environment(), clock=clock, start_limit=limit)
     service = GlobusCompute(config_dir, clock=clock)
-    return Wired(invocation, desired, Outside(host, service, store), clock, store.run)
+    return Ports(Outside(host, service, store), clock, store.run)
+
+
+def open_request(
+    wired: Wired,
+    target: Collection[str] | None,
+    exclude: Collection[str] | None,
+    new: Collection[str] | None,
+    *,
+    destroy: bool = False,
+    purge: bool = False,
+    reregister: Collection[str] | None = None,
+) -> Request:
+    """Return the request that the options make.
+
+    Raises:
+        UsageError: an option names an endpoint that neither manifest nor lock knows.
+    """
+    import difflib
+
+    request = wired.request()
+    text = wired.outside.store.read_lock()
+    known = {*wired.desired.endpoints, *wired.desired.elsewhere}
+    if text is not None and (target or exclude or new or reregister):
+        from reconciler.core.lock import read_lock
+
+        known |= set(read_lock(text, request.lock_file).endpoints)
+    named = (("--target", target), ("--exclude", exclude), ("--new", new), ("--reregister", reregister))
+    for option, names in named:
+        for name in names or ():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                raise UsageError(
+                    f"{option} {name}: no such endpoint",
+                    remedy=f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}",
+                )
+    scope = Scope(frozenset(target or ()), frozenset(exclude or ()), destroy, purge, frozenset(reregister or ()))
+    return replace(request, scope=scope, new=frozenset(new or ()))
+
+
+def builtin_documents() -> tuple[TextFile, TextFile]:
+    """Return the newest built-in template and its schema."""
+    from reconciler.adapters.resources import builtin_schema, builtin_template
+
+    return TextFile(*builtin_template()), TextFile(*builtin_schema())
+
+
+def chiltepin_apps() -> tuple[GlobusApp, GlobusApp, GlobusApp | None]:
+    """Return Chiltepin's Globus apps: Compute, Transfer, and Academy where that is installed."""
+    from reconciler.adapters.chiltepin_apps import apps
+
+    return apps()
+
+
+def translating_globus() -> AbstractContextManager[None]:
+    """Return a context in which the Globus SDK's errors become ours."""
+    from reconciler.adapters.chiltepin_apps import translated
+
+    return translated()

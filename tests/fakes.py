@@ -303,7 +303,7 @@ class FakeHost:
         self._faults.reads("directory")
         return self._world.read(name)
 
-    def create(self, name: str, files: Mapping[str, NewFile], marker: Marker) -> None:
+    def create(self, name: str, files: Mapping[str, NewFile], marker: Marker | None) -> None:
         with self._faults.effect("create"):
             if name in self._world.folders:
                 raise Refused(f"{name} exists by now")

@@ -24,7 +24,9 @@ def marker_bytes(marker: Marker) -> bytes:
     return marker.model_dump_json(indent=1).encode() + b"\n"
 
 
-def create(root: Directory, builds: Directory, name: str, new_files: Mapping[str, NewFile], marker: Marker) -> None:
+def create(
+    root: Directory, builds: Directory, name: str, new_files: Mapping[str, NewFile], marker: Marker | None
+) -> None:
     """Build an endpoint directory in `builds` and rename it into the config directory.
 
     Raises:
@@ -39,7 +41,8 @@ def create(root: Directory, builds: Directory, name: str, new_files: Mapping[str
         with files.entered(builds, aside, create=True) as directory:
             for file, new in new_files.items():
                 files.write_new(directory, files.check_component(file), new.content, new.mode)
-            files.write_new(directory, MARKER, marker_bytes(marker))
+            if marker is not None:
+                files.write_new(directory, MARKER, marker_bytes(marker))
             os.fsync(directory.fd)
         faults.reached("create.built")
         _into_place(builds, aside, root, name)

@@ -125,7 +125,7 @@ class LocalHost:
             except FileNotFoundError:
                 return None
 
-    def create(self, name: str, files: Mapping[str, NewFile], marker: Marker) -> None:
+    def create(self, name: str, files: Mapping[str, NewFile], marker: Marker | None) -> None:
         with self._writing(f"create {name}", name) as root, open_own(self._path, BUILDS) as builds:
             changes.create(root, builds, name, files, marker)
 

@@ -20,7 +20,7 @@ from reconciler.core.live import (
     LiveDirectory,
 )
 from reconciler.core.machine import EndpointTool
-from reconciler.errors import EndpointCommandError
+from reconciler.errors import EndpointCommandError, TimedOut
 from reconciler.ports import Clock, Started
 
 if TYPE_CHECKING:
@@ -88,10 +88,12 @@ class Start:
         chosen = ("--endpoint-uuid", self.endpoint_id) if self.endpoint_id else ()
         return (self.tool.command, "-c", self.config_dir, "start", "--detach", *chosen, self.name)
 
-    def failed(self, why: str, remedy: str, *, code: int | None = None, output: str = "") -> EndpointCommandError:
+    def failed(
+        self, why: str, remedy: str, *, code: int | None = None, output: str = "", late: bool = False
+    ) -> EndpointCommandError:
         """Return the error of this start, with what the daemon said last."""
         said = last_lines(redact(output, self.secrets), _LINES) or self.log()
-        return EndpointCommandError(
+        return (TimedOut if late else EndpointCommandError)(
             f"endpoint {self.name} did not come up",
             command=self.command,
             code=code,
@@ -284,6 +286,7 @@ def _wait(start: Start, child: _Child | Brood | None, deadline: float) -> Starte
                 f"it was not up after {start.limit:.0f} seconds",
                 "look at the log (`chiltepin logs NAME`), then apply again",
                 output=child.said() if child is not None else "",
+                late=True,
             )
         start.clock.sleep(pause)
         pause = min(_LONGEST, pause * 1.5)

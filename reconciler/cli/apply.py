@@ -56,11 +56,10 @@ def apply(
 ) -> int:
     """Make it so: configure, start, stop and delete endpoints."""
     from reconciler.cli.carry import Manner, plan_and_apply, read_plan, scope_of
-    from reconciler.cli.common import open_request
     from reconciler.cli.console import Console, print_warnings
     from reconciler.invocation import Invocation
     from reconciler.reconcile import Consent
-    from reconciler.wiring import wire
+    from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))

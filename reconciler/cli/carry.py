@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from reconciler.cli.common import print_plan, where_of
+from reconciler.cli.common import print_plan
 from reconciler.cli.console import Console, check_format
 from reconciler.cli.live import progress
 from reconciler.core.exit_codes import exit_code_of_run
@@ -172,7 +172,7 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
     elif counts["deferred"] or run.interrupted:
         style = "warning"
     prefix = "Interrupted" if run.interrupted else "Applied"
-    lines.append(Line(f"{prefix} on {where_of(sight)}: {said}.", style))
+    lines.append(Line(f"{prefix} on {sight.where}: {said}.", style))
     if not console.quiet or failed or run.unconfirmed:
         console.lines(lines, stream=sys.stderr)
 

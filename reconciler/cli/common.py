@@ -1,64 +1,14 @@
-"""What plan, apply, destroy and status share: requests and printing."""
+"""How a plan is printed, for the commands that show one."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 from reconciler.cli.console import Console, check_format
 from reconciler.core.lines import Line
 from reconciler.core.plan import Plan
 from reconciler.core.report import plan_lines
-from reconciler.core.scope import Scope
-from reconciler.errors import UsageError
-from reconciler.reconcile import Request, Sight, site_of
-from reconciler.wiring import Wired
-
-
-def open_request(
-    wired: Wired,
-    target: list[str] | None,
-    exclude: list[str] | None,
-    new: list[str] | None,
-    *,
-    destroy: bool = False,
-    purge: bool = False,
-    reregister: list[str] | None = None,
-) -> Request:
-    """Return the request that the options make.
-
-    Raises:
-        UsageError: an option names an endpoint that neither manifest nor lock knows.
-    """
-    import difflib
-
-    request = wired.request()
-    text = wired.outside.store.read_lock()
-    known = {*wired.desired.endpoints, *wired.desired.elsewhere}
-    if text is not None and (target or exclude or new or reregister):
-        from reconciler.core.lock import read_lock
-
-        known |= set(read_lock(text, request.lock_file).endpoints)
-    named = (("--target", target), ("--exclude", exclude), ("--new", new), ("--reregister", reregister))
-    for option, names in named:
-        for name in names or ():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                raise UsageError(
-                    f"{option} {name}: no such endpoint",
-                    remedy=f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}",
-                )
-    scope = Scope(frozenset(target or ()), frozenset(exclude or ()), destroy, purge, frozenset(reregister or ()))
-    return replace(request, scope=scope, new=frozenset(new or ()))
-
-
-def where_of(sight: Sight) -> str:
-    """Return host, config directory and service, for the first line of a report."""
-    live = sight.live
-    site = site_of(sight.plan.desired, live)
-    name = site.host or live.host.name
-    service = "" if live.identity.service == "production" else f", service {live.identity.service}"
-    return f"{name} ({site.config_dir}{service})"
+from reconciler.reconcile import Sight
 
 
 def print_plan(console: Console, sight: Sight, output: str) -> None:
@@ -69,9 +19,9 @@ def print_plan(console: Console, sight: Sight, output: str) -> None:
 
         console.result(to_json(plan_output(sight.plan)))
     elif output == "markdown":
-        console.markdown("chiltepin plan", plan_lines(sight.plan, where=where_of(sight)))
+        console.markdown("chiltepin plan", plan_lines(sight.plan, where=sight.where))
     elif not (console.quiet and sight.plan.is_empty and not sight.plan.refusals):
-        console.lines(plan_lines(sight.plan, where=where_of(sight)))
+        console.lines(plan_lines(sight.plan, where=sight.where))
     if sight.plan.unreachable:
         console.lines(
             [Line("the service could not be asked; what needs it is not planned", "error"), *_why(sight.plan)],

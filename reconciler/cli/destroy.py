@@ -35,11 +35,10 @@ def destroy(
 ) -> int:
     """Stop and delete every endpoint of this stack on this host."""
     from reconciler.cli.carry import Manner, plan_and_apply
-    from reconciler.cli.common import open_request
     from reconciler.cli.console import Console, print_warnings
     from reconciler.invocation import Invocation
     from reconciler.reconcile import Consent
-    from reconciler.wiring import wire
+    from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))

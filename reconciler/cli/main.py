@@ -50,6 +50,7 @@ COMMANDS: dict[str, str] = {
     "unprotect": "unprotect",
     "lock": "lock",
     "schema": "schema",
+    "endpoint": "endpoint",
     "login": "login",
     "logout": "login",
     "whoami": "login",

@@ -51,12 +51,12 @@ def plan(
     quiet: o.QuietOption = False,
 ) -> int:
     """Show what differs, and what apply would do about it. Changes nothing."""
-    from reconciler.cli.common import open_request, print_plan
+    from reconciler.cli.common import print_plan
     from reconciler.cli.console import Console, print_warnings
     from reconciler.core.exit_codes import exit_code_of_plan
     from reconciler.invocation import Invocation
     from reconciler.reconcile import make_sight
-    from reconciler.wiring import wire
+    from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)

@@ -1,0 +1,287 @@
+"""What is done to one endpoint by hand, without a manifest: configure, start, stop, delete.
+
+Straight-line code over the ports, under the lease of the config directory. An endpoint that a stack manages is
+neither configured nor deleted here, and its marker stays true.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from reconciler.core.daemon import FRESH, DaemonState, is_undecided, judge_daemon, started_elsewhere
+from reconciler.core.desired import DesiredEndpoint, TextFile
+from reconciler.core.diff import new_file
+from reconciler.core.documents import file_specs
+from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
+from reconciler.core.marker import MARKER, Marker
+from reconciler.core.names import name_fault
+from reconciler.core.progress import daemon_record
+from reconciler.core.single import elsewhere, listing, refuse_managed, runs, still
+from reconciler.effects import CALLS_OF_A_START
+from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
+from reconciler.observe import ask_statuses
+from reconciler.ports import Clock, EndpointHost, NewFile, Outside
+
+TOUCHED_EVERY = 15.0
+"""Seconds between two touches of its PID file by a daemon that lives."""
+
+_PAUSE = 0.2
+
+
+def configure(
+    outside: Outside, clock: Clock, name: str, *, template: TextFile, schema: TextFile, patience: float
+) -> None:
+    """Make an endpoint directory that no manifest manages.
+
+    Raises:
+        UsageError: this cannot be an endpoint's name.
+        Refused: something of that name is there.
+        EndpointCommandError: there is no usable globus-compute-endpoint.
+    """
+    fault = name_fault(name)
+    if fault:
+        raise UsageError(f"{name!r} cannot be an endpoint's name", why=fault, remedy="choose another name")
+    host = outside.host
+    with alone(outside, clock, patience):
+        found = host.directory(name)
+        if found is not None:
+            refuse_managed(host.config_dir, found, "configured")
+            raise Refused(
+                f"{name} exists",
+                where=f"{host.config_dir}/{name}",
+                remedy=f"choose another name, or remove it first: `chiltepin endpoint delete {name}`",
+            )
+        config = {"display_name": name, "debug": True}
+        endpoint = DesiredEndpoint(name, name, template, schema, config=config)
+        specs = file_specs(endpoint, host.login_path(), f"{host.config_dir}/{name}")
+        host.create(name, {spec.file: NewFile(new_file(spec)[0], spec.mode) for spec in specs}, None)
+
+
+def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None:
+    """Start a daemon and wait until process, PID file and UUID are there; one that runs is left alone.
+
+    Raises:
+        UsageError: there is no such endpoint.
+        Refused: it runs on another node; its UUID is in doubt; or a stack's endpoint was never registered.
+        LoginRequired: there is no login.
+        EndpointCommandError: it did not come up.
+    """
+    host = outside.host
+    with alone(outside, clock, patience):
+        directory, marker, live = _look(outside, name)
+        daemon = judge_daemon(directory, marker, live)
+        if daemon.state is DaemonState.RUNNING:
+            return
+        endpoint_id = _known_id(host, directory, marker)
+        tool = host.tool()
+        outside.service.prepare()
+        if daemon.state is DaemonState.ELSEWHERE or _online_elsewhere(outside, directory, endpoint_id):
+            raise elsewhere(f"{host.config_dir}/{name}", name, _node(marker, live))
+        if daemon.state is DaemonState.DEAD and marker is not None and directory.pid_file is not None:
+            host.clear_pid_file(name, directory.pid_file)
+        outside.service.reserve(CALLS_OF_A_START)
+        started = host.start(name, endpoint_id, tool)
+        after = host.directory(name)
+        if marker is not None and after is not None:
+            record = daemon_record(started.process, live.host, tool, host.environment_digest(), after)
+            host.write_marker(name, marker.but(id=started.endpoint_id, daemon=record))
+
+
+def stop(outside: Outside, clock: Clock, name: str, *, seconds: float) -> None:
+    """Stop a daemon on this node and wait for its end; one that does not run is left alone.
+
+    Its user endpoints end with it, and so do the tasks that they run.
+
+    Raises:
+        UsageError: there is no such endpoint.
+        Refused: it runs on another node.
+        TimedOut: it did not end in time.
+    """
+    with alone(outside, clock, seconds):
+        marker = _take_down(outside, clock, name, clock.monotonic() + seconds)
+        if marker is not None and marker.daemon is not None:
+            outside.host.write_marker(name, marker.but(daemon=None))
+
+
+def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Marker | None:
+    host = outside.host
+    began = clock.monotonic()
+    while True:
+        directory, marker, live = _look(outside, name)
+        daemon = judge_daemon(directory, marker, live)
+        if daemon.state is DaemonState.STOPPED:
+            return marker
+        if daemon.state is DaemonState.DEAD and directory.pid_file is not None:
+            host.clear_pid_file(name, directory.pid_file)
+            return marker
+        if daemon.state is DaemonState.ELSEWHERE:
+            # A daemon that was killed here a moment ago leaves a PID file that nobody touches any more.
+            known = marker is not None and started_elsewhere(marker, live)
+            if known or clock.monotonic() - began > FRESH + TOUCHED_EVERY:
+                raise elsewhere(f"{host.config_dir}/{name}", name, _node(marker, live))
+        if daemon.state in (DaemonState.RUNNING, DaemonState.DOUBLED) and daemon.process is not None:
+            host.signal_stop(name, daemon.process)
+            host.wait_stopped(name, daemon.process, max(0.0, deadline - clock.monotonic()))
+        elif clock.monotonic() <= deadline:
+            clock.sleep(_PAUSE)
+        if clock.monotonic() > deadline:
+            raise TimedOut(
+                f"endpoint {name} did not stop in time",
+                where=f"{host.config_dir}/{name}",
+                why=still(daemon),
+                remedy=f"it may be ending its user endpoints; wait, then run `chiltepin endpoint stop {name}` again",
+            )
+
+
+def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, seconds: float) -> None:
+    """Move an endpoint's directory to the trash; with `deregister`, end its registration, for ever.
+
+    Args:
+        seconds: how long to wait until the service says that a stopped daemon is offline.
+
+    Raises:
+        UsageError: there is no such endpoint.
+        Refused: a stack manages it; it runs, here or elsewhere; or its UUID cannot be read, but is needed.
+        ServiceUnreachable: the service could not be asked whether it runs.
+    """
+    host = outside.host
+    with alone(outside, clock, seconds):
+        found = _find(host, name)
+        refuse_managed(host.config_dir, found, "deleted")
+        directory, _, live = _look(outside, name)
+        daemon = judge_daemon(directory, None, live)
+        if daemon.state not in (DaemonState.STOPPED, DaemonState.DEAD):
+            raise runs(f"{host.config_dir}/{name}", name, still(daemon))
+        endpoint_id = directory.endpoint_id
+        if isinstance(endpoint_id, Damaged) and deregister:
+            raise Refused(
+                f"it cannot be told which registration is {name}'s, so nothing was done",
+                where=f"{host.config_dir}/{name}",
+                why=endpoint_id.reason,
+                remedy="correct endpoint.json, or delete without deregistering",
+            )
+        if isinstance(endpoint_id, str):
+            _await_offline(outside, clock, name, endpoint_id, seconds)
+        if directory.pid_file is not None:
+            host.clear_pid_file(name, directory.pid_file)
+        # The registration goes first: when that fails, the directory still says which one it is.
+        if deregister and isinstance(endpoint_id, str):
+            outside.service.delete(endpoint_id)
+        host.to_trash(name)
+
+
+def _await_offline(outside: Outside, clock: Clock, name: str, endpoint_id: str, seconds: float) -> None:
+    deadline = clock.monotonic() + seconds
+    pause = _PAUSE
+    while outside.service.status(endpoint_id) == "online":
+        if clock.monotonic() > deadline:
+            where = f"{outside.host.config_dir}/{name}"
+            raise runs(where, name, f"the service says that {endpoint_id} is online: it may run elsewhere")
+        clock.sleep(pause)
+        pause = min(pause * 1.5, 2.0)
+
+
+@contextmanager
+def alone(outside: Outside, clock: Clock, patience: float) -> Iterator[None]:
+    """Hold the config directory; wait up to `patience` seconds for whoever works on it.
+
+    Raises:
+        LeaseHeld: it is still held then.
+    """
+    deadline = clock.monotonic() + patience
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(outside.store.lease())
+                break
+            except LeaseHeld:
+                if clock.monotonic() >= deadline:
+                    raise
+            clock.sleep(_PAUSE)
+        yield
+
+
+def _find(host: EndpointHost, name: str) -> LiveDirectory:
+    directory = host.directory(name)
+    if directory is None or directory.kind == "other":
+        known = sorted(listing(host.directories()))
+        near = difflib.get_close_matches(name, known, 1)
+        listed = f"there are: {', '.join(known)}" if known else f"make it: `chiltepin endpoint configure {name}`"
+        remedy = f"did you mean {near[0]}?" if near else listed
+        raise UsageError(f"{name}: no such endpoint", where=host.config_dir, remedy=remedy)
+    if directory.kind in ("link", "unreadable"):
+        raise Refused(
+            f"{name} cannot be used",
+            where=f"{host.config_dir}/{name}",
+            why=directory.problem,
+            remedy="replace a link by the directory itself, and mend permissions",
+        )
+    return directory
+
+
+def _look(outside: Outside, name: str) -> tuple[LiveDirectory, Marker | None, LiveState]:
+    """Return an endpoint with what it takes to judge its daemon.
+
+    Raises:
+        UsageError: there is no such endpoint.
+        Refused: the directory or its marker cannot be read.
+    """
+    host = outside.host
+    directory = _find(host, name)
+    marker = directory.marker
+    if isinstance(marker, Damaged):
+        raise Refused(
+            f"the marker of {name} cannot be read",
+            where=f"{host.config_dir}/{name}/{MARKER}",
+            why=marker.reason,
+            remedy="`chiltepin plan` with its manifest mends it",
+        )
+    registrations = Unknown("not asked")
+    live = LiveState(host.facts(), outside.service.identity(), host.config_dir, registrations=registrations)
+    if marker is not None and is_undecided(directory, marker, live):
+        live = ask_statuses(outside, live, [marker.id] if marker.id else [])
+    return directory, marker, replace(live, directories={name: directory})
+
+
+def _known_id(host: EndpointHost, directory: LiveDirectory, marker: Marker | None) -> str | None:
+    """Return the UUID to start under; None makes a new one."""
+    found, name = directory.endpoint_id, directory.name
+    where = f"{host.config_dir}/{name}"
+    if isinstance(found, Damaged):
+        raise Refused(
+            f"the UUID of {name} cannot be read, so it is not started",
+            where=where,
+            why=found.reason,
+            remedy="correct endpoint.json; without it a new UUID would be made",
+        )
+    if marker is None:
+        return found
+    if found is not None and marker.id is not None and found != marker.id:
+        raise Refused(
+            f"the UUID of {name} is not the same everywhere",
+            where=where,
+            why=f"endpoint.json says {found}, the marker {marker.id}",
+            remedy="`chiltepin plan` with its manifest says how to decide",
+        )
+    if found is None and marker.id is None:
+        raise Refused(
+            f"{name} was never registered, and stack `{marker.stack}` keeps its UUID",
+            where=where,
+            remedy="`chiltepin apply` with its manifest starts it and records the UUID",
+        )
+    return found or marker.id
+
+
+def _online_elsewhere(outside: Outside, directory: LiveDirectory, endpoint_id: str | None) -> bool:
+    """Whether a daemon that left its PID file, and has no process here, is at the service all the same."""
+    if endpoint_id is None or directory.pid_file is None or directory.processes or directory.marker is not None:
+        return False
+    return outside.service.status(endpoint_id) == "online"
+
+
+def _node(marker: Marker | None, live: LiveState) -> str | None:
+    """Return the node on record, None when it is not known."""
+    return marker.daemon.host if marker and marker.daemon and started_elsewhere(marker, live) else None

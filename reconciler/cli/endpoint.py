@@ -1,0 +1,103 @@
+"""`chiltepin endpoint`: single endpoints without a manifest, as upstream's command, with its output."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import options as o
+
+EPILOG = o.examples(
+    """
+    chiltepin endpoint list
+    chiltepin endpoint -c DIR configure NAME
+    chiltepin endpoint start NAME
+    """
+)
+
+app = typer.Typer(
+    help="Single endpoints, without a manifest, as upstream's command does it.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name: that of its directory.")]
+
+
+@app.callback()
+def endpoint(
+    context: typer.Context,
+    config_dir: Annotated[
+        str | None,
+        typer.Option(
+            "-c",
+            "--config",
+            "--config-dir",
+            metavar="DIR",
+            help="The config directory [default: $GLOBUS_COMPUTE_USER_DIR, ~/.globus_compute].",
+        ),
+    ] = None,
+) -> None:
+    """Configure, list, start, stop or delete one endpoint that no manifest manages."""
+    context.obj = config_dir
+
+
+@app.command(epilog=o.examples("chiltepin endpoint configure test"))
+def configure(context: typer.Context, name: NameArgument) -> None:
+    """Make the directory of a new endpoint, with the built-in template."""
+    from reconciler import endpoint as single
+
+    single.configure(name, config_dir=context.obj)
+
+
+@app.command("list", epilog=o.examples("chiltepin endpoint list"))
+def list_endpoints(context: typer.Context) -> None:
+    """List the endpoints of the config directory: name, UUID, status."""
+    from reconciler import endpoint as single
+    from reconciler.cli.console import Console
+    from reconciler.core.report import plain
+
+    found = single.show(config_dir=context.obj)
+    width = max((len(name) for name in found), default=0)
+    lines = [f"{name:<{width}} {entry['id'] or 'None':<36} {entry['status']}" for name, entry in found.items()]
+    Console().result("\n".join(plain(line) for line in lines) if lines else "No endpoints are configured")
+
+
+@app.command(epilog=o.examples("chiltepin endpoint start test"))
+def start(context: typer.Context, name: NameArgument) -> None:
+    """Start an endpoint and wait until it runs."""
+    from reconciler import endpoint as single
+
+    single.start(name, config_dir=context.obj)
+
+
+@app.command(epilog=o.examples("chiltepin endpoint stop test"))
+def stop(context: typer.Context, name: NameArgument) -> None:
+    """Stop an endpoint on this node; its running tasks are lost."""
+    from reconciler import endpoint as single
+
+    single.stop(name, config_dir=context.obj)
+
+
+@app.command(
+    epilog=o.examples(
+        """
+        chiltepin endpoint delete test
+        chiltepin endpoint delete test --deregister      its UUID never comes back
+        """
+    )
+)
+def delete(
+    context: typer.Context,
+    name: NameArgument,
+    deregister: Annotated[
+        bool, typer.Option("--deregister", help="Also end its registration at the service, for ever.")
+    ] = False,
+) -> None:
+    """Move a stopped endpoint's directory to the trash."""
+    from reconciler import endpoint as single
+
+    single.delete(name, config_dir=context.obj, deregister=deregister)

@@ -1,0 +1,85 @@
+"""What single endpoints look like to who works by hand, and what is refused to them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.core.daemon import FRESH, Daemon, is_up
+from reconciler.core.live import Damaged, LiveDirectory
+from reconciler.core.marker import MARKER
+from reconciler.errors import Refused
+
+_UNREADABLE_ID = "[failed to read endpoint id]"
+
+
+def listing(directories: Mapping[str, LiveDirectory]) -> dict[str, dict[str, str | None]]:
+    """Return the endpoints of the config directory with `status` and `id`, in upstream's words."""
+    return {
+        name: _entry(directory)
+        for name, directory in sorted(directories.items())
+        if directory.kind in ("endpoint", "legacy")
+    }
+
+
+def _entry(directory: LiveDirectory) -> dict[str, str | None]:
+    found, pid_file = directory.endpoint_id, directory.pid_file
+    endpoint_id = _UNREADABLE_ID if isinstance(found, Damaged) else found
+    if endpoint_id is None:
+        status = "Initialized"
+    elif pid_file is None:
+        status = "Stopped"
+    elif pid_file.age < FRESH or any(is_up(p) for p in directory.processes):
+        status = "Running"
+    else:
+        status = "Disconnected"
+    return {"status": status, "id": endpoint_id}
+
+
+def still(daemon: Daemon) -> str:
+    """Say what a daemon does instead of being stopped."""
+    return f"its daemon is {daemon.state.value}" + (f", process {daemon.process.pid}" if daemon.process else "")
+
+
+def refuse_managed(config_dir: str, directory: LiveDirectory, what: str) -> None:
+    """Refuse what only the manifest may do to an endpoint of a stack.
+
+    Raises:
+        Refused: the directory has a marker.
+    """
+    marker, name = directory.marker, directory.name
+    if marker is None:
+        return
+    where = f"{config_dir}/{name}"
+    if isinstance(marker, Damaged):
+        raise Refused(
+            f"{name} is managed by a stack, so it is not {what} by hand",
+            where=where,
+            why=f"which stack cannot be told: {marker.reason}",
+            remedy=f"`chiltepin plan` with its manifest mends the marker; if there is none, remove {where}/{MARKER}",
+        )
+    raise Refused(
+        f"{name} is endpoint {marker.endpoint} of stack `{marker.stack}`, so it is not {what} by hand",
+        where=where,
+        remedy=f"change the manifest of stack `{marker.stack}`, then `chiltepin apply`; or let it go: "
+        f"`chiltepin forget {marker.endpoint}`",
+    )
+
+
+def elsewhere(where: str, name: str, node: str | None) -> Refused:
+    """Return the refusal of an endpoint whose daemon runs on another node."""
+    return Refused(
+        f"{name} runs on {node or 'another node'} of this home directory",
+        where=where,
+        why="its PID file is touched or the service sees it, and its process is not on this node",
+        remedy="run the command there" + ("" if node else "; if it just died, wait two minutes and try again"),
+    )
+
+
+def runs(where: str, name: str, why: str) -> Refused:
+    """Return the refusal to delete an endpoint that runs."""
+    return Refused(
+        f"{name} runs, so it is not deleted",
+        where=where,
+        why=why,
+        remedy=f"stop it first, where it runs: `chiltepin endpoint stop {name}`",
+    )
