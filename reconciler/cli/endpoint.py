@@ -17,7 +17,7 @@ EPILOG = o.examples(
 )
 
 app = typer.Typer(
-    help="Single endpoints, without a manifest, as upstream's command does it.",
+    help="Single endpoints without a manifest, as upstream does it.",
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -47,7 +47,7 @@ def endpoint(
 
 @app.command(epilog=o.examples("chiltepin endpoint configure test"))
 def configure(context: typer.Context, name: NameArgument) -> None:
-    """Make the directory of a new endpoint, with the built-in template."""
+    """Make the directory of a new endpoint."""
     from reconciler import endpoint as single
 
     single.configure(name, config_dir=context.obj)

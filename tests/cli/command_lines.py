@@ -70,7 +70,9 @@ def _parse_arguments(arguments: list[str]) -> None:
     context: Any = None
     name = "chiltepin"
     rest = list(arguments)
-    while getattr(command, "commands", None) and rest and rest[0] in command.commands:
+    while (
+        getattr(command, "commands", None) and (rest := _after_options(command, rest)) and rest[0] in command.commands
+    ):
         context = command.make_context(name, [], parent=context, resilient_parsing=True)
         name, *rest = rest
         command = context.command.commands[name]
@@ -80,3 +82,9 @@ def _parse_arguments(arguments: list[str]) -> None:
         return
     if getattr(command, "commands", None) and rest:
         raise typer.BadParameter(f"no such command: {rest[0]}")
+
+
+def _after_options(group: Any, words: list[str]) -> list[str]:
+    """Return what follows a group's own options, each of which takes a value (`endpoint -c DIR list`)."""
+    known = {name for option in group.params for name in option.opts if option.nargs == 1 and not option.is_flag}
+    return _after_options(group, words[2:]) if len(words) > 2 and words[0] in known else words
