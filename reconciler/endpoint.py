@@ -2,7 +2,7 @@
 
 `from reconciler import endpoint` takes the place of `from chiltepin import endpoint`. What is different:
 
-- Errors are those of `reconciler.errors`: a RuntimeError each, and `TimedOut` also a TimeoutError.
+- Errors are those of `reconciler.errors`, a RuntimeError each; `Timeout` is a TimeoutError, too.
 - An endpoint that a stack manages is not configured or deleted here: its manifest is the place. Starting and
   stopping it is possible, and keeps its marker true.
 - `delete` refuses an endpoint that runs, moves the directory to the trash instead of removing it, and deregisters
@@ -13,11 +13,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from reconciler import by_hand
 from reconciler.core.single import listing
+from reconciler.errors import TimedOut
 from reconciler.wiring import Ports, builtin_documents, chiltepin_apps, connect, translating_globus
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ PATIENCE = 120.0
 """Seconds that a step may take when no timeout is given."""
 
 __all__ = [
+    "Timeout",
     "configure",
     "delete",
     "exists",
@@ -40,6 +44,10 @@ __all__ = [
     "start",
     "stop",
 ]
+
+
+class Timeout(TimedOut, TimeoutError):
+    """A daemon did not come up, or did not end, in the time that it was given."""
 
 
 class Clients(TypedDict):
@@ -120,13 +128,14 @@ def start(name: str, config_dir: str | None = None, timeout: float | None = None
         UsageError: there is no such endpoint.
         LoginRequired: there is no login.
         Refused: it runs on another node, or its UUID is in doubt.
-        TimedOut: it was not up in time.
+        Timeout: it was not up in time.
         EndpointCommandError: it did not come up.
         ServiceUnreachable: the service could not be asked.
         LeaseHeld: another command is at work in the config directory.
     """
     ports = _ports(config_dir, timeout)
-    by_hand.start(ports.outside, ports.clock, name, patience=PATIENCE if timeout is None else timeout)
+    with _timing():
+        by_hand.start(ports.outside, ports.clock, name, patience=PATIENCE if timeout is None else timeout)
 
 
 def stop(name: str, config_dir: str | None = None, timeout: float | None = None) -> None:
@@ -140,11 +149,12 @@ def stop(name: str, config_dir: str | None = None, timeout: float | None = None)
     Raises:
         UsageError: there is no such endpoint.
         Refused: it runs on another node.
-        TimedOut: it did not end in time.
+        Timeout: it did not end in time.
         LeaseHeld: another command is at work in the config directory.
     """
     ports = _ports(config_dir)
-    by_hand.stop(ports.outside, ports.clock, name, seconds=PATIENCE if timeout is None else timeout)
+    with _timing():
+        by_hand.stop(ports.outside, ports.clock, name, seconds=PATIENCE if timeout is None else timeout)
 
 
 def delete(name: str, config_dir: str | None = None, timeout: float | None = None, *, deregister: bool = False) -> None:
@@ -222,6 +232,17 @@ def logout() -> None:
         for app in chiltepin_apps():
             if app is not None:
                 app.logout()
+
+
+@contextmanager
+def _timing() -> Iterator[None]:
+    # A TimeoutError is an OSError, which means something else wherever files are handled: it becomes one here only.
+    try:
+        yield
+    except TimedOut as e:
+        raise Timeout(
+            e.what, command=e.command, code=e.code, output=e.output, where=e.where, why=e.why, remedy=e.remedy
+        ) from e
 
 
 def _ports(config_dir: str | None, timeout: float | None = None) -> Ports:

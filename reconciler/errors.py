@@ -137,7 +137,7 @@ class EndpointCommandError(ReconcilerError):
         self.output = output
 
 
-class TimedOut(EndpointCommandError, TimeoutError):
+class TimedOut(EndpointCommandError):
     """A daemon did not come up, or did not end, in the time that it was given."""
 
 

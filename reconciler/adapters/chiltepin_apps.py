@@ -79,6 +79,9 @@ def translated() -> Iterator[None]:
         raise LoginRequired("Globus Auth refused the login.", why=said, remedy=remedy) from e
     except (GlobusError, GlobusSDKUsageError) as e:
         raise LoginRequired("The Globus login cannot be used.", why=str(e), remedy=remedy) from e
+    except (ValueError, TypeError, LookupError) as e:
+        # The SDK takes replies apart without looking at them first.
+        raise unreachable("Globus Auth", "It answered something that is not a token.") from e
 
 
 def _clean(text: str) -> str:
