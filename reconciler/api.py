@@ -120,7 +120,7 @@ class Planned:
         return plan_output(self.plan).model_dump(mode="json", by_alias=True)
 
     def __str__(self) -> str:
-        return as_text(plan_lines(self.plan, where=self.sight.where))
+        return as_text(plan_lines(self.plan, where=self.sight.where)).rstrip("\n")
 
 
 class Stack:
