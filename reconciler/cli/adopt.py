@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import options as o
+from reconciler.cli.errand_command import errand_command
+from reconciler.core.scope import Errand
 from reconciler.errors import UsageError
 
 EPILOG = o.examples(
@@ -19,6 +21,7 @@ EPILOG = o.examples(
 )
 
 
+@errand_command("Take it over?")
 def adopt(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The endpoint's name in the manifest.")] = None,
     every: Annotated[
@@ -31,30 +34,14 @@ def adopt(
         bool,
         typer.Option("--take-over", help="Move the claim of another host, user, config directory or lockfile to here."),
     ] = False,
-    file: o.FileOption = o.DEFAULT_FILE,
-    config_dir: o.ConfigDirOption = None,
-    host: o.HostOption = None,
-    var: o.VarOption = None,
-    lock: o.LockOption = None,
-    yes: o.YesOption = False,
-    output: o.FormatOption = "text",
-    allow_outside: o.OutsideOption = False,
-    color: o.ColorOption = "auto",
-    quiet: o.QuietOption = False,
-) -> int:
+) -> Errand:
     """Take over what is there: a directory, a registration, a claim."""
-    from reconciler.cli.errand import Look, run_errand
-    from reconciler.core.scope import Errand
-    from reconciler.invocation import Invocation
-
     if every == (name is not None):
         raise UsageError("adopt needs a NAME or --all", remedy="`chiltepin status` lists the names")
     if every and endpoint_id:
         raise UsageError("--id is for one endpoint", remedy="name it instead of --all")
     chosen = None if endpoint_id is None else _uuid(endpoint_id)
-    errand = Errand("adopt", () if name is None else (name,), id=chosen, take_over=take_over)
-    invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
-    return int(run_errand(errand, invocation, Look(yes, output, color, quiet), question="Take it over?"))
+    return Errand("adopt", () if name is None else (name,), id=chosen, take_over=take_over)
 
 
 def _uuid(text: str) -> str:

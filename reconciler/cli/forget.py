@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from reconciler.cli import options as o
+from reconciler.cli.errand_command import errand_command
+from reconciler.core.scope import Errand
 
 EPILOG = o.examples(
     """
@@ -11,24 +13,7 @@ EPILOG = o.examples(
 )
 
 
-def forget(
-    name: o.NameArgument,
-    file: o.FileOption = o.DEFAULT_FILE,
-    config_dir: o.ConfigDirOption = None,
-    host: o.HostOption = None,
-    var: o.VarOption = None,
-    lock: o.LockOption = None,
-    yes: o.YesOption = False,
-    output: o.FormatOption = "text",
-    allow_outside: o.OutsideOption = False,
-    color: o.ColorOption = "auto",
-    quiet: o.QuietOption = False,
-) -> int:
+@errand_command("Forget it?")
+def forget(name: o.NameArgument) -> Errand:
     """No longer manage an endpoint. Directory, daemon and registration stay as they are."""
-    from reconciler.cli.errand import Look, run_errand
-    from reconciler.core.scope import Errand
-    from reconciler.invocation import Invocation
-
-    errand = Errand("forget", (name,))
-    invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
-    return int(run_errand(errand, invocation, Look(yes, output, color, quiet), question="Forget it?"))
+    return Errand("forget", (name,))

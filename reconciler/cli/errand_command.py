@@ -1,0 +1,52 @@
+"""How a command for an errand is declared: by its own arguments; the options of every errand are added."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from reconciler.cli import options as o
+from reconciler.core.scope import Errand
+
+
+def _shared(
+    file: o.FileOption = o.DEFAULT_FILE,
+    config_dir: o.ConfigDirOption = None,
+    host: o.HostOption = None,
+    var: o.VarOption = None,
+    lock: o.LockOption = None,
+    yes: o.YesOption = False,
+    output: o.FormatOption = "text",
+    allow_outside: o.OutsideOption = False,
+    color: o.ColorOption = "auto",
+    quiet: o.QuietOption = False,
+) -> None:
+    """Declare the options of every errand."""
+
+
+def errand_command(question: str) -> Callable[[Callable[..., Errand]], Callable[..., int]]:
+    """Turn a function that returns an errand into the command that does it, after asking `question`."""
+
+    def command_of(errand_of: Callable[..., Errand]) -> Callable[..., int]:
+        own = inspect.signature(errand_of).parameters
+
+        def command(**given: Any) -> int:
+            from reconciler.cli.errand import Look, run_errand
+            from reconciler.invocation import Invocation
+
+            errand = errand_of(**{name: given.pop(name) for name in own})
+            look = Look(**{name: given.pop(name) for name in ("yes", "output", "color", "quiet")})
+            invocation = Invocation(variables=tuple(given.pop("var") or ()), **given)
+            return int(run_errand(errand, invocation, look, question=question))
+
+        hints = {name: hint for f in (errand_of, _shared) for name, hint in get_type_hints(f, None, None, True).items()}
+        parameters = [*own.values(), *inspect.signature(_shared).parameters.values()]
+        command.__name__, command.__doc__ = errand_of.__name__, errand_of.__doc__
+        command.__annotations__ = {**hints, "return": int}
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # read by typer
+            [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]
+        )
+        return command
+
+    return command_of
