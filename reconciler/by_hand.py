@@ -83,9 +83,13 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
         if daemon.state is DaemonState.DEAD and marker is not None and directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
         outside.service.reserve(CALLS_OF_A_START)
+        outside.store.check_lease()
         started = host.start(name, endpoint_id, tool)
+        if marker is None:
+            return
+        outside.store.check_lease()  # whoever took it over meanwhile has written what is true by now
         after = host.directory(name)
-        if marker is not None and after is not None:
+        if after is not None:
             record = daemon_record(started.process, live.host, tool, host.environment_digest(), after)
             host.write_marker(name, marker.but(id=started.endpoint_id, daemon=record))
 
@@ -103,6 +107,7 @@ def stop(outside: Outside, clock: Clock, name: str, *, seconds: float) -> None:
     with alone(outside, clock, seconds):
         marker = _take_down(outside, clock, name, clock.monotonic() + seconds)
         if marker is not None and marker.daemon is not None:
+            outside.store.check_lease()
             outside.host.write_marker(name, marker.but(daemon=None))
 
 
@@ -165,6 +170,7 @@ def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, secon
             )
         if isinstance(endpoint_id, str):
             _await_offline(outside, clock, name, endpoint_id, seconds)
+        outside.store.check_lease()
         if directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
         # The registration goes first: when that fails, the directory still says which one it is.

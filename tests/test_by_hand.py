@@ -384,3 +384,28 @@ def test_whoever_is_at_work_is_waited_for_as_long_as_was_said(hands: Hands, seco
     else:
         by_hand.start(busy, hands.clock, "byhand", patience=10)
         assert hands.status() == "Running"
+
+
+@pytest.mark.parametrize("checks", [1, 2])
+def test_whoever_lost_the_lease_writes_no_marker(stack: tuple[Lab, Hands], checks: int) -> None:
+    """Another apply took it over: before the start, or while the daemon was coming up."""
+    lab, hands = stack
+    hands.stop("main")
+    before = lab.world.folders["main"].marker
+    lab.world.faults.fail("check_lease", LeaseHeld("taken over"), after=checks)
+    with pytest.raises(LeaseHeld):
+        hands.start("main")
+    assert lab.world.folders["main"].marker == before
+    assert len(lab.world.daemons) == checks - 1
+    lab.world.faults.revive()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_whoever_lost_the_lease_deletes_and_deregisters_nothing(running: Hands) -> None:
+    running.stop()
+    running.world.faults.fail("check_lease", LeaseHeld("taken over"), after=1)
+    with pytest.raises(LeaseHeld):
+        running.delete(deregister=True)
+    assert running.world.deregistered == []
+    assert running.status() == "Stopped"

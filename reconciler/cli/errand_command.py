@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any
 
 from reconciler.cli import options as o
 from reconciler.core.scope import Errand
@@ -29,7 +29,7 @@ def errand_command(question: str) -> Callable[[Callable[..., Errand]], Callable[
     """Turn a function that returns an errand into the command that does it, after asking `question`."""
 
     def command_of(errand_of: Callable[..., Errand]) -> Callable[..., int]:
-        own = inspect.signature(errand_of).parameters
+        own = inspect.signature(errand_of, eval_str=True).parameters
 
         def command(**given: Any) -> int:
             from reconciler.cli.errand import Look, run_errand
@@ -40,13 +40,10 @@ def errand_command(question: str) -> Callable[[Callable[..., Errand]], Callable[
             invocation = Invocation(variables=tuple(given.pop("var") or ()), **given)
             return int(run_errand(errand, invocation, look, question=question))
 
-        hints = {name: hint for f in (errand_of, _shared) for name, hint in get_type_hints(f, None, None, True).items()}
-        parameters = [*own.values(), *inspect.signature(_shared).parameters.values()]
+        parameters = [*own.values(), *inspect.signature(_shared, eval_str=True).parameters.values()]
         command.__name__, command.__doc__ = errand_of.__name__, errand_of.__doc__
-        command.__annotations__ = {**hints, "return": int}
-        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # read by typer
-            [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]
-        )
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads both
         return command
 
     return command_of
