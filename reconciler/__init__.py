@@ -19,7 +19,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reconciler import endpoint, errors
     from reconciler.api import Planned, Stack, load, read_lock
     from reconciler.core.invalid import ManifestInvalid
     from reconciler.core.lock import Lock

@@ -7,11 +7,14 @@ became of single endpoints is in the result.
 from __future__ import annotations
 
 import secrets
+import signal
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from reconciler.apply import Events
@@ -232,7 +235,8 @@ class Stack:
             parallelism: how many daemons may be starting at once.
             wait_online: whether a start is done only when the service sees the daemon.
             events: hears of each action, from several threads.
-            stop: when it is set, the steps in flight are finished and no new one begins. Ctrl-C does the same.
+            stop: when it is set, the steps in flight are finished and no new one begins. Ctrl-C does the same,
+                and raises KeyboardInterrupt then.
 
         Raises:
             LeaseHeld: another apply works on the config directory.
@@ -258,7 +262,34 @@ class Stack:
             conduct,
             events or _Silence(),
             reviewed=reviewed,
+            working=_interruptible(conduct.stop),
         )
+
+
+@contextmanager
+def _interruptible(stop: threading.Event) -> Iterator[None]:
+    """Turn Ctrl-C into: finish the steps in flight, begin no new one; and then into the usual KeyboardInterrupt.
+
+    A script's own handler, and a script that applies in another thread, are left alone.
+    """
+    usual = signal.default_int_handler
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
+        yield
+        return
+    heard = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        heard.set()
+        stop.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if heard.is_set():
+        raise KeyboardInterrupt
 
 
 class _Silence:

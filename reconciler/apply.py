@@ -87,11 +87,7 @@ class _Walker:
         if not groups:
             return
         with ThreadPoolExecutor(max_workers=min(len(groups), MAX_THREADS)) as pool:
-            try:
-                _wait_for(pool.submit(self._endpoint, group) for group in groups)
-            except BaseException:  # Ctrl-C in a script: the steps in flight are finished, no new one begins
-                self.conduct.stop.set()
-                raise
+            _wait_for(pool.submit(self._endpoint, group) for group in groups)
 
     def finish(self) -> ReconcilerError | None:
         """Bring lock, pools file and journal up to date; return why that was not done.

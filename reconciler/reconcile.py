@@ -10,6 +10,7 @@ Planning and applying are the same code up to the plan; only `apply` goes on.
 from __future__ import annotations
 
 import difflib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -215,11 +216,13 @@ def apply(
     events: Events,
     *,
     reviewed: SavedPlan | None = None,
+    working: AbstractContextManager[None] | None = None,
 ) -> Applied:
     """Plan and apply under the lease, without asking anybody.
 
     Args:
         reviewed: the plan that was agreed to; only if this one is the same, anything is done.
+        working: entered while things are done.
 
     Raises:
         LeaseHeld: another apply works on the config directory.
@@ -235,10 +238,11 @@ def apply(
             check_same(reviewed, sight.plan)
         plan, left = consented(sight.plan, consent)
         run = Run(lock=plan.lock, left_out=dict(plan.left_out))
-        if not plan.is_empty:
-            run = carry_out(sight, plan, outside, clock, conduct, events)
-        if not run.interrupted:
-            run = confirm(plan, run, outside, clock, conduct)
+        with working or nullcontext():
+            if not plan.is_empty:
+                run = carry_out(sight, plan, outside, clock, conduct, events)
+            if not run.interrupted:
+                run = confirm(plan, run, outside, clock, conduct)
     return Applied(sight, run, left)
 
 

@@ -198,6 +198,8 @@ def test_ctrl_c_finishes_the_step_and_begins_no_other(shell: Shell) -> None:
         stack.apply(events=Impatient(), stop=stop)
     made = [path for path in shell.config_dir.iterdir() if not path.name.startswith(".")]
     assert 0 < len(made) < 80
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert not (shell.config_dir / ".chiltepin" / "lease.json").exists()
     assert stack.apply().exit_code is reconciler.ExitCode.OK
 
 
