@@ -87,11 +87,13 @@ class Effect:
         endpoint_id: the UUID, of a start.
         daemon: the daemon, of a start.
         writes_marker: whether the marker must be written now.
+        keeps_marker: whether a copy of the old one is kept.
     """
 
     endpoint_id: str | None = None
     daemon: DaemonRecord | None = None
     writes_marker: bool = False
+    keeps_marker: bool = False
 
 
 class Effects:
@@ -111,7 +113,7 @@ class Effects:
             Start: self._start,
             Stop: self._stop,
             Restart: self._restart,
-            Adopt: lambda _: Effect(writes_marker=True),
+            Adopt: lambda action: Effect(writes_marker=True, keeps_marker=action.backup),
             Delete: self._delete,
             Purge: self._purge,
             Reregister: self._reregister,

@@ -129,8 +129,8 @@ class EndpointHost(Protocol):
     def remove_file(self, name: str, file: str) -> None:
         """Remove one managed file after keeping a copy."""
 
-    def write_marker(self, name: str, marker: Marker) -> None:
-        """Replace the marker atomically and durably."""
+    def write_marker(self, name: str, marker: Marker, *, backup: bool = False) -> None:
+        """Replace the marker atomically and durably; with `backup`, a copy of the old one is kept first."""
 
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
         """Remove daemon.pid if it still holds the PID that was seen.

@@ -339,9 +339,12 @@ class FakeHost:
         if file in folder.files:
             self._world.backups.append((name, file, folder.files[file].content))
 
-    def write_marker(self, name: str, marker: Marker) -> None:
+    def write_marker(self, name: str, marker: Marker, *, backup: bool = False) -> None:
         with self._faults.effect("write_marker"):
-            self._folder(name).marker = marker
+            folder = self._folder(name)
+            if backup:
+                self._world.backups.append((name, MARKER, repr(folder.marker).encode()))
+            folder.marker = marker
 
     def _folder(self, name: str) -> Folder:
         if name not in self._world.folders:

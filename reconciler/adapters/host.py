@@ -148,8 +148,10 @@ class LocalHost:
             with open_own(self._path, BACKUPS, name) as backups:
                 trash.keep_copy(backups, file, content, self._clock.now())
 
-    def write_marker(self, name: str, marker: Marker) -> None:
+    def write_marker(self, name: str, marker: Marker, *, backup: bool = False) -> None:
         with self._endpoint("write the marker", name) as directory:
+            if backup:
+                self._keep_copy(directory, name, MARKER)
             files.replace(directory, MARKER, changes.marker_bytes(marker), points=("marker.temp", "marker.written"))
 
     def clear_pid_file(self, name: str, seen: PidFile) -> None:

@@ -213,10 +213,11 @@ class Restart(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class Adopt(_EndpointAction):
-    """Write the marker."""
+    """Write the marker; with `backup`, a copy of the damaged one that is there is kept."""
 
     kind: ClassVar[str] = "Adopt"
     marker: Marker
+    backup: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

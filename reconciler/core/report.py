@@ -111,7 +111,8 @@ def describe(action: EndpointAction) -> str:
     if isinstance(action, Restart):
         return f"restart (PID {action.process.pid})"
     if isinstance(action, Adopt):
-        return "record what is there in the marker"
+        kept = " (the damaged one is kept as a backup)" if action.backup else ""
+        return f"record what is there in the marker{kept}"
     return _describe_end(action)
 
 

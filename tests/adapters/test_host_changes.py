@@ -133,6 +133,15 @@ def test_a_removed_file_is_kept_as_a_copy(tmp_path: Path) -> None:
     assert len(names(tmp_path / ".chiltepin" / "backups" / "main")) == 1
 
 
+def test_a_damaged_marker_is_kept_when_it_is_replaced(tmp_path: Path) -> None:
+    directory = endpoint(tmp_path)
+    (directory / ".chiltepin.json").write_text('{"stack": "ha')
+    LocalHost(str(tmp_path)).write_marker("main", marker(), backup=True)
+    (copy,) = (tmp_path / ".chiltepin" / "backups" / "main").iterdir()
+    assert copy.read_text() == '{"stack": "ha'
+    assert LocalHost(str(tmp_path)).directories()["main"].marker == marker()
+
+
 def test_writes_into_a_linked_or_missing_directory_fail(tmp_path: Path) -> None:
     endpoint(tmp_path / "elsewhere", "main")
     (tmp_path / "gc").mkdir()

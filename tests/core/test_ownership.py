@@ -412,7 +412,7 @@ def test_marker_damaged_and_files_edited() -> None:
         Plan for stack hrrr on ufe01:
 
           main: lost marker, edited outside
-            = record what is there in the marker
+            = record what is there in the marker (the damaged one is kept as a backup)
             ~ write config.yaml (the edited one is kept as a backup)
                 ~ debug: false -> true
             ! restart (PID 100)
