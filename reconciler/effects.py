@@ -15,6 +15,7 @@ from reconciler.core.actions import (
     EndpointAction,
     Forget,
     Purge,
+    Rename,
     Reregister,
     Restart,
     Start,
@@ -116,6 +117,7 @@ class Effects:
             Adopt: lambda action: Effect(writes_marker=True, keeps_marker=action.backup),
             Delete: self._delete,
             Purge: self._purge,
+            Rename: self._rename,
             Reregister: self._reregister,
             Forget: self._forget,
         }
@@ -140,6 +142,8 @@ class Effects:
                 data["known"] = sorted(r.id for r in owned.values() if r.name == action.directory)
         elif isinstance(action, WriteFile):
             data["file"] = action.file
+        elif isinstance(action, Rename):
+            data |= {"id": action.id, "old": action.old, "source": action.source}
         elif isinstance(action, Delete | Purge | Reregister | Forget):
             data["id"] = action.id
         return data
@@ -222,6 +226,11 @@ class Effects:
     def _restart(self, action: Restart) -> Effect:
         self._take_down(action.directory, action.process)
         return self._bring_up(action.directory, action.id)
+
+    def _rename(self, action: Rename) -> Effect:
+        if action.source is not None and action.moves:
+            self._outside.host.rename(action.source, action.directory)
+        return Effect(writes_marker=action.marker is not None)
 
     def _reregister(self, action: Reregister) -> Effect:
         if action.is_there:

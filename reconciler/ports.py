@@ -123,6 +123,13 @@ class EndpointHost(Protocol):
             Refused: something of that name exists by now.
         """
 
+    def rename(self, name: str, new: str) -> None:
+        """Give an endpoint's directory another name, in one step.
+
+        Raises:
+            Refused: something of the new name exists, or a daemon runs in the directory.
+        """
+
     def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
         """Replace one file atomically; with `backup`, a copy of the old one is kept first."""
 

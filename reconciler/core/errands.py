@@ -39,7 +39,7 @@ def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known,
             for name in errand.names or tuple(desired.endpoints)
         ]
         return
-    names = [name for name in errand.names if not _is_out_of_place(name, errand, desired, draft)]
+    names = [name for name in errand.names if not _is_out_of_place(name, errand, desired, known, draft)]
     if errand.names and not names:
         return
     if errand.kind == "adopt":
@@ -84,11 +84,15 @@ def _has_markers(live: LiveState, known: Known) -> bool:
     return any(_is_ours(directory, known) for directory in live.directories.values())
 
 
-def _is_out_of_place(name: str, errand: Errand, desired: Desired, draft: Draft) -> bool:
+def _is_out_of_place(name: str, errand: Errand, desired: Desired, known: Known, draft: Draft) -> bool:
     """Refuse what another host must do, and what needs a block in the manifest that is not there."""
     host = desired.elsewhere.get(name)
     if host is not None:
         draft.refusals.append(Refusal(name, f"it is an endpoint of host {host}", "run this there"))
+        return True
+    old = next((old for old in desired.formerly(name) if known.entry(old) and not known.entry(name)), None)
+    if old is not None and name in desired.endpoints:
+        draft.refusals.append(Refusal(name, f"it is still called `{old}` here", "`chiltepin apply` renames it first"))
         return True
     if errand.kind in ("restart", "adopt") and name not in desired.endpoints:
         draft.refusals.append(Refusal(name, "the manifest does not declare it", "write its block first"))

@@ -149,6 +149,14 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
         return refusal or Ground(None, None, marker)
     if wanted not in live.registrations:
         return gone(endpoint.name, wanted)
+    other = next((d.name for d in live.directories.values() if _is_there(d, endpoint.name, wanted, known)), None)
+    if other is not None:
+        return Refusal(
+            endpoint.name,
+            f"its directory {live.config_dir}/{endpoint.directory} is missing, and {other} has its marker and UUID",
+            f"was it renamed? `mv {live.config_dir}/{other} {live.config_dir}/{endpoint.directory}`,"
+            f" or write `directory: {other}` in its block",
+        )
     status = live.statuses.get(wanted)
     if isinstance(status, Unknown):
         return Blocked(endpoint.name, status.reason)
@@ -160,6 +168,16 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
             "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
         )
     return Ground(wanted, None, marker, cause=Cause.LOST_DIRECTORY if locked_id else Cause.NEW)
+
+
+def _is_there(directory: LiveDirectory, name: str, endpoint_id: str, known: Known) -> bool:
+    marker = directory.marker
+    return isinstance(marker, Marker) and (marker.stack, marker.lineage, marker.endpoint, marker.id) == (
+        known.stack,
+        known.lineage,
+        name,
+        endpoint_id,
+    )
 
 
 def new_marker(endpoint: DesiredEndpoint, known: Known, endpoint_id: str | None) -> Marker:

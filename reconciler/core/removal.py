@@ -110,6 +110,7 @@ def _unmanaged(desired: Desired, known: Known, scope: Scope) -> frozenset[str]:
     if not scope.destroy:
         return frozenset()
     found = {name for name, endpoint in desired.endpoints.items() if endpoint.state == "unmanaged"}
+    found |= {old for name in found for old in desired.formerly(name)}
     for name, entry in known.lock.endpoints.items() if known.lock else ():
         if entry.state == "unmanaged" and name not in desired.endpoints:
             found.add(name)

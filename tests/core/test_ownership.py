@@ -281,7 +281,7 @@ def test_copied_home() -> None:
     assert exit_codes(scene) == [4]
 
 
-@pytest.mark.parametrize("claim", [{"host": "hera"}, {"user": "other"}, {"config_dir": "~/gc"}, {"directory": "m"}])
+@pytest.mark.parametrize("claim", [{"host": "hera"}, {"user": "other"}, {"config_dir": "~/gc"}])
 def test_marker_of_another_place(claim: dict[str, str]) -> None:
     marker = RUNNING.marker
     assert isinstance(marker, Marker)
