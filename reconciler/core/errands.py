@@ -25,6 +25,7 @@ from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
+from reconciler.core.taking import ids_to_take
 
 
 def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
@@ -60,14 +61,15 @@ def ids_in_question(scope: Scope, desired: Desired, live: LiveState, known: Know
     if scope.errand and scope.errand.kind == "adopt":
         chosen = {scope.errand.id} if scope.errand.id else set()
         return chosen | ids_to_ask(scope.errand.names, desired, live, known)
-    found: set[str] = set()
+    found = ids_to_take(scope, desired, live, known)
+    renewed: set[str] = set()
     for name in scope.reregister:
         endpoint = desired.endpoints.get(name)
         if endpoint is not None:
             directory = live.directories.get(endpoint.directory)
             marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
-            found |= set(witnesses(directory, marker, known.entry(name), endpoint.id).values())
-    return found - set(live.registrations)
+            renewed |= set(witnesses(directory, marker, known.entry(name), endpoint.id).values())
+    return found | (renewed - set(live.registrations))
 
 
 def known_names(desired: Desired, live: LiveState, known: Known) -> set[str]:

@@ -8,11 +8,12 @@ done and both sides are named.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.core.actions import Cause, Refusal
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.host_named import is_of_this_host, lacks_only_a_host
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Claim, Marker
@@ -104,10 +105,15 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
     marker = directory.marker
     if not isinstance(marker, Marker):
         return _without_marker(endpoint, directory, live, known)
+    ours = known.site.claim(directory.name)
+    named = lacks_only_a_host(marker.claim, ours) and is_of_this_host(directory, marker, live)
+    if named:
+        marker = marker.but(claim=ours)
     refusal = check_owner(endpoint.name, directory, marker, known, live.config_dir)
     if refusal:
         return refusal
-    return _agreed(endpoint, directory, marker, live, known)
+    found = _agreed(endpoint, directory, marker, live, known)
+    return replace(found, repair=found.repair or Cause.HOST_NAMED) if named and isinstance(found, Ground) else found
 
 
 def unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | None:
@@ -233,7 +239,7 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
             (f"this manifest's stack: {known.stack}", f"the marker's stack: {marker.stack}"),
         )
     if marker.lineage != known.lineage:
-        return Refusal(
+        return Foreign(
             name,
             f"{path} belongs to another manifest that also calls its stack `{known.stack}`",
             "restore the lockfile that belongs to this manifest; if the other manifest is gone for good:"
@@ -269,7 +275,14 @@ def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | 
     )
     if same:
         return None
-    return Refusal(
+    if lacks_only_a_host(theirs, ours):
+        return Foreign(
+            name,
+            "its claim is from before the manifest had hosts, and nothing shows that it is of this one",
+            f"run this on the node where its daemon runs; or if it is no copy: `chiltepin adopt {name} --take-over`",
+            evidence,
+        )
+    return Foreign(
         name,
         "it is claimed by another host, user or config directory",
         f"if that place is gone for good, move the claim here: `chiltepin adopt {name} --take-over`",
@@ -415,6 +428,11 @@ def say_registration(registration: Registration) -> str:
     where = f" on {registration.hostname}" if registration.hostname else ""
     shown = f" ({registration.display_name})" if registration.display_name else ""
     return f"{registration.id}{shown}{where}"
+
+
+@dataclass(frozen=True)
+class Foreign(Refusal):
+    """Another place claims the endpoint, or another lockfile: with consent it is moved here (`--take-over`)."""
 
 
 @dataclass(frozen=True)

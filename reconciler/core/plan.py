@@ -24,7 +24,7 @@ from reconciler.core.errands import plan_errand
 from reconciler.core.live import LiveState, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint, known_ids, lock_entry, locked_pools
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Ground, Known, find_ground
+from reconciler.core.ownership import Blocked, Foreign, Ground, Known, find_ground
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
 from reconciler.core.renaming import Homes, find_renaming, homes_of, renamed
@@ -32,6 +32,7 @@ from reconciler.core.reregistration import Renewal, renew
 from reconciler.core.running import Running
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
+from reconciler.core.taking import Taking, take_over
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def make_plan(
         homes = homes_of(live, known)
         for name, endpoint in desired.endpoints.items():
             if scope.covers(name):
-                _plan_endpoint(endpoint, desired, live, known, homes, draft, renews=name in scope.reregister)
+                _plan_endpoint(endpoint, desired, live, known, homes, draft, scope)
             else:
                 _keep(name, known, draft)
     removal = removals(desired, live, known, scope)
@@ -151,8 +152,7 @@ def _plan_endpoint(
     known: Known,
     homes: Homes,
     draft: Draft,
-    *,
-    renews: bool,
+    scope: Scope,
 ) -> None:
     name = endpoint.name
     problems = desired.refused.get(name)
@@ -177,18 +177,26 @@ def _plan_endpoint(
         kept = found or endpoint.id or (entry.id if entry else None)
         draft.entries[name] = lock_entry(endpoint, known.site.claim(endpoint.directory), kept)
     else:
-        _plan_managed(endpoint, desired, live, known, draft, renews=renews)
+        _plan_managed(endpoint, desired, live, known, draft, scope)
     if renaming is not None:
         renamed(renaming, endpoint, draft)
         here.add(draft)
 
 
 def _plan_managed(
-    endpoint: DesiredEndpoint, desired: Desired, live: LiveState, known: Known, draft: Draft, *, renews: bool
+    endpoint: DesiredEndpoint, desired: Desired, live: LiveState, known: Known, draft: Draft, scope: Scope
 ) -> None:
     name = endpoint.name
     judged = find_ground(endpoint, live, known)
-    renewal = renew(endpoint, judged, live, known) if renews else judged
+    if scope.take_over and isinstance(judged, Foreign):
+        taking = take_over(endpoint, desired, live, known)
+        if not isinstance(taking, Taking):
+            _decline(name, taking, known, draft)
+            return
+        live, known = taking.live, taking.known
+        draft.actions += taking.actions
+        judged = find_ground(endpoint, live, known)
+    renewal = renew(endpoint, judged, live, known) if name in scope.reregister else judged
     ground = renewal.ground if isinstance(renewal, Renewal) else renewal
     if isinstance(ground, Ground):
         steps = steps_for(endpoint, ground, live, desired.host.run_on)
