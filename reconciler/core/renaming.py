@@ -11,10 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from reconciler.core.actions import Cause, EndpointAction, FileChange, NameFree, Precondition, Refusal, Rename, Start
+from reconciler.core.actions import (
+    Cause,
+    EndpointAction,
+    FileChange,
+    NameFree,
+    Precondition,
+    Refusal,
+    Rename,
+    Restart,
+    Start,
+    WriteFile,
+)
 from reconciler.core.daemon import is_undecided, judge_daemon
 from reconciler.core.daemon_steps import marked
-from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.live import JournalEntry, LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import LockedEndpoint
@@ -116,10 +127,27 @@ def renamed(renaming: Renaming, endpoint: DesiredEndpoint, draft: Draft) -> None
             replace(action, cause=Cause.RENAMED) if start else action
             for action, start in zip(draft.actions, starts, strict=True)
         ]
+    elif old := _shown_name(draft):
+        text = f"`config: {{display_name: {old}}}` in its block would spare it the restart"
+        draft.actions[:] = [
+            replace(action, changes=(*action.changes, FileChange(text, "note", Cause.RENAMED)))
+            if isinstance(action, Rename)
+            else action
+            for action in draft.actions
+        ]
     if renaming.marker is not None:
         draft.markers[endpoint.name] = renaming.marker
     if renaming.old != endpoint.name:
         draft.gone.add(renaming.old)
+
+
+def _shown_name(draft: Draft) -> str | None:
+    """Return the display name that was the old name by default, if its change alone is why the daemon restarts."""
+    if not any(isinstance(action, Restart) for action in draft.actions):
+        return None
+    writes = [action for action in draft.actions if isinstance(action, WriteFile) and action.file == CONFIG]
+    fields = [field for action in writes for change in action.changes for field in change.fields]
+    return str(fields[0].old) if [field.path for field in fields] == ["display_name"] else None
 
 
 def _look(

@@ -82,6 +82,15 @@ def test_what_else_changes_comes_after_the_rename() -> None:
     assert "its UUID" in scene.text()
 
 
+def test_display_name_that_follows_the_name_is_said() -> None:
+    before = endpoint("old", config={"display_name": "old"})
+    scene = settled(before).wants(
+        endpoint("new", directory="old", config={"display_name": "new"}), moved=(Moved("old", "new"),)
+    )
+    assert kinds(scene) == ["Rename", "WriteFile", "Restart"]
+    assert "`config: {display_name: old}` in its block would spare it the restart" in scene.text()
+
+
 def test_several_names_in_a_row_are_one_rename() -> None:
     scene = renamed(moves=(("old", "between"), ("between", "new")))
     assert "old has moved to new" in scene.text()

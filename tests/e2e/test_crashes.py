@@ -123,7 +123,8 @@ def rename_in_place(user: User, point: str) -> None:
     uuid = _running(user)
     pid = user.daemon(NAME)
     moved = [{"from": NAME, "to": "new"}]
-    user.write(manifest(endpoints={"new": {"directory": NAME}}, moved=moved))
+    block = {"directory": NAME, "config": {"display_name": NAME}}
+    user.write(manifest(endpoints={"new": block}, pools={"work": {"endpoint": "new"}}, moved=moved))
     user.killed_at(point)
     user.apply()
     assert (user.locked()["endpoints"]["new"]["id"], user.daemon(NAME)) == (uuid, pid)

@@ -21,7 +21,7 @@ def running(user: User) -> User:
 
 def test_name_changes_and_its_daemon_goes_on(running: User) -> None:
     uuid, daemon = running.id("one"), running.daemon("one")
-    blocks = {"new": {"directory": "one"}}
+    blocks = {"new": {"directory": "one", "config": {"display_name": "one"}}}
     running.write(manifest(endpoints=blocks, pools={"work": {"endpoint": "new"}}, moved=MOVED))
     assert "one has moved to new" in running.plan()
     running.apply()
