@@ -233,7 +233,7 @@ _POINTS: dict[Scenario, tuple[str, ...]] = {
         "start.spawned",
         "start.up",
     ),
-    rename_in_place: ("marker.temp", "marker.written", "lock.temp", "lock.written", "pools.temp"),
+    rename_in_place: ("marker.temp", "marker.written", "lock.temp", "lock.written"),
     delete: (
         "stop.signalled",
         "stop.gone",
