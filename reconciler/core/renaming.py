@@ -319,8 +319,10 @@ def _left_behind(
     marker = source.marker
     if not isinstance(marker, Marker) or marker.claim.directory == source.name or ground.id is None:
         return None
-    if source.processes:  # a daemon of its new name
-        return None
+    if source.processes and all(f", {source.name})" in process.title for process in source.processes):
+        return None  # it was started again since, under its new name
+    if source.processes:
+        return _under_its_daemon(endpoint, marker.claim.directory, f"process {source.processes[0].pid} lives")
     if isinstance(live.registrations, Unknown):
         return Blocked(endpoint.name, live.registrations.reason)
     status = live.statuses.get(ground.id)
@@ -328,13 +330,15 @@ def _left_behind(
         return Blocked(endpoint.name, status.reason)
     if status is None and ground.id in live.registrations:
         return Blocked(endpoint.name, "the service was not asked whether it is online")
-    if status == "online":
-        return Refusal(
-            endpoint.name,
-            f"its directory was renamed from {marker.claim.directory} while its daemon ran: {ground.id} is online",
-            "the daemon ends by itself within 15 s; when the service says offline, run this again",
-        )
-    return None
+    return _under_its_daemon(endpoint, marker.claim.directory, f"{ground.id} is online") if status == "online" else None
+
+
+def _under_its_daemon(endpoint: DesiredEndpoint, before: str, evidence: str) -> Refusal:
+    return Refusal(
+        endpoint.name,
+        f"its directory was renamed from {before} while its daemon ran: {evidence}",
+        "the daemon ends by itself within 15 s; when the service says offline, run this again",
+    )
 
 
 def _directory_then(endpoint: DesiredEndpoint, source: LiveDirectory, live: LiveState, known: Known) -> LiveDirectory:

@@ -229,6 +229,8 @@ def test_directory_that_was_renamed_under_its_daemon() -> None:
     assert "while its daemon ran" in refused(scene.sees(statuses={uuid("old"): "online"}))
     assert "not planned" in refused(scene.sees(statuses={uuid("old"): Unknown("timeout")}))
     assert "not planned" in refused(scene.sees(statuses={}))
+    alive = replace(STOPPED, name="new", processes=OLD.processes)
+    assert "process 100 lives" in refused(scene.has(alive))
 
 
 def test_directory_that_was_renamed_by_hand_is_not_made_a_second_time() -> None:

@@ -38,7 +38,8 @@ def test_name_changes_and_its_daemon_goes_on(running: User) -> None:
 def test_directory_changes_with_it_and_its_daemon_is_another_with_the_same_uuid(running: User) -> None:
     uuid, daemon = running.id("one"), running.daemon("one")
     running.write(manifest("new", pools={"work": {"endpoint": "new"}}, moved=MOVED))
-    assert [kind for name, kind, _ in running.planned() if name == "new"] == ["Stop", "Rename", "Start"]
+    planned = [kind for name, kind, _ in running.planned() if name == "new"]
+    assert planned == ["Stop", "Rename", "WriteFile", "Start"]  # its display name follows its name
     running.apply()
     running.assert_converged("new")
     assert running.id("new") == uuid
@@ -55,7 +56,7 @@ def test_directory_that_was_renamed_by_hand_under_its_daemon(running: User) -> N
     assert f"`mv {running.directory('two')} {running.directory('one')}`" in done.out
     running.write(manifest(endpoints={"one": {"directory": "two"}}))
     assert "while its daemon ran" in running.apply(expect=4).out
-    wait_for(lambda: not running.daemons("one"), "the daemon has noticed", 60)
+    wait_for(lambda: not running.processes(), "the daemon has noticed", 60)
     wait_for(lambda: not running.online(uuid), "the service says offline", 60)
     running.apply()
     assert running.known_ids("two") == {uuid}
