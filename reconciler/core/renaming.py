@@ -199,7 +199,8 @@ def _refuse_several(endpoint: DesiredEndpoint, names: tuple[str, ...], homes: Ho
     return Refusal(
         endpoint.name,
         f"several endpoints would be called `{endpoint.name}` by `moved`",
-        "keep one of them in `moved`, and give each of the others a block of its own, or `chiltepin forget` it",
+        "keep one of them in `moved`, and let the other go by its own name: remove its entry, and give it a block again,"
+        f" or `chiltepin forget {names[-1]}`",
         tuple(evidence),
     )
 
