@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.core.desired import DesiredEndpoint, Moved
 from reconciler.core.marker import Marker
+from reconciler.core.scope import Errand
 from reconciler.errors import ExitCode, FileSystemError
 from tests.core.builders import desired, endpoint, pool
 from tests.lab import YES, Lab
@@ -141,6 +142,20 @@ def test_rename_on_a_full_disk_is_done_by_the_next_apply(point: str) -> None:
         assert lab.apply().code == ExitCode.OK
         lab.assert_converged()
         assert set(lab.ids().values()) == set(ids.values())
+
+
+def test_two_that_would_have_one_name_until_one_is_forgotten() -> None:
+    lab = running()
+    ids = lab.ids()
+    lab.wants(endpoint("two"), pools=(pool("mpi", "two"),), moved=(Moved("main", "two"),))
+    result = lab.apply(YES)
+    assert result.code == ExitCode.REFUSED
+    assert "`chiltepin forget main`" in result.sight.plan.refusals[0].remedy
+    assert lab.ids() == ids
+    assert lab.apply(YES, errand=Errand("forget", ("main",))).code == ExitCode.OK
+    assert lab.apply(YES).code == ExitCode.OK
+    assert lab.ids() == {"two": ids["two"]}
+    assert len(lab.world.daemons_of("main")) == 1
 
 
 def test_rename_back_and_forth() -> None:

@@ -199,7 +199,7 @@ def _refuse_several(endpoint: DesiredEndpoint, names: tuple[str, ...], homes: Ho
     return Refusal(
         endpoint.name,
         f"several endpoints would be called `{endpoint.name}` by `moved`",
-        "keep one of them in `moved`, and let the other go by its own name: remove its entry, and give it a block again,"
+        "keep one of them in `moved`; let the other go by its own name (remove its entry, and give it a block again),"
         f" or `chiltepin forget {names[-1]}`",
         tuple(evidence),
     )
