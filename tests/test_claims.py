@@ -297,6 +297,20 @@ def test_only_a_registration_of_this_user_and_host_is_taken_for_the_one_that_a_s
         assert len(world.registrations) == 1
 
 
+def test_a_start_that_was_cut_off_on_another_login_node_is_known_by_that_one() -> None:
+    for node, taken in (("ufe01.noaa.gov", True), ("ufe02.noaa.gov", False)):
+        lab = running()
+        uuid = lab.ids()["main"]
+        assert uuid is not None
+        cut_off_and_two_candidates(lab)
+        world = lab.world
+        del world.registrations[OTHER]
+        world.registrations[uuid] = replace(world.registrations[uuid], hostname=node)
+        world.node = "ufe02"
+        assert (lab.apply().code == ExitCode.OK) == taken
+        assert list(world.registrations) == [uuid]
+
+
 def test_a_registration_that_was_there_before_the_start_is_not_its_own() -> None:
     world = World()
     world.registrations[OTHER] = Registration(OTHER, "main", hostname="ufe01.noaa.gov", local_user="jdoe")

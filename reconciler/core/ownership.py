@@ -14,7 +14,7 @@ from reconciler.core.actions import Cause, Refusal
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.host_named import is_of_this_host, lacks_only_a_host
-from reconciler.core.live import Damaged, LiveDirectory, LiveState, Registration, Unknown
+from reconciler.core.live import Damaged, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Claim, Marker
 
@@ -354,7 +354,7 @@ def _first_start(
         return Blocked(endpoint.name, looked_at.reason)
     claimed = _claimed(live, known)
     candidates = tuple(r for r in looked_at if r.id not in claimed)
-    made = _made_by_start(candidates, live)
+    made = _made_by_start(candidates, pending, live)
     if len(made) == 1:
         return Ground(made[0].id, directory, marker.but(id=made[0].id), repair=Cause.INTERRUPTED)
     if not candidates or endpoint.name in known.new:
@@ -368,9 +368,17 @@ def _first_start(
     )
 
 
-def _made_by_start(candidates: Iterable[Registration], live: LiveState) -> tuple[Registration, ...]:
-    """Return those of this user and host; a host without a name of its own registers as `localhost`."""
-    here = {live.host.name, live.host.fqdn.partition(".")[0], "localhost"}
+def _made_by_start(
+    candidates: Iterable[Registration], intent: JournalEntry, live: LiveState
+) -> tuple[Registration, ...]:
+    """Return those of this user and of the node that the start was begun on, which may be another than this one.
+
+    A host without a name of its own registers as `localhost`.
+    """
+    began = str(intent.data.get("host") or live.host.name)
+    here = {began.partition(".")[0], "localhost"}
+    if began == live.host.name:
+        here.add(live.host.fqdn.partition(".")[0])
     return tuple(
         r
         for r in candidates
