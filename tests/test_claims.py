@@ -18,7 +18,7 @@ from reconciler.core.scope import Errand
 from reconciler.errors import ExitCode
 from tests.core.builders import desired, endpoint, pool
 from tests.fakes import Daemon, Folder, World
-from tests.lab import Lab, Result
+from tests.lab import YES, Lab, Result
 
 OTHER = "00000000-0000-4000-8000-0000000000ff"
 
@@ -261,6 +261,16 @@ def test_hosts_section_is_new() -> None:
     assert lab.lock().endpoints["main"].claim.host == "ursa"
     assert (daemon_of(lab).pid, lab.ids()) == (pid, ids)
     lab.assert_converged()
+
+
+def test_hosts_section_is_new_and_a_block_leaves() -> None:
+    lab = Lab(desired(endpoint(), endpoint("two")))
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(endpoint("two"), host=HostView("ursa"))
+    assert lab.apply().code == ExitCode.REFUSED
+    assert lab.apply(YES).code == ExitCode.OK
+    assert list(lab.ids()) == ["two"]
+    assert lab.world.daemons_of("main") == []
 
 
 def test_another_identity_is_77_and_nothing_is_read_as_gone() -> None:

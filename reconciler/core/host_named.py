@@ -12,6 +12,12 @@ def lacks_only_a_host(theirs: Claim, ours: Claim) -> bool:
     return theirs.host is None and ours.host is not None and theirs.model_copy(update={"host": ours.host}) == ours
 
 
+def with_host(marker: Marker, directory: LiveDirectory, ours: Claim, live: LiveState) -> Marker:
+    """Return the marker with our claim where it lacks but the host, and is certainly of this one; else as it is."""
+    certain = lacks_only_a_host(marker.claim, ours) and is_of_this_host(directory, marker, live)
+    return marker.but(claim=ours) if certain else marker
+
+
 def is_of_this_host(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:
     """Whether something shows that a directory is not the copy of one on another cluster.
 

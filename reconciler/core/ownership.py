@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.core.actions import Cause, Refusal
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
-from reconciler.core.host_named import is_of_this_host, lacks_only_a_host
+from reconciler.core.host_named import lacks_only_a_host, with_host
 from reconciler.core.live import Damaged, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Claim, Marker
@@ -105,10 +105,8 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
     marker = directory.marker
     if not isinstance(marker, Marker):
         return _without_marker(endpoint, directory, live, known)
-    ours = known.site.claim(directory.name)
-    named = lacks_only_a_host(marker.claim, ours) and is_of_this_host(directory, marker, live)
-    if named:
-        marker = marker.but(claim=ours)
+    marker = with_host(marker, directory, known.site.claim(directory.name), live)
+    named = marker != directory.marker
     refusal = check_owner(endpoint.name, directory, marker, known, live.config_dir)
     if refusal:
         return refusal
