@@ -23,6 +23,7 @@ from reconciler.core.draft import Draft
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
+from reconciler.core.renaming import Homes, find_renaming, homes_of
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
 from reconciler.core.taking import ids_to_take
@@ -40,7 +41,8 @@ def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known,
             for name in errand.names or tuple(desired.endpoints)
         ]
         return
-    names = [name for name in errand.names if not _is_out_of_place(name, errand, desired, known, draft)]
+    homes = homes_of(live, known)
+    names = [n for n in errand.names if not _is_out_of_place(n, errand, desired, live, known, homes, draft)]
     if errand.names and not names:
         return
     if errand.kind == "adopt":
@@ -86,15 +88,25 @@ def _has_markers(live: LiveState, known: Known) -> bool:
     return any(_is_ours(directory, known) for directory in live.directories.values())
 
 
-def _is_out_of_place(name: str, errand: Errand, desired: Desired, known: Known, draft: Draft) -> bool:
+def _is_out_of_place(
+    name: str, errand: Errand, desired: Desired, live: LiveState, known: Known, homes: Homes, draft: Draft
+) -> bool:
     """Refuse what another host must do, and what needs a block in the manifest that is not there."""
     host = desired.elsewhere.get(name)
     if host is not None:
         draft.refusals.append(Refusal(name, f"it is an endpoint of host {host}", "run this there"))
         return True
-    old = next((old for old in desired.formerly(name) if known.entry(old) and not known.entry(name)), None)
-    if old is not None and name in desired.endpoints:
-        draft.refusals.append(Refusal(name, f"it is still called `{old}` here", "`chiltepin apply` renames it first"))
+    renaming = (
+        find_renaming(desired.endpoints[name], desired, live, known, homes) if name in desired.endpoints else None
+    )
+    if isinstance(renaming, Blocked):
+        draft.blocked.append(renaming)
+    elif isinstance(renaming, Refusal):
+        draft.refusals.append(renaming)
+    elif renaming is not None:
+        what = "its directory has another name" if renaming.old == name else f"it is still called `{renaming.old}`"
+        draft.refusals.append(Refusal(name, f"{what} here", "`chiltepin apply` renames it first"))
+    if renaming is not None:
         return True
     if errand.kind in ("restart", "adopt") and name not in desired.endpoints:
         draft.refusals.append(Refusal(name, "the manifest does not declare it", "write its block first"))

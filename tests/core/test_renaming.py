@@ -11,6 +11,7 @@ from reconciler.core.desired import Desired, Moved
 from reconciler.core.live import LiveDirectory, Unknown
 from reconciler.core.lock import known_ids
 from reconciler.core.marker import Marker
+from reconciler.core.scope import Errand
 from tests.core.builders import (
     LOGIN_PATH,
     Scene,
@@ -292,11 +293,14 @@ def test_endpoint_that_moved_is_not_deleted() -> None:
 
 
 def test_errands_come_after_the_rename() -> None:
-    from reconciler.core.scope import Errand  # noqa: PLC0415 - one use
-
     text = renamed().text(errand=Errand("restart", ("new",)))
     assert "it is still called `old` here" in text
     assert "`chiltepin apply` renames it first" in text
+    directory = settled(endpoint("old")).wants(endpoint("old", directory="new"))
+    for take_over in (False, True):
+        text = directory.text(errand=Errand("adopt", ("old",), take_over=take_over))
+        assert "its directory has another name here" in text
+        assert not directory.plan(errand=Errand("adopt", ("old",), take_over=take_over)).actions
 
 
 def test_pools_of_an_endpoint_that_its_own_host_has_not_renamed_yet_keep_its_uuid() -> None:
