@@ -23,10 +23,11 @@ from reconciler.core.draft import Draft
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
-from reconciler.core.renaming import Homes, find_renaming, homes_of
+from reconciler.core.renaming import find_renaming
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
 from reconciler.core.taking import ids_to_take
+from reconciler.core.traces import Homes, homes_of
 
 
 def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:

@@ -27,12 +27,13 @@ from reconciler.core.marker import Marker
 from reconciler.core.ownership import Blocked, Foreign, Ground, Known, find_ground
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
-from reconciler.core.renaming import Homes, find_renaming, homes_of, renamed
+from reconciler.core.renaming import find_renaming, renamed
 from reconciler.core.reregistration import Renewal, renew
 from reconciler.core.running import Running
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
 from reconciler.core.taking import Taking, take_over
+from reconciler.core.traces import Homes, homes_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ stopped first, for a daemon whose directory is renamed under it lives on beside 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -28,27 +28,13 @@ from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.live import JournalEntry, LiveDirectory, LiveState, Unknown
-from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Claim, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, find_ground, new_marker
 from reconciler.core.standstill import OUT_OF_REACH, bring_to_standstill
+from reconciler.core.traces import Homes, Traces, find_traces
 
 _T = TypeVar("_T")
 _ELSEWHERE = "run this where it may be started, or keep its `directory`"
-
-
-Homes = Mapping[str, Sequence[str]]
-"""By the name in their markers, the directories that carry our marker of an endpoint."""
-
-
-def homes_of(live: LiveState, known: Known) -> Homes:
-    """Return where our endpoints are; a copy beside the one that was marked does not count."""
-    found: dict[str, dict[str, str]] = {}
-    for directory in live.directories.values():
-        marker = directory.marker
-        if isinstance(marker, Marker) and (marker.stack, marker.lineage) == (known.stack, known.lineage):
-            found.setdefault(marker.endpoint, {})[directory.name] = marker.claim.directory
-    return {n: [here for here, claimed in p.items() if here == claimed] or list(p) for n, p in found.items()}
 
 
 @dataclass(frozen=True)
@@ -75,20 +61,11 @@ class Renaming:
         return any(action.kind == "Stop" for action in self.actions)
 
 
-@dataclass(frozen=True)
-class _Traces:
-    """What the endpoint is found as: the lock's entry, and the directory that carries its marker or UUID."""
-
-    old: str
-    entry: LockedEndpoint | None
-    source: LiveDirectory | None
-
-
 def find_renaming(
     endpoint: DesiredEndpoint, desired: Desired, live: LiveState, known: Known, homes: Homes
 ) -> Renaming | Refusal | Blocked | None:
     """Return how an endpoint comes by its name or its directory's, None when it has both, or what stands against it."""
-    found = _look(endpoint, desired.formerly(endpoint.name), live, known, homes)
+    found = find_traces(endpoint, desired.formerly(endpoint.name), live, known, homes)
     if found is None or isinstance(found, Refusal):
         return found
     if endpoint.state == "unmanaged":
@@ -150,62 +127,7 @@ def _shown_name(draft: Draft) -> str | None:
     return str(fields[0].old) if [field.path for field in fields] == ["display_name"] else None
 
 
-def _look(
-    endpoint: DesiredEndpoint, former: tuple[str, ...], live: LiveState, known: Known, homes: Homes
-) -> _Traces | Refusal | None:
-    """Find the endpoint under the names that it had; None when nothing is to be renamed."""
-    name = endpoint.name
-    olds = [n for n in former if known.entry(n) or homes.get(n)]
-    old = olds[0] if olds else name
-    entry, present = known.entry(old), known.entry(name)
-    doubled = olds and (
-        len(olds) > 1
-        or (homes.get(old) and homes.get(name))
-        or (entry and present and entry.id not in (None, present.id))
-    )
-    places = homes.get(old) or homes.get(name, ())
-    if doubled or (olds and len(places) > 1):
-        return _refuse_several(endpoint, (name, *olds), homes, known)
-    source = live.directories[places[0]] if len(places) == 1 else None
-    if olds:
-        entry = present if present and present.id else entry
-        return _Traces(old, entry, source or _by_the_lock(endpoint, entry, live))
-    if source is None or not isinstance(source.marker, Marker) or source.marker.claim.directory == endpoint.directory:
-        return None
-    moves = source.name != endpoint.directory and source.name == source.marker.claim.directory
-    moved = source.name == endpoint.directory and source.marker.claim.directory not in live.directories
-    if endpoint.directory in live.directories and not moved:
-        return None  # it is judged as what it is
-    return _Traces(name, entry, source) if moves or moved else None
-
-
-def _by_the_lock(endpoint: DesiredEndpoint, entry: LockedEndpoint | None, live: LiveState) -> LiveDirectory | None:
-    """Return the directory that the lock has, or that carries its UUID, where a marker does not say otherwise."""
-    if entry is None:
-        return None
-    for place in (entry.claim.directory, endpoint.directory):
-        directory = live.directories.get(place)
-        if directory is not None and not isinstance(directory.marker, Marker) and directory.endpoint_id == entry.id:
-            return directory
-    return None
-
-
-def _refuse_several(endpoint: DesiredEndpoint, names: tuple[str, ...], homes: Homes, known: Known) -> Refusal:
-    evidence: list[str] = []
-    for name in names:
-        entry = known.entry(name)
-        evidence += [f"{name} in the lock: {entry.id or 'never registered'}"] if entry else []
-        evidence += [f"{name} in the directory {place}" for place in homes.get(name, ())]
-    return Refusal(
-        endpoint.name,
-        f"several endpoints would be called `{endpoint.name}` by `moved`",
-        "keep one of them in `moved`; let the other go by its own name (remove its entry, and give it a block again),"
-        f" or `chiltepin forget {names[-1]}`",
-        tuple(evidence),
-    )
-
-
-def _in_the_lock(endpoint: DesiredEndpoint, found: _Traces, live: LiveState, known: Known) -> Renaming:
+def _in_the_lock(endpoint: DesiredEndpoint, found: Traces, live: LiveState, known: Known) -> Renaming:
     """Rename what has no directory, or is left alone: only its key in the lock."""
     action = Rename(
         endpoint=endpoint.name,
@@ -224,7 +146,7 @@ def _in_the_lock(endpoint: DesiredEndpoint, found: _Traces, live: LiveState, kno
 
 
 def _on_disk(
-    endpoint: DesiredEndpoint, found: _Traces, source: LiveDirectory, live: LiveState, known: Known
+    endpoint: DesiredEndpoint, found: Traces, source: LiveDirectory, live: LiveState, known: Known
 ) -> Renaming | Refusal | Blocked:
     moves = source.name != endpoint.directory
     then = _directory_then(endpoint, source, live, known)
@@ -286,7 +208,7 @@ def _named_as_before(endpoint: DesiredEndpoint, old: str, source: LiveDirectory 
 
 
 def _hindered(
-    endpoint: DesiredEndpoint, found: _Traces, source: LiveDirectory, ground: Ground, live: LiveState
+    endpoint: DesiredEndpoint, found: Traces, source: LiveDirectory, ground: Ground, live: LiveState
 ) -> Refusal | Blocked | None:
     """Return what stands against moving a directory."""
     marker = source.marker if isinstance(source.marker, Marker) else ground.marker
@@ -356,7 +278,7 @@ def _claim_then(claim: Claim, endpoint: DesiredEndpoint) -> Claim:
     return claim.model_copy(update={"directory": endpoint.directory})
 
 
-def _lock_then(endpoint: DesiredEndpoint, found: _Traces, known: Known) -> Known:
+def _lock_then(endpoint: DesiredEndpoint, found: Traces, known: Known) -> Known:
     if known.lock is None or found.entry is None:
         return known
     entry = found.entry.model_copy(update={"claim": _claim_then(found.entry.claim, endpoint)})
