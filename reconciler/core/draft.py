@@ -32,4 +32,5 @@ class Draft:
         self.notes += other.notes
         self.markers |= other.markers
         self.entries |= other.entries
+        self.running += other.running
         self.gone |= other.gone

@@ -194,9 +194,9 @@ def _plan_managed(
         if not isinstance(taking, Taking):
             _decline(name, taking, known, draft)
             return
-        live, known = taking.live, taking.known
+        live = taking.live
         draft.actions += taking.actions
-        judged = find_ground(endpoint, live, known)
+        judged = find_ground(endpoint, live, taking.known)
     renewal = renew(endpoint, judged, live, known) if name in scope.reregister else judged
     ground = renewal.ground if isinstance(renewal, Renewal) else renewal
     if isinstance(ground, Ground):

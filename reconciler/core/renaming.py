@@ -28,13 +28,12 @@ from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.live import JournalEntry, LiveDirectory, LiveState, Unknown
-from reconciler.core.marker import Claim, Marker
+from reconciler.core.marker import Marker
 from reconciler.core.ownership import Blocked, Ground, Known, find_ground, new_marker
 from reconciler.core.standstill import OUT_OF_REACH, bring_to_standstill
 from reconciler.core.traces import Homes, Traces, find_traces
 
 _T = TypeVar("_T")
-_ELSEWHERE = "run this where it may be started, or keep its `directory`"
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,13 @@ def renamed(renaming: Renaming, endpoint: DesiredEndpoint, draft: Draft) -> None
     starts = [isinstance(action, Start) for action in draft.actions]
     if renaming.stops and endpoint.state == "running" and not any(starts):
         draft.actions.clear()
+        draft.running.clear()
         draft.markers.clear()
         draft.entries.clear()
         if not (draft.refusals or draft.blocked):
             why = "; ".join(note.text for note in draft.notes) or "it could not be started again here"
-            draft.refusals.append(Refusal(endpoint.name, f"it is not stopped for a rename: {why}", _ELSEWHERE))
+            remedy = "run this where it may be started, or keep its `directory`"
+            draft.refusals.append(Refusal(endpoint.name, f"it is not stopped for a rename: {why}", remedy))
         draft.notes.clear()
         return
     if renaming.stops:
@@ -269,19 +270,16 @@ def _directory_then(endpoint: DesiredEndpoint, source: LiveDirectory, live: Live
     if isinstance(marker, Marker) and (marker.stack, marker.lineage) == (known.stack, known.lineage):
         claimed = marker.claim.directory
         ours = claimed == source.name or (source.name == endpoint.directory and claimed not in live.directories)
-        claim = _claim_then(marker.claim, endpoint) if ours else marker.claim
+        claim = marker.claim.model_copy(update={"directory": endpoint.directory}) if ours else marker.claim
         marker = marker.but(endpoint=endpoint.name, claim=claim)
     return replace(source, name=endpoint.directory, marker=marker)
-
-
-def _claim_then(claim: Claim, endpoint: DesiredEndpoint) -> Claim:
-    return claim.model_copy(update={"directory": endpoint.directory})
 
 
 def _lock_then(endpoint: DesiredEndpoint, found: Traces, known: Known) -> Known:
     if known.lock is None or found.entry is None:
         return known
-    entry = found.entry.model_copy(update={"claim": _claim_then(found.entry.claim, endpoint)})
+    claim = found.entry.claim.model_copy(update={"directory": endpoint.directory})
+    entry = found.entry.model_copy(update={"claim": claim})
     lock = known.lock.without_endpoint(found.old).with_endpoint(endpoint.name, entry)
     return replace(known, lock=lock)
 

@@ -367,7 +367,9 @@ def test_take_over_of_a_lost_directory() -> None:
     scene = lost(settled(endpoint()), main="offline").locks(claim={"host": "hera"})
     assert exit_codes(scene) == [4]
     assert [action.kind for action in scene.plan(take_over=True).actions] == ["Create", "Start"]
-    assert "it runs elsewhere" in scene.sees(statuses={uuid("main"): "online"}).text(take_over=True)
+    online = scene.sees(statuses={uuid("main"): "online"})
+    assert "it runs elsewhere" in online.text(take_over=True)
+    assert online.plan(take_over=True).is_empty
 
 
 def test_take_over_while_it_is_online_elsewhere() -> None:
