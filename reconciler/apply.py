@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reconciler.core.actions import DELETING, EndpointAction, Restart, Start
+from reconciler.core.actions import DELETING, EndpointAction, Rename, Restart, Start
 from reconciler.core.conditions import violated
 from reconciler.core.live import JournalEntry, LiveState
 from reconciler.core.machine import EndpointTool
@@ -108,7 +108,9 @@ class _Walker:
     def _settle(self) -> None:
         """Close what earlier runs left open for endpoints that are now as planned: it must not mislead later ones."""
         planned = {*self.plan.markers, *(a.endpoint for a in self.plan.actions)}
-        open_ones = {o.action.endpoint for o in self.outcomes if o.kind != "done"}
+        planned |= {a.old for a in self.plan.actions if isinstance(a, Rename)}
+        undone = [o.action for o in self.outcomes if o.kind != "done"]
+        open_ones = {a.endpoint for a in undone} | {a.old for a in undone if isinstance(a, Rename)}
         open_ones |= {r.endpoint for r in self.plan.refusals} | {b.endpoint for b in self.plan.blocked}
         for entry in self.outside.store.unfinished():
             if entry.event != "intent" or entry.run == self.conduct.run or entry.endpoint in open_ones:
@@ -144,7 +146,7 @@ class _Walker:
             return Outcome(action, "deferred", reason=action.hold, remedy=f"`chiltepin restart {action.endpoint}`")
         try:
             self.outside.store.check_lease()
-            directory = self.outside.host.directory(action.directory) if action.preconditions else None
+            directory = self.outside.host.directory(action.found_in) if action.preconditions else None
         except ReconcilerError as e:
             if isinstance(e, LeaseHeld):
                 self._halt(e)
@@ -165,7 +167,7 @@ class _Walker:
             if marker is not None and not isinstance(action, DELETING):
                 marker = marker_after(marker, action, effect.endpoint_id, effect.daemon)
                 if effect.writes_marker:
-                    self.outside.host.write_marker(action.directory, marker)
+                    self.outside.host.write_marker(action.directory, marker, backup=effect.keeps_marker)
             self.records.done(action, effect.endpoint_id)
             place.release()
             self.effects.confirm(action, effect)

@@ -15,6 +15,7 @@ from reconciler.core.actions import (
     EndpointAction,
     Forget,
     Purge,
+    Rename,
     Reregister,
     Restart,
     Start,
@@ -87,11 +88,13 @@ class Effect:
         endpoint_id: the UUID, of a start.
         daemon: the daemon, of a start.
         writes_marker: whether the marker must be written now.
+        keeps_marker: whether a copy of the old one is kept.
     """
 
     endpoint_id: str | None = None
     daemon: DaemonRecord | None = None
     writes_marker: bool = False
+    keeps_marker: bool = False
 
 
 class Effects:
@@ -111,9 +114,10 @@ class Effects:
             Start: self._start,
             Stop: self._stop,
             Restart: self._restart,
-            Adopt: lambda _: Effect(writes_marker=True),
+            Adopt: lambda action: Effect(writes_marker=True, keeps_marker=action.backup),
             Delete: self._delete,
             Purge: self._purge,
+            Rename: self._rename,
             Reregister: self._reregister,
             Forget: self._forget,
         }
@@ -138,6 +142,8 @@ class Effects:
                 data["known"] = sorted(r.id for r in owned.values() if r.name == action.directory)
         elif isinstance(action, WriteFile):
             data["file"] = action.file
+        elif isinstance(action, Rename):
+            data |= {"id": action.id, "old": action.old, "source": action.source}
         elif isinstance(action, Delete | Purge | Reregister | Forget):
             data["id"] = action.id
         return data
@@ -220,6 +226,11 @@ class Effects:
     def _restart(self, action: Restart) -> Effect:
         self._take_down(action.directory, action.process)
         return self._bring_up(action.directory, action.id)
+
+    def _rename(self, action: Rename) -> Effect:
+        if action.source is not None and action.moves:
+            self._outside.host.rename(action.source, action.directory)
+        return Effect(writes_marker=action.marker is not None)
 
     def _reregister(self, action: Reregister) -> Effect:
         if action.is_there:

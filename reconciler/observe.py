@@ -50,6 +50,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
     registrations = _answer(asked)
     facts = host.facts()
     wanted = _lost(desired, lock, directories) | _away(desired.stack, directories, facts.name)
+    wanted |= _displaced(desired.stack, directories)
     reachable = not isinstance(registrations, Unknown)
     return LiveState(
         host=facts,
@@ -157,6 +158,18 @@ def _away(stack: str, directories: Mapping[str, LiveDirectory], here: str) -> se
         if unexplained or (marker.daemon is not None and not known_here):
             found.add(marker.id)
     return found
+
+
+def _displaced(stack: str, directories: Mapping[str, LiveDirectory]) -> set[str]:
+    """Return the UUIDs of endpoints whose directory was renamed since its marker was written, or is a copy."""
+    return {
+        directory.marker.id
+        for directory in directories.values()
+        if isinstance(directory.marker, Marker)
+        and directory.marker.stack == stack
+        and directory.marker.id is not None
+        and directory.marker.claim.directory != directory.name
+    }
 
 
 def _statuses(service: ComputeService, wanted: Iterable[str]) -> dict[str, Status | Unknown]:

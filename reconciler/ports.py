@@ -123,14 +123,21 @@ class EndpointHost(Protocol):
             Refused: something of that name exists by now.
         """
 
+    def rename(self, name: str, new: str) -> None:
+        """Give an endpoint's directory another name, in one step.
+
+        Raises:
+            Refused: something of the new name exists, or a daemon runs in the directory.
+        """
+
     def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
         """Replace one file atomically; with `backup`, a copy of the old one is kept first."""
 
     def remove_file(self, name: str, file: str) -> None:
         """Remove one managed file after keeping a copy."""
 
-    def write_marker(self, name: str, marker: Marker) -> None:
-        """Replace the marker atomically and durably."""
+    def write_marker(self, name: str, marker: Marker, *, backup: bool = False) -> None:
+        """Replace the marker atomically and durably; with `backup`, a copy of the old one is kept first."""
 
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
         """Remove daemon.pid if it still holds the PID that was seen.

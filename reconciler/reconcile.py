@@ -182,10 +182,11 @@ def _lineage_of_markers(desired: Desired, live: LiveState) -> str | None:
 
     Markers of other endpoints may be another manifest's that calls its stack the same.
     """
+    names = {*desired.endpoints, *(moved.old for moved in desired.moved)}
     found = {
         d.marker.lineage
         for d in live.directories.values()
-        if isinstance(d.marker, Marker) and d.marker.stack == desired.stack and d.marker.endpoint in desired.endpoints
+        if isinstance(d.marker, Marker) and d.marker.stack == desired.stack and d.marker.endpoint in names
     }
     return found.pop() if len(found) == 1 else None
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 
 from reconciler.core.actions import EndpointAction
-from reconciler.core.lock import Lock, emit_lock
+from reconciler.core.lock import Lock, emit_lock, known_ids
 from reconciler.core.plan import Plan, final_lock
 from reconciler.core.pools import pools_file
 from reconciler.core.progress import lock_after
@@ -77,8 +77,7 @@ class Records:
         if self._plan.holds_pools:
             return
         with self._writing:
-            ids = {name: entry.id for name, entry in self.lock.endpoints.items()}
-            pools = pools_file(self._plan.desired, ids)
+            pools = pools_file(self._plan.desired, known_ids(self.lock, self._plan.desired))
             self.left_out = {} if self._plan.is_destroy else pools.left_out
             if pools.text != self._pools_text:
                 self._store.write_pools(pools.text)

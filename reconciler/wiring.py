@@ -104,6 +104,7 @@ def open_request(
     destroy: bool = False,
     purge: bool = False,
     reregister: Collection[str] | None = None,
+    take_over: bool = False,
 ) -> Request:
     """Return the request that the options make.
 
@@ -128,7 +129,8 @@ def open_request(
                     f"{option} {name}: no such endpoint",
                     remedy=f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}",
                 )
-    scope = Scope(frozenset(target or ()), frozenset(exclude or ()), destroy, purge, frozenset(reregister or ()))
+    limits = frozenset(target or ()), frozenset(exclude or ())
+    scope = Scope(*limits, destroy, purge, frozenset(reregister or ()), take_over)
     return replace(request, scope=scope, new=frozenset(new or ()))
 
 

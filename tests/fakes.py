@@ -315,6 +315,15 @@ class FakeHost:
                     folder.files[file] = LiveFile(digest_bytes(new.content), new.content, new.mode)
             self._world.folders[name] = folder
 
+    def rename(self, name: str, new: str) -> None:
+        with self._faults.effect("rename"):
+            found = self._world.read(name)
+            if new in self._world.folders:
+                raise Refused(f"{new} exists by now")
+            if found is None or found.processes or (found.pid_file and found.pid_file.age < REFUSES_TO_START):
+                raise Refused(f"{name} still runs, or is not there")
+            self._world.folders[new] = self._world.folders.pop(name)
+
     def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
         with self._faults.effect("write_file"):
             folder = self._folder(name)
@@ -339,9 +348,12 @@ class FakeHost:
         if file in folder.files:
             self._world.backups.append((name, file, folder.files[file].content))
 
-    def write_marker(self, name: str, marker: Marker) -> None:
+    def write_marker(self, name: str, marker: Marker, *, backup: bool = False) -> None:
         with self._faults.effect("write_marker"):
-            self._folder(name).marker = marker
+            folder = self._folder(name)
+            if backup:
+                self._world.backups.append((name, MARKER, repr(folder.marker).encode()))
+            folder.marker = marker
 
     def _folder(self, name: str) -> Folder:
         if name not in self._world.folders:

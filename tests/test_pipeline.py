@@ -11,7 +11,7 @@ from reconciler.core.actions import DELETING
 from reconciler.core.desired import CONFIG
 from reconciler.core.live import Damaged
 from reconciler.core.lock import emit_lock
-from reconciler.core.marker import Marker
+from reconciler.core.marker import MARKER, Marker
 from reconciler.core.pools import pools_file
 from reconciler.errors import (
     EndpointCommandError,
@@ -122,6 +122,7 @@ def test_marker_lost_is_repaired() -> None:
     assert isinstance(after, Marker)
     assert after.but(daemon=None) == before.but(daemon=None)
     assert daemon_of(lab) == pid
+    assert [(name, file) for name, file, _ in lab.world.backups] == [("main", MARKER)]
     lab.assert_converged()
 
 

@@ -8,6 +8,7 @@ changes nothing.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reconciler.core.actions import Delete, Forget
-from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, DesiredEndpoint, TextFile
+from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, DesiredEndpoint, Moved, TextFile
 from reconciler.core.live import Damaged
 from reconciler.core.lock import Lock, read_lock
 from reconciler.core.marker import Marker
@@ -36,6 +37,8 @@ SETTINGS = settings(
 )
 
 NAMES = st.sampled_from(["a", "b"])
+"""Of directories; their endpoints are called so, or have another name."""
+CALLED = {"a": ("a", "a-renamed"), "b": ("b", "b-renamed")}
 CONFIGS = st.sampled_from([{}, {"debug": True}, {"debug": False, "display_name": "x"}, {"pam": {"enable": True}}])
 TEMPLATES = st.sampled_from([TextFile("builtin@1", "engine: 1\n"), TextFile("builtin@2", "engine: 2\n")])
 CONTENTS = st.sampled_from([b"debug: 1.5\n", b"debug: [\n", b"", None])
@@ -69,7 +72,8 @@ class Reconciling(RuleBasedStateMachine):
         self.patch.start()
         self.lab = Lab(desired())
         self.world = self.lab.world
-        self.blocks: dict[str, DesiredEndpoint] = {}
+        self.blocks: dict[str, DesiredEndpoint] = {}  # by directory
+        self.called = {"a": "a", "b": "b"}
         self.uuids: dict[str, str] = {}  # of each endpoint since it was made, for as long as it is not deleted
         self.retired: set[str] = set()  # registrations of endpoints that were deleted
         self.foreign: set[str] = set()  # directories whose config.yaml somebody added a key to
@@ -125,9 +129,16 @@ class Reconciling(RuleBasedStateMachine):
         self.blocks.pop(name, None)
         self._write_manifest()
 
+    @rule(name=NAMES, other=st.booleans())
+    def rename(self, name: str, other: bool) -> None:
+        self.called[name] = CALLED[name][other]
+        self._write_manifest()
+
     def _write_manifest(self) -> None:
-        pools = (pool("p", "a"), pool("here", None))
-        self.lab.wants(*self.blocks.values(), pools=pools, declared=bool(self.blocks))
+        pools = (pool("p", self.called["a"]), pool("here", None))
+        blocks = [replace(block, name=self.called[name]) for name, block in self.blocks.items()]
+        moved = tuple(Moved(old, b.name) for b in blocks for old in CALLED[b.directory] if old != b.name)
+        self.lab.wants(*blocks, pools=pools, declared=bool(blocks), moved=moved)
 
     @rule(name=NAMES, file=st.sampled_from([CONFIG, TEMPLATE, SCHEMA]), content=CONTENTS)
     def edit(self, name: str, file: str, content: bytes | None) -> None:
@@ -250,7 +261,7 @@ class Reconciling(RuleBasedStateMachine):
         for name in gone:
             assert consent
             assert before[name] == (False, False)
-        forgotten = [o.action.endpoint for o in result.run.outcomes if _is_end(o)] if result else []
+        forgotten = [o.action.directory for o in result.run.outcomes if _is_end(o)] if result else []
         for name in {*gone, *forgotten}:
             self.retired |= {r.id for r in self.world.registrations.values() if r.name == name}
             self.uuids.pop(name, None)
@@ -260,12 +271,13 @@ class Reconciling(RuleBasedStateMachine):
     def _protected(self, name: str) -> bool:
         folder, lock = self.world.folders[name], self.lock()
         marker = folder.marker if isinstance(folder.marker, Marker) else None
-        return bool((marker and marker.protect) or (lock and name in lock.endpoints and lock.endpoints[name].protect))
+        entries = [lock.endpoints[n] for n in CALLED.get(name, ()) if n in lock.endpoints] if lock else []
+        return bool((marker and marker.protect) or any(entry.protect for entry in entries))
 
     def _all_done(self, result: Result) -> None:
         away = {note.endpoint for note in result.sight.plan.notes if "on another node" in note.text}
         for name, block in self.blocks.items():
-            if name not in away:
+            if self.called[name] not in away:
                 self._as_declared(name, block)
         before = self.lab.snapshot()
         second = self.lab.apply()
@@ -305,7 +317,7 @@ class Reconciling(RuleBasedStateMachine):
             found = {
                 folder.endpoint_id if folder and isinstance(folder.endpoint_id, str) else None,
                 marker.id if marker else None,
-                lock.endpoints[name].id if lock and name in lock.endpoints else None,
+                *(lock.endpoints[n].id for n in CALLED[name] if lock and n in lock.endpoints),
             } - {None}
             assert len(found) <= 1
             for endpoint_id in found:

@@ -69,6 +69,19 @@ def _into_place(builds: Directory, aside: str, root: Directory, name: str) -> No
         ) from e
 
 
+def rename(root: Directory, name: str, new: str) -> None:
+    """Give an endpoint directory another name. A daemon in it would live on beside the next one: there must be none.
+
+    Raises:
+        Refused: the name is no endpoint's, or something of that name exists.
+        OSError: nothing was renamed.
+    """
+    if (problem := upstream_fault(new)) is not None:
+        raise Refused(f"{new!r} cannot be an endpoint", why=problem, remedy="choose another name")
+    _into_place(root, files.check_component(name), root, new)
+    faults.reached("rename.done")
+
+
 def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ...], now: float) -> None:
     """Remove a PID file whose process is dead, if it is still the one that was seen.
 

@@ -18,6 +18,7 @@ FAULT_POINTS: tuple[str, ...] = (
     "create.begin",  # nothing was done yet
     "create.built",  # complete, aside in .chiltepin/new
     "create.renamed",  # in place
+    "rename.done",  # the directory has its new name, its marker still the old one
     "backup.written",
     "write.temp",  # the new content is on disk under a temporary name
     "write.renamed",

@@ -129,6 +129,13 @@ class LocalHost:
         with self._writing(f"create {name}", name) as root, open_own(self._path, BUILDS) as builds:
             changes.create(root, builds, name, files, marker)
 
+    def rename(self, name: str, new: str) -> None:
+        with self._writing(f"rename {name}", name) as root:
+            found = self.directory(name)
+            if found is not None and (found.processes or (found.pid_file and found.pid_file.age < FRESH)):
+                raise self._still_runs(name)
+            changes.rename(root, name, new)
+
     def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
         with self._endpoint(f"write {file}", name) as directory:
             if backup:
@@ -148,8 +155,10 @@ class LocalHost:
             with open_own(self._path, BACKUPS, name) as backups:
                 trash.keep_copy(backups, file, content, self._clock.now())
 
-    def write_marker(self, name: str, marker: Marker) -> None:
+    def write_marker(self, name: str, marker: Marker, *, backup: bool = False) -> None:
         with self._endpoint("write the marker", name) as directory:
+            if backup:
+                self._keep_copy(directory, name, MARKER)
             files.replace(directory, MARKER, changes.marker_bytes(marker), points=("marker.temp", "marker.written"))
 
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
@@ -216,13 +225,16 @@ class LocalHost:
         with self._writing(f"move {name} to the trash", name) as root, open_own(self._path, TRASH) as bin_:
             found = self.directory(name)
             if found is not None and (found.processes or (found.pid_file and found.pid_file.age < FRESH)):
-                raise Refused(
-                    f"{name} still runs",
-                    where=self._at(name),
-                    why="its process lives, or its PID file is fresh (it may run on another login node)",
-                    remedy=f"stop it first, on its node: `globus-compute-endpoint -c {self._path} stop {name}`",
-                )
+                raise self._still_runs(name)
             return trash.move_in(root, bin_, name, self._clock.now())
+
+    def _still_runs(self, name: str) -> Refused:
+        return Refused(
+            f"{name} still runs",
+            where=self._at(name),
+            why="its process lives, or its PID file is fresh (it may run on another login node)",
+            remedy=f"stop it first, on its node: `globus-compute-endpoint -c {self._path} stop {name}`",
+        )
 
     def trash(self) -> tuple[TrashEntry, ...]:
         with files.translating("read the trash", self._at(f"{OWN_DIRECTORY}/{TRASH}")):

@@ -185,10 +185,10 @@ def belongs(daemon: Daemon, name: str, config_dir: str, directory: tuple[int, in
         directory: device and inode of the endpoint directory, None when there is none.
         ids: the UUIDs known for it (endpoint.json, marker).
     """
+    if directory is not None and daemon.directory == directory:
+        return True  # whatever it is called: a directory may have been renamed under it
     if daemon.name != name and not (daemon.starting and daemon.name in ids):
         return False
-    if directory is not None and daemon.directory == directory:
-        return True
     if daemon.config_dir is not None:
         return os.path.realpath(daemon.config_dir) == os.path.realpath(config_dir)
     return daemon.endpoint_id is not None and daemon.endpoint_id in ids

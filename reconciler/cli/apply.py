@@ -42,6 +42,7 @@ def apply(
     exclude: o.ExcludeOption = None,
     new: o.NewOption = None,
     reregister: o.ReregisterOption = None,
+    take_over: o.TakeOverOption = False,
     yes: YesOption = False,
     allow_delete: Annotated[
         bool, typer.Option("--allow-delete", help="Also delete endpoints that left the manifest.")
@@ -64,12 +65,13 @@ def apply(
     console = Console(color, quiet=quiet)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
-    request = open_request(wired, target, exclude, new, reregister=reregister)
+    request = open_request(wired, target, exclude, new, reregister=reregister, take_over=take_over)
     saved = None
     if plan is not None:
-        if target or exclude or new or reregister:
+        if target or exclude or new or reregister or take_over:
             raise UsageError(
-                "--target, --exclude, --new and --reregister are part of a kept plan", remedy="leave them out"
+                "--target, --exclude, --new, --reregister and --take-over are part of a kept plan",
+                remedy="leave them out",
             )
         saved = read_plan(plan)
         request = replace(request, scope=scope_of(saved), new=frozenset(saved.new), new_lineage=saved.lineage)

@@ -106,6 +106,7 @@ def scope_of(saved: SavedPlan) -> Scope:
         limits.destroy,
         limits.purge,
         frozenset(limits.reregister),
+        limits.take_over,
     )
 
 

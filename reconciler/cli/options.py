@@ -83,6 +83,13 @@ ReregisterOption = Annotated[
         help="Let this endpoint, whose registration is gone, get a new UUID; may be given several times.",
     ),
 ]
+TakeOverOption = Annotated[
+    bool,
+    typer.Option(
+        "--take-over",
+        help="Move the claims of other hosts, users, config directories or lockfiles to here first: they are gone.",
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name in the manifest.")]
 

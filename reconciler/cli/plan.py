@@ -36,6 +36,7 @@ def plan(
     exclude: o.ExcludeOption = None,
     new: o.NewOption = None,
     reregister: o.ReregisterOption = None,
+    take_over: o.TakeOverOption = False,
     destroy: Annotated[bool, typer.Option("--destroy", help="Plan what `destroy` would do.")] = False,
     detailed: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 2 when there are changes.")] = False,
     out: Annotated[
@@ -64,7 +65,7 @@ def plan(
         return int(_against(console, against, invocation, output, detailed=detailed))
     wired = wire(invocation)
     print_warnings(console, wired.desired)
-    request = open_request(wired, target, exclude, new, destroy=destroy, reregister=reregister)
+    request = open_request(wired, target, exclude, new, destroy=destroy, reregister=reregister, take_over=take_over)
     sight = make_sight(wired.outside, request)
     print_plan(console, sight, output)
     if out is not None:

@@ -31,6 +31,8 @@ class Cause(str, Enum):
     DESTROY = "destroy"
     DAMAGED = "damaged"
     CONSENT = "asked for"
+    RENAMED = "renamed"
+    HOST_NAMED = "its host has a name by now"
     RESOLVED = "resolved state changed"
 
 
@@ -156,6 +158,11 @@ class _EndpointAction:
     interrupts: int = 0
     hold: str | None = None
 
+    @property
+    def found_in(self) -> str:
+        """The name of the directory that the preconditions are about."""
+        return self.directory
+
 
 @dataclass(frozen=True, kw_only=True)
 class Create(_EndpointAction):
@@ -213,10 +220,11 @@ class Restart(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class Adopt(_EndpointAction):
-    """Write the marker."""
+    """Write the marker; with `backup`, a copy of the damaged one that is there is kept."""
 
     kind: ClassVar[str] = "Adopt"
     marker: Marker
+    backup: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +269,34 @@ class Reregister(_EndpointAction):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rename(_EndpointAction):
+    """Call an endpoint by another name in marker and lock; where its directory is to have another one too, rename that.
+
+    Attributes:
+        old: what it is called in lock and marker; its name when only its directory gets another one.
+        source: the directory as it is named now; None when only the lock knows the endpoint.
+        marker: what the marker says afterwards; None without a directory.
+        id: its UUID, which stays.
+    """
+
+    kind: ClassVar[str] = "Rename"
+    old: str
+    source: str | None
+    marker: Marker | None
+    id: str | None
+
+    @property
+    def moves(self) -> bool:
+        """Whether the directory gets another name."""
+        return self.source is not None and self.source != self.directory
+
+    @property
+    def found_in(self) -> str:
+        """The name that the directory has before."""
+        return self.source or self.directory
+
+
+@dataclass(frozen=True, kw_only=True)
 class WriteLock:
     """Write the lockfile."""
 
@@ -279,7 +315,7 @@ class WritePools:
 
 
 EndpointAction = (
-    Create | WriteFile | ClearStalePid | Start | Stop | Restart | Adopt | Reregister | Delete | Purge | Forget
+    Create | WriteFile | ClearStalePid | Start | Stop | Restart | Adopt | Rename | Reregister | Delete | Purge | Forget
 )
 Action = EndpointAction | WriteLock | WritePools
 
@@ -336,6 +372,7 @@ __all__ = [
     "Precondition",
     "Purge",
     "Refusal",
+    "Rename",
     "Reregister",
     "Restart",
     "Start",

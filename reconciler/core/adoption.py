@@ -311,6 +311,7 @@ class _Adopter:
                     preconditions=tuple(guards),
                     changes=self._shown(chosen, directory),
                     marker=marker,
+                    backup=isinstance(directory.marker, Damaged),
                 )
             )
         if needs_json:

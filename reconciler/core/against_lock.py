@@ -12,7 +12,7 @@ from reconciler.core.lines import Line, Style
 from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
 from reconciler.core.report import show
 
-Kind = Literal["add", "change", "remove"]
+Kind = Literal["add", "change", "move", "remove"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class LockChange:
         what: "endpoint" or "pool".
         host: the endpoint's host in the manifest, or in the lock when it leaves.
         fields: what differs; of files only that they do, for the lock holds their digests.
+        old: what the lock calls it, of one that has moved.
     """
 
     what: Literal["endpoint", "pool"]
@@ -31,6 +32,7 @@ class LockChange:
     host: str | None = None
     id: str | None = None
     fields: tuple[FieldChange, ...] = ()
+    old: str | None = None
 
 
 def compare_with_lock(views: Sequence[Desired], lock: Lock | None) -> tuple[LockChange, ...]:
@@ -45,20 +47,32 @@ def compare_with_lock(views: Sequence[Desired], lock: Lock | None) -> tuple[Lock
     known = {name: entry for name, entry in lock.endpoints.items() if name not in others} if lock else {}
     declared = {name: (endpoint, view.host.name) for view in views for name, endpoint in view.endpoints.items()}
     found: list[LockChange] = []
+    moved: set[str] = set()
     for name, (endpoint, host) in declared.items():
         entry = known.get(name)
-        if entry is None:
+        old = next((n for n in views[0].formerly(name) if n in known), None) if entry is None else None
+        if old is not None:
+            moved.add(old)
+            fields = tuple(_endpoint_fields(endpoint, host, known[old]))
+            found.append(LockChange("endpoint", name, "move", host, known[old].id, fields, old))
+        elif entry is None:
             found.append(LockChange("endpoint", name, "add", host, endpoint.id))
-        elif fields := tuple(_endpoint_fields(endpoint, entry)):
+        elif fields := tuple(_endpoint_fields(endpoint, host, entry)):
             found.append(LockChange("endpoint", name, "change", host, entry.id, fields))
     for name, entry in sorted(known.items()):
-        if name not in declared:
+        if name not in declared and name not in moved:
             found.append(LockChange("endpoint", name, "remove", entry.claim.host, entry.id))
     pools = locked_pools(views[0]) if views else {}
     return (*found, *_pool_changes(pools, lock.pools if lock else {}))
 
 
-def _endpoint_fields(endpoint: DesiredEndpoint, entry: LockedEndpoint) -> Iterator[FieldChange]:
+def _endpoint_fields(endpoint: DesiredEndpoint, host: str | None, entry: LockedEndpoint) -> Iterator[FieldChange]:
+    for name, before, after in (
+        ("host", entry.claim.host, host),
+        ("directory", entry.claim.directory, endpoint.directory),
+    ):
+        if before != after:
+            yield FieldChange(name, before, after)
     wanted = lock_entry(endpoint, entry.claim, endpoint.id or entry.id)
     for name in ("id", "state", "protect"):
         old, new = getattr(entry, name), getattr(wanted, name)
@@ -94,7 +108,20 @@ def _pool_changes(wanted: Mapping[str, Mapping[str, Any]], known: Mapping[str, M
     return found
 
 
-_SIGN: Mapping[Kind, tuple[str, Style]] = {"add": ("+", "add"), "change": ("~", "change"), "remove": ("-", "remove")}
+_SIGN: Mapping[Kind, tuple[str, Style]] = {
+    "add": ("+", "add"),
+    "change": ("~", "change"),
+    "move": ("=>", "change"),
+    "remove": ("-", "remove"),
+}
+
+
+_COUNTED: tuple[tuple[Kind, str], ...] = (
+    ("add", "to add"),
+    ("change", "to change"),
+    ("move", "to rename"),
+    ("remove", "to remove"),
+)
 
 
 def comparison_lines(changes: Sequence[LockChange], *, stack: str) -> Iterator[Line]:
@@ -108,14 +135,11 @@ def comparison_lines(changes: Sequence[LockChange], *, stack: str) -> Iterator[L
         sign, style = _SIGN[change.kind]
         host = f" on {change.host}" if change.host else ""
         known = f"  {change.id}" if change.id and change.kind != "change" else ""
-        yield Line(f"  {sign} {change.what} {change.name}{host}{known}", style)
+        name = f"{change.old} has moved to {change.name}" if change.old else change.name
+        yield Line(f"  {sign} {change.what} {name}{host}{known}", style)
         for item in change.fields:
             same = item.old == item.new  # of contents, the lock has digests only
             yield Line(f"      {item.path}: {item.new if same else f'{show(item.old)} -> {show(item.new)}'}", "change")
     yield Line("")
-    counts = [
-        f"{number} {word}"
-        for kind, word in (("add", "to add"), ("change", "to change"), ("remove", "to remove"))
-        if (number := sum(c.kind == kind for c in changes))
-    ]
+    counts = [f"{number} {word}" for kind, word in _COUNTED if (number := sum(c.kind == kind for c in changes))]
     yield Line(f"Against the lock: {', '.join(counts)}.", "head")

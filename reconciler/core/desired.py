@@ -134,3 +134,13 @@ class Desired:
     refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
     trash: Trash = field(default_factory=Trash)
+
+    def formerly(self, name: str) -> tuple[str, ...]:
+        """Return what an endpoint was called before, by `moved`; the latest name first."""
+        found: list[str] = []
+        ahead = [name] if self.moved else []
+        for current in ahead:
+            older = [m.old for m in self.moved if m.new == current and m.old not in (name, *found)]
+            found += older
+            ahead += older
+        return tuple(found)

@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.core.actions import ABSENT, SENSITIVE, Cause, FieldChange, FileChange
 from reconciler.core.desired import SCHEMA, TEMPLATE
-from reconciler.core.digest import digest_bytes
+from reconciler.core.digest import digest_bytes, same_value
 from reconciler.core.documents import (
     WITHHELD,
     FileSpec,
@@ -125,9 +125,10 @@ def _diff_mapping(spec: FileSpec, live: LiveFile, record: FileRecord | None) -> 
         change = FileChange(spec.file, "change", Cause.DAMAGED, diff=(f"the file cannot be read: {e}",))
         return FileDiff(change, content, new_record, backup=True, mode=spec.mode)
     merged = merge_keys(current, record.keys if record else (), spec.keys or {})
-    if merged == current and live.mode == spec.mode:
+    same = same_value(merged, current)
+    if same and live.mode == spec.mode:
         return None
-    content = live.content if merged == current else dump_mapping(merged)
+    content = live.content if same else dump_mapping(merged)
     new_record = record_of(spec, digest_bytes(content))
     # What was secret when it was written is not shown now that it leaves, either.
     fields = field_changes(current, merged, spec.sensitive.union(record.sensitive if record else ()))
@@ -183,23 +184,48 @@ def field_changes(
 ) -> tuple[FieldChange, ...]:
     """Return the values in which two documents differ, sorted by path.
 
-    deepdiff does the comparison; it costs 0.1 s to import, so it is asked only when `==` said no.
+    deepdiff does the comparison; it costs 0.1 s to import, so it is asked only when the values are not the same.
     """
-    if old == new:
+    if same_value(old, new):
         return ()
     from deepdiff import DeepDiff  # noqa: PLC0415 - only when something differs
 
     hide = _hider(frozenset(sensitive))
-    tree = DeepDiff(old, new, view="tree", ignore_numeric_type_changes=True, threshold_to_diff_deeper=0)
+    tree = DeepDiff(_told_apart(old), _told_apart(new), view="tree", threshold_to_diff_deeper=0)
     found: list[FieldChange] = []
     for group in tree.values():
         for item in group:
+            if same_value(item.t1, item.t2):  # 30 and 30.0 are of different types
+                continue
             parts = tuple(str(part) for part in item.path(output_format="list"))
             # A leaf below a value that appears as a whole is not listed by itself.
-            before = ABSENT if _is_missing(item.t1) else item.t1
-            after = ABSENT if _is_missing(item.t2) else item.t2
+            before = ABSENT if _is_missing(item.t1) else _together(item.t1)
+            after = ABSENT if _is_missing(item.t2) else _together(item.t2)
             found.append(FieldChange(_dotted(parts), hide(parts, before), hide(parts, after)))
     return tuple(sorted(found, key=lambda change: change.path))
+
+
+_TRUTH = {True: "\0true", False: "\0false"}
+"""Stand-ins for deepdiff, to which True is 1 in a list; no document holds a NUL."""
+_OF = {text: value for value, text in _TRUTH.items()}
+
+
+def _told_apart(value: Any) -> Any:
+    """Return a value whose truth values nothing takes for the numbers 1 and 0."""
+    if isinstance(value, Mapping):
+        return {key: _told_apart(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told_apart(item) for item in value]
+    return _TRUTH[value] if isinstance(value, bool) else value
+
+
+def _together(value: Any) -> Any:
+    """Undo `_told_apart`."""
+    if isinstance(value, dict):
+        return {key: _together(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_together(item) for item in value]
+    return _OF.get(value, value) if isinstance(value, str) else value
 
 
 def _is_missing(value: Any) -> bool:

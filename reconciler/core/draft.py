@@ -23,3 +23,14 @@ class Draft:
     entries: dict[str, LockedEndpoint] = field(default_factory=dict)
     running: list[Running] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+
+    def add(self, other: Draft) -> None:
+        """Add what was found about some endpoint on its own."""
+        self.actions += other.actions
+        self.refusals += other.refusals
+        self.blocked += other.blocked
+        self.notes += other.notes
+        self.markers |= other.markers
+        self.entries |= other.entries
+        self.running += other.running
+        self.gone |= other.gone

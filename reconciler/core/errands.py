@@ -23,8 +23,11 @@ from reconciler.core.draft import Draft
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
+from reconciler.core.renaming import find_renaming
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
+from reconciler.core.taking import ids_to_take
+from reconciler.core.traces import Homes, homes_of
 
 
 def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
@@ -39,7 +42,8 @@ def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known,
             for name in errand.names or tuple(desired.endpoints)
         ]
         return
-    names = [name for name in errand.names if not _is_out_of_place(name, errand, desired, draft)]
+    homes = homes_of(live, known)
+    names = [n for n in errand.names if not _is_out_of_place(n, errand, desired, live, known, homes, draft)]
     if errand.names and not names:
         return
     if errand.kind == "adopt":
@@ -60,14 +64,15 @@ def ids_in_question(scope: Scope, desired: Desired, live: LiveState, known: Know
     if scope.errand and scope.errand.kind == "adopt":
         chosen = {scope.errand.id} if scope.errand.id else set()
         return chosen | ids_to_ask(scope.errand.names, desired, live, known)
-    found: set[str] = set()
+    found = ids_to_take(scope, desired, live, known)
+    renewed: set[str] = set()
     for name in scope.reregister:
         endpoint = desired.endpoints.get(name)
         if endpoint is not None:
             directory = live.directories.get(endpoint.directory)
             marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
-            found |= set(witnesses(directory, marker, known.entry(name), endpoint.id).values())
-    return found - set(live.registrations)
+            renewed |= set(witnesses(directory, marker, known.entry(name), endpoint.id).values())
+    return found | (renewed - set(live.registrations))
 
 
 def known_names(desired: Desired, live: LiveState, known: Known) -> set[str]:
@@ -84,11 +89,25 @@ def _has_markers(live: LiveState, known: Known) -> bool:
     return any(_is_ours(directory, known) for directory in live.directories.values())
 
 
-def _is_out_of_place(name: str, errand: Errand, desired: Desired, draft: Draft) -> bool:
+def _is_out_of_place(
+    name: str, errand: Errand, desired: Desired, live: LiveState, known: Known, homes: Homes, draft: Draft
+) -> bool:
     """Refuse what another host must do, and what needs a block in the manifest that is not there."""
     host = desired.elsewhere.get(name)
     if host is not None:
         draft.refusals.append(Refusal(name, f"it is an endpoint of host {host}", "run this there"))
+        return True
+    renaming = (
+        find_renaming(desired.endpoints[name], desired, live, known, homes) if name in desired.endpoints else None
+    )
+    if isinstance(renaming, Blocked):
+        draft.blocked.append(renaming)
+    elif isinstance(renaming, Refusal):
+        draft.refusals.append(renaming)
+    elif renaming is not None:
+        what = "its directory has another name" if renaming.old == name else f"it is still called `{renaming.old}`"
+        draft.refusals.append(Refusal(name, f"{what} here", "`chiltepin apply` renames it first"))
+    if renaming is not None:
         return True
     if errand.kind in ("restart", "adopt") and name not in desired.endpoints:
         draft.refusals.append(Refusal(name, "the manifest does not declare it", "write its block first"))

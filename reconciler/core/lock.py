@@ -189,6 +189,16 @@ def _short(digest: str) -> str:
     return f"sha256:{digest}"
 
 
+def known_ids(lock: Lock, desired: Desired) -> dict[str, str | None]:
+    """Return the UUIDs by endpoint name; what another host has not renamed yet is known by its new name, too."""
+    found = {name: entry.id for name, entry in lock.endpoints.items()}
+    for name in {moved.new for moved in desired.moved} - found.keys():
+        before = next((old for old in desired.formerly(name) if old in found), None)
+        if before is not None:
+            found[name] = found[before]
+    return found
+
+
 def locked_pools(desired: Desired) -> dict[str, dict[str, Any]]:
     """Return the lock's `pools` section: every option resolved."""
     return {

@@ -174,11 +174,12 @@ class StatusOutput(Output):
 
 
 class LockChangeOutput(Output):
-    """An endpoint or pool that the lock would gain, change or lose."""
+    """An endpoint or pool that the lock would gain, change or lose; `old` is the name of one that has moved."""
 
     what: Literal["endpoint", "pool"]
     name: str
-    kind: Literal["add", "change", "remove"]
+    old: str | None = None
+    kind: Literal["add", "change", "move", "remove"]
     host: str | None
     id: str | None
     fields: list[FieldOutput]
@@ -360,7 +361,13 @@ def against_lock_output(stack: str, changes: Sequence[LockChange]) -> AgainstLoc
         stack=stack,
         changes=[
             LockChangeOutput(
-                what=c.what, name=c.name, kind=c.kind, host=c.host, id=c.id, fields=[_field(f) for f in c.fields]
+                what=c.what,
+                name=c.name,
+                old=c.old,
+                kind=c.kind,
+                host=c.host,
+                id=c.id,
+                fields=[_field(f) for f in c.fields],
             )
             for c in changes
         ],

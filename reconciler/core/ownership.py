@@ -8,12 +8,13 @@ done and both sides are named.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.core.actions import Cause, Refusal
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
-from reconciler.core.live import Damaged, LiveDirectory, LiveState, Registration, Unknown
+from reconciler.core.host_named import lacks_only_a_host, with_host
+from reconciler.core.live import Damaged, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Claim, Marker
 
@@ -104,10 +105,13 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
     marker = directory.marker
     if not isinstance(marker, Marker):
         return _without_marker(endpoint, directory, live, known)
+    marker = with_host(marker, directory, known.site.claim(directory.name), live)
+    named = marker != directory.marker
     refusal = check_owner(endpoint.name, directory, marker, known, live.config_dir)
     if refusal:
         return refusal
-    return _agreed(endpoint, directory, marker, live, known)
+    found = _agreed(endpoint, directory, marker, live, known)
+    return replace(found, repair=found.repair or Cause.HOST_NAMED) if named and isinstance(found, Ground) else found
 
 
 def unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | None:
@@ -149,6 +153,14 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
         return refusal or Ground(None, None, marker)
     if wanted not in live.registrations:
         return gone(endpoint.name, wanted)
+    other = next((d.name for d in live.directories.values() if _is_there(d, endpoint.name, wanted, known)), None)
+    if other is not None:
+        return Refusal(
+            endpoint.name,
+            f"its directory {live.config_dir}/{endpoint.directory} is missing, and {other} has its marker and UUID",
+            f"was it renamed? `mv {live.config_dir}/{other} {live.config_dir}/{endpoint.directory}`,"
+            f" or write `directory: {other}` in its block",
+        )
     status = live.statuses.get(wanted)
     if isinstance(status, Unknown):
         return Blocked(endpoint.name, status.reason)
@@ -160,6 +172,16 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
             "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
         )
     return Ground(wanted, None, marker, cause=Cause.LOST_DIRECTORY if locked_id else Cause.NEW)
+
+
+def _is_there(directory: LiveDirectory, name: str, endpoint_id: str, known: Known) -> bool:
+    marker = directory.marker
+    return isinstance(marker, Marker) and (marker.stack, marker.lineage, marker.endpoint, marker.id) == (
+        known.stack,
+        known.lineage,
+        name,
+        endpoint_id,
+    )
 
 
 def new_marker(endpoint: DesiredEndpoint, known: Known, endpoint_id: str | None) -> Marker:
@@ -215,7 +237,7 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
             (f"this manifest's stack: {known.stack}", f"the marker's stack: {marker.stack}"),
         )
     if marker.lineage != known.lineage:
-        return Refusal(
+        return Foreign(
             name,
             f"{path} belongs to another manifest that also calls its stack `{known.stack}`",
             "restore the lockfile that belongs to this manifest; if the other manifest is gone for good:"
@@ -251,7 +273,14 @@ def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | 
     )
     if same:
         return None
-    return Refusal(
+    if lacks_only_a_host(theirs, ours):
+        return Foreign(
+            name,
+            "its claim is from before the manifest had hosts, and nothing shows that it is of this one",
+            f"run this on the node where its daemon runs; or if it is no copy: `chiltepin adopt {name} --take-over`",
+            evidence,
+        )
+    return Foreign(
         name,
         "it is claimed by another host, user or config directory",
         f"if that place is gone for good, move the claim here: `chiltepin adopt {name} --take-over`",
@@ -323,7 +352,7 @@ def _first_start(
         return Blocked(endpoint.name, looked_at.reason)
     claimed = _claimed(live, known)
     candidates = tuple(r for r in looked_at if r.id not in claimed)
-    made = _made_by_start(candidates, live)
+    made = _made_by_start(candidates, pending, live)
     if len(made) == 1:
         return Ground(made[0].id, directory, marker.but(id=made[0].id), repair=Cause.INTERRUPTED)
     if not candidates or endpoint.name in known.new:
@@ -337,9 +366,17 @@ def _first_start(
     )
 
 
-def _made_by_start(candidates: Iterable[Registration], live: LiveState) -> tuple[Registration, ...]:
-    """Return those of this user and host; a host without a name of its own registers as `localhost`."""
-    here = {live.host.name, live.host.fqdn.partition(".")[0], "localhost"}
+def _made_by_start(
+    candidates: Iterable[Registration], intent: JournalEntry, live: LiveState
+) -> tuple[Registration, ...]:
+    """Return those of this user and of the node that the start was begun on, which may be another than this one.
+
+    A host without a name of its own registers as `localhost`.
+    """
+    began = str(intent.data.get("host") or live.host.name)
+    here = {began.partition(".")[0], "localhost"}
+    if began == live.host.name:
+        here.add(live.host.fqdn.partition(".")[0])
     return tuple(
         r
         for r in candidates
@@ -397,6 +434,11 @@ def say_registration(registration: Registration) -> str:
     where = f" on {registration.hostname}" if registration.hostname else ""
     shown = f" ({registration.display_name})" if registration.display_name else ""
     return f"{registration.id}{shown}{where}"
+
+
+@dataclass(frozen=True)
+class Foreign(Refusal):
+    """Another place claims the endpoint, or another lockfile: with consent it is moved here (`--take-over`)."""
 
 
 @dataclass(frozen=True)

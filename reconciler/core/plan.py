@@ -22,15 +22,18 @@ from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.errands import plan_errand
 from reconciler.core.live import LiveState, Unknown
-from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
+from reconciler.core.lock import Lock, LockedEndpoint, known_ids, lock_entry, locked_pools
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Ground, Known, find_ground
+from reconciler.core.ownership import Blocked, Foreign, Ground, Known, find_ground
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
+from reconciler.core.renaming import find_renaming, renamed
 from reconciler.core.reregistration import Renewal, renew
 from reconciler.core.running import Running
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
+from reconciler.core.taking import Taking, take_over
+from reconciler.core.traces import Homes, homes_of
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,10 @@ def make_plan(
         plan_errand(scope.errand, desired, live, known, draft)
         return _finish(desired, live, known, draft, pools_text, scope)
     if not scope.destroy:
+        homes = homes_of(live, known)
         for name, endpoint in desired.endpoints.items():
             if scope.covers(name):
-                _plan_endpoint(name, endpoint, desired, live, known, draft, renews=name in scope.reregister)
+                _plan_endpoint(endpoint, desired, live, known, homes, draft, scope)
             else:
                 _keep(name, known, draft)
     removal = removals(desired, live, known, scope)
@@ -143,15 +147,15 @@ def make_plan(
 
 
 def _plan_endpoint(
-    name: str,
     endpoint: DesiredEndpoint,
     desired: Desired,
     live: LiveState,
     known: Known,
+    homes: Homes,
     draft: Draft,
-    *,
-    renews: bool = False,
+    scope: Scope,
 ) -> None:
+    name = endpoint.name
     problems = desired.refused.get(name)
     if problems:
         text = "; ".join(problem.message for problem in problems)
@@ -159,21 +163,41 @@ def _plan_endpoint(
         draft.refusals.append(Refusal(name, text, remedy, exit_code=3))
         _keep(name, known, draft)
         return
-    old = next((m.old for m in desired.moved if m.new == name and known.entry(m.old) and not known.entry(name)), None)
-    if old is not None:
-        # Until it can be renamed, it must not be registered a second time under the new name.
-        what = f"it is `{old}` in the lock, and renaming is not possible yet"
-        draft.refusals.append(Refusal(name, what, f"call it `{old}` for now; `display_name` can change at any time"))
+    renaming = find_renaming(endpoint, desired, live, known, homes)
+    if isinstance(renaming, Refusal | Blocked):
+        _decline(name, renaming, known, draft)
         return
+    here = draft
+    if renaming is not None:
+        live, known = renaming.live, renaming.known
+        draft = Draft(actions=list(renaming.actions))
     if endpoint.state == "unmanaged":
         directory = live.directories.get(endpoint.directory)
         found = directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None
         entry = known.entry(name)
         kept = found or endpoint.id or (entry.id if entry else None)
         draft.entries[name] = lock_entry(endpoint, known.site.claim(endpoint.directory), kept)
-        return
+    else:
+        _plan_managed(endpoint, desired, live, known, draft, scope)
+    if renaming is not None:
+        renamed(renaming, endpoint, draft)
+        here.add(draft)
+
+
+def _plan_managed(
+    endpoint: DesiredEndpoint, desired: Desired, live: LiveState, known: Known, draft: Draft, scope: Scope
+) -> None:
+    name = endpoint.name
     judged = find_ground(endpoint, live, known)
-    renewal = renew(endpoint, judged, live, known) if renews else judged
+    if scope.take_over and isinstance(judged, Foreign):
+        taking = take_over(endpoint, desired, live, known)
+        if not isinstance(taking, Taking):
+            _decline(name, taking, known, draft)
+            return
+        live = taking.live
+        draft.actions += taking.actions
+        judged = find_ground(endpoint, live, taking.known)
+    renewal = renew(endpoint, judged, live, known) if name in scope.reregister else judged
     ground = renewal.ground if isinstance(renewal, Renewal) else renewal
     if isinstance(ground, Ground):
         steps = steps_for(endpoint, ground, live, desired.host.run_on)
@@ -185,10 +209,14 @@ def _plan_endpoint(
         draft.markers[name] = renewal.marker if isinstance(renewal, Renewal) else ground.marker
         draft.entries[name] = lock_entry(endpoint, ground.marker.claim, ground.id)
         return
-    if isinstance(ground, Refusal):
-        draft.refusals.append(ground)
+    _decline(name, ground, known, draft)
+
+
+def _decline(name: str, why: Refusal | Blocked, known: Known, draft: Draft) -> None:
+    if isinstance(why, Refusal):
+        draft.refusals.append(why)
     else:
-        draft.blocked.append(ground)
+        draft.blocked.append(why)
     _keep(name, known, draft)
 
 
@@ -214,7 +242,7 @@ def _finish(
     if scope.destroy and before.endpoints.keys() - draft.gone:
         section = before.pools  # what a destroy leaves behind keeps its pools
     after = final_lock(before, draft.entries, frozenset(draft.gone), section)
-    pools = pools_file(desired, {n: e.id for n, e in after.endpoints.items()})
+    pools = pools_file(desired, known_ids(after, desired))
     files: list[WriteLock | WritePools] = []
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
     if known.lock is None or after != known.lock or (pending_ids and draft.actions):

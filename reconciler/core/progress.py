@@ -13,6 +13,7 @@ from reconciler.core.actions import (
     EndpointAction,
     Forget,
     Purge,
+    Rename,
     Reregister,
     Restart,
     Start,
@@ -107,6 +108,8 @@ def marker_after(
     """
     if isinstance(action, Create | Adopt):
         return action.marker
+    if isinstance(action, Rename):
+        return action.marker or marker
     if isinstance(action, WriteFile):
         files: dict[str, FileRecord] = {k: v for k, v in marker.files.items() if k != action.file}
         if action.record:
@@ -136,6 +139,9 @@ def lock_after(lock: Lock, action: EndpointAction, entry: LockedEndpoint | None,
         return lock if other else lock.without_endpoint(action.endpoint)
     if entry is None:
         return lock
+    if isinstance(action, Rename) and action.old != action.endpoint:
+        known = known or lock.endpoints.get(action.old)
+        lock = lock.without_endpoint(action.old)
     if isinstance(action, Reregister):
         return lock.with_endpoint(action.endpoint, entry.model_copy(update={"id": None}))
     best = endpoint_id or entry.id or (known.id if known else None)

@@ -23,6 +23,7 @@ from reconciler.core.actions import (
 from reconciler.core.daemon import Daemon, DaemonState, is_undecided, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired
+from reconciler.core.host_named import with_host
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Claim, Marker
 from reconciler.core.ownership import Known, check_claim, check_ids, check_owner
@@ -101,7 +102,8 @@ def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> I
             continue
         if marker.endpoint in wanted or marker.endpoint in desired.elsewhere or directory.name in used:
             continue
-        if scope.covers(marker.endpoint) and marker.endpoint not in unmanaged and _is_here(marker.claim, known):
+        claim = with_host(marker, directory, known.site.claim(directory.name), live).claim
+        if scope.covers(marker.endpoint) and marker.endpoint not in unmanaged and _is_here(claim, known):
             yield marker.endpoint, directory.name
 
 
@@ -110,6 +112,7 @@ def _unmanaged(desired: Desired, known: Known, scope: Scope) -> frozenset[str]:
     if not scope.destroy:
         return frozenset()
     found = {name for name, endpoint in desired.endpoints.items() if endpoint.state == "unmanaged"}
+    found |= {old for name in found for old in desired.formerly(name)}
     for name, entry in known.lock.endpoints.items() if known.lock else ():
         if entry.state == "unmanaged" and name not in desired.endpoints:
             found.add(name)
@@ -150,6 +153,7 @@ def _remove(
             )
         )
         return
+    marker = with_host(marker, directory, known.site.claim(directory_name), live)
     refusal = (
         check_owner(name, directory, marker, known, live.config_dir)
         or check_ids(name, directory, marker, entry)

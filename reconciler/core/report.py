@@ -19,6 +19,7 @@ from reconciler.core.actions import (
     Forget,
     Idle,
     Purge,
+    Rename,
     Reregister,
     Restart,
     Start,
@@ -36,6 +37,7 @@ _SYMBOL: dict[type, tuple[str, Style]] = {
     Stop: ("#", "remove"),
     Restart: ("!", "restart"),
     Adopt: ("=", "change"),
+    Rename: ("=>", "change"),
     Reregister: ("-/+", "remove"),
     Delete: ("-", "remove"),
     Purge: ("-", "remove"),
@@ -111,8 +113,18 @@ def describe(action: EndpointAction) -> str:
     if isinstance(action, Restart):
         return f"restart (PID {action.process.pid})"
     if isinstance(action, Adopt):
-        return "record what is there in the marker"
+        kept = " (the damaged one is kept as a backup)" if action.backup else ""
+        return f"record what is there in the marker{kept}"
+    if isinstance(action, Rename):
+        return _describe_rename(action)
     return _describe_end(action)
+
+
+def _describe_rename(action: Rename) -> str:
+    directory = f"its directory from {action.source} to {action.directory}" if action.moves else ""
+    if action.old == action.endpoint:
+        return f"rename {directory}" if directory else f"record that its directory is {action.directory}"
+    return f"{action.old} has moved to {action.endpoint}{', ' if directory else ''}{directory}"
 
 
 def _describe_end(action: Reregister | Delete | Purge | Forget) -> str:
@@ -200,6 +212,7 @@ def summary(plan: Plan) -> str:
     for _, actions in plan.by_endpoint():
         present = {type(a) for a in actions}
         for kind, word in (
+            (Rename, "to rename"),
             (Reregister, "to replace"),
             (Create, "to create"),
             (WriteFile, "to change"),

@@ -6,25 +6,19 @@ from dataclasses import dataclass, replace
 
 from reconciler.core.actions import (
     Cause,
-    ClearStalePid,
-    DaemonIs,
     EndpointAction,
     FieldChange,
     FileChange,
-    Idle,
     NameFree,
-    NoDaemon,
-    Precondition,
     Refusal,
     Reregister,
-    Stop,
 )
-from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
-from reconciler.core.daemon_steps import marked
+from reconciler.core.daemon import Daemon, judge_daemon
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import WRONG_IDENTITY, Blocked, Gone, Ground, Known, new_marker
+from reconciler.core.standstill import OUT_OF_REACH, bring_to_standstill
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def renew(
         return _without_directory(endpoint, found.id, known)
     marker = directory.marker if isinstance(directory.marker, Marker) else new_marker(endpoint, known, found.id)
     daemon = judge_daemon(directory, marker, live)
-    if daemon.state in (DaemonState.DOUBLED, DaemonState.ELSEWHERE, DaemonState.STARTING):
+    if daemon.state in OUT_OF_REACH:
         return Refusal(
             endpoint.name,
             f"its registration {found.id} is gone, and its daemon is {daemon.state.value}",
@@ -108,46 +102,17 @@ def _without_directory(endpoint: DesiredEndpoint, endpoint_id: str, known: Known
 def _with_directory(
     endpoint: DesiredEndpoint, endpoint_id: str, directory: LiveDirectory, marker: Marker, daemon: Daemon
 ) -> Renewal:
-    was: tuple[Precondition, ...] = (marked(marker),) if isinstance(directory.marker, Marker) else ()
-    actions: list[EndpointAction] = []
-    if daemon.process:
-        guards: list[Precondition] = [*was, DaemonIs(daemon.process)]
-        if endpoint.restart != "now":
-            guards.append(Idle())
-        actions.append(
-            Stop(
-                endpoint=endpoint.name,
-                directory=directory.name,
-                cause=Cause.CONSENT,
-                preconditions=tuple(guards),
-                interrupts=len(directory.user_endpoints),
-                process=daemon.process,
-            )
-        )
-        was = (marked(marker),)  # a stop writes the marker
-    elif directory.pid_file:
-        actions.append(
-            ClearStalePid(
-                endpoint=endpoint.name,
-                directory=directory.name,
-                cause=Cause.DIED,
-                preconditions=(*was, NoDaemon()),
-                pid_file=directory.pid_file,
-            )
-        )
-        was = (marked(marker),)
-    actions.append(
-        Reregister(
-            endpoint=endpoint.name,
-            directory=directory.name,
-            cause=Cause.CONSENT,
-            preconditions=(*was, NoDaemon()),
-            changes=_change(endpoint_id),
-            id=endpoint_id,
-            is_there=True,
-        )
+    still = bring_to_standstill(endpoint, directory, marker, daemon, Cause.CONSENT)
+    action = Reregister(
+        endpoint=endpoint.name,
+        directory=directory.name,
+        cause=Cause.CONSENT,
+        preconditions=still.guards,
+        changes=_change(endpoint_id),
+        id=endpoint_id,
+        is_there=True,
     )
     # What follows is planned on the directory as it is then.
     left = marker.but(id=None, daemon=None)
-    then = replace(directory, marker=left, endpoint_id=None, processes=(), pid_file=None, user_endpoints=())
-    return Renewal(tuple(actions), marker, Ground(None, then, left))
+    then = replace(still.left, marker=left, endpoint_id=None)
+    return Renewal((*still.actions, action), marker, Ground(None, then, left))

@@ -32,6 +32,7 @@ class SavedScope(Output):
     destroy: bool
     purge: bool
     reregister: list[str] = Field(default_factory=list)
+    take_over: bool = False
 
 
 class SavedPlan(Output):
@@ -87,6 +88,7 @@ def save_plan(plan: Plan, scope: Scope, new: frozenset[str], salt: str) -> Saved
             destroy=scope.destroy,
             purge=scope.purge,
             reregister=sorted(scope.reregister),
+            take_over=scope.take_over,
         ),
         new=sorted(new),
         lineage=plan.lock.lineage if plan.lock else "",

@@ -46,6 +46,7 @@ class Scope:
         destroy: stop and delete everything that the stack owns here.
         purge: with `destroy`, deregister as well and empty the stack's trash.
         reregister: endpoints whose registration is gone and which may get a new UUID.
+        take_over: move the claims of other places, and the markers of other locks, to here.
         errand: just this is done.
     """
 
@@ -54,6 +55,7 @@ class Scope:
     destroy: bool = False
     purge: bool = False
     reregister: frozenset[str] = frozenset()
+    take_over: bool = False
     errand: Errand | None = None
 
     def covers(self, name: str) -> bool:

@@ -181,6 +181,7 @@ def _repair(
         if not isinstance(directory.endpoint_id, Damaged)
         else expected,
         marker=marker,
+        backup=isinstance(was, Damaged),
     )
 
 

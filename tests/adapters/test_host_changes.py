@@ -133,6 +133,38 @@ def test_a_removed_file_is_kept_as_a_copy(tmp_path: Path) -> None:
     assert len(names(tmp_path / ".chiltepin" / "backups" / "main")) == 1
 
 
+def test_rename_takes_everything_along_and_replaces_nothing(tmp_path: Path) -> None:
+    endpoint(tmp_path)
+    (tmp_path / "taken").mkdir()
+    host = LocalHost(str(tmp_path))
+    host.rename("main", "new")
+    assert names(tmp_path / "new") == ["config.yaml", "endpoint.json"]
+    assert not (tmp_path / "main").exists()
+    for new in ("taken", ".hidden"):
+        with pytest.raises(Refused):
+            host.rename("new", new)
+    with pytest.raises(FileSystemError):
+        host.rename("main", "other")
+    assert names(tmp_path / "taken") == []
+
+
+def test_rename_is_refused_under_a_daemon(tmp_path: Path) -> None:
+    directory = endpoint(tmp_path)
+    (directory / "daemon.pid").write_text("4000000")
+    with pytest.raises(Refused, match="still runs"):
+        LocalHost(str(tmp_path)).rename("main", "new")
+    assert names(tmp_path) == ["main"]
+
+
+def test_a_damaged_marker_is_kept_when_it_is_replaced(tmp_path: Path) -> None:
+    directory = endpoint(tmp_path)
+    (directory / ".chiltepin.json").write_text('{"stack": "ha')
+    LocalHost(str(tmp_path)).write_marker("main", marker(), backup=True)
+    (copy,) = (tmp_path / ".chiltepin" / "backups" / "main").iterdir()
+    assert copy.read_text() == '{"stack": "ha'
+    assert LocalHost(str(tmp_path)).directories()["main"].marker == marker()
+
+
 def test_writes_into_a_linked_or_missing_directory_fail(tmp_path: Path) -> None:
     endpoint(tmp_path / "elsewhere", "main")
     (tmp_path / "gc").mkdir()

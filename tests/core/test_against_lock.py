@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.core.against_lock import compare_with_lock, comparison_lines
-from reconciler.core.desired import Desired, HostView, TextFile
+from reconciler.core.desired import Desired, HostView, Moved, TextFile
 from reconciler.core.lines import as_text
 from reconciler.core.lock import Lock, lock_entry, locked_pools
-from tests.core.builders import desired, endpoint, pool, says, settled, uuid
+from tests.core.builders import SITE, desired, endpoint, pool, says, uuid
 
 
 def lock_of(view: Desired) -> Lock:
     """Return the lock that an apply of this view leaves."""
-    known = settled().known
-    entries = {name: lock_entry(e, known.site.claim(e.directory), uuid(name)) for name, e in view.endpoints.items()}
+    site = replace(SITE, host=view.host.name)
+    entries = {name: lock_entry(e, site.claim(e.directory), uuid(name)) for name, e in view.endpoints.items()}
     return Lock(stack=view.stack, lineage="l", endpoints=entries, pools=locked_pools(view))
 
 
@@ -66,6 +66,25 @@ def test_each_kind_of_change() -> None:
         Against the lock: 1 to add, 2 to change, 2 to remove.
         """,
     )
+
+
+def test_renamed() -> None:
+    before = desired(endpoint("old"), endpoint("b"))
+    moves = (Moved("old", "between"), Moved("between", "new"))
+    after = desired(endpoint("new", directory="old"), endpoint("b", directory="c"), moved=moves)
+    says(
+        compared(after, lock_of(before)),
+        f"""
+        Against the lock of stack demo:
+
+          => endpoint old has moved to new  {uuid("old")}
+          ~ endpoint b
+              directory: "b" -> "c"
+
+        Against the lock: 1 to change, 1 to rename.
+        """,
+    )
+    assert compared(after, lock_of(after)).startswith("No changes")
 
 
 def test_endpoints_of_every_host_are_compared() -> None:

@@ -281,11 +281,111 @@ def test_copied_home() -> None:
     assert exit_codes(scene) == [4]
 
 
-@pytest.mark.parametrize("claim", [{"host": "hera"}, {"user": "other"}, {"config_dir": "~/gc"}, {"directory": "m"}])
+@pytest.mark.parametrize("claim", [{"host": "hera"}, {"user": "other"}, {"config_dir": "~/gc"}])
 def test_marker_of_another_place(claim: dict[str, str]) -> None:
     marker = RUNNING.marker
     assert isinstance(marker, Marker)
     assert exit_codes(settled(endpoint()).has(marked(RUNNING, claim=marker.claim.model_copy(update=claim)))) == [4]
+
+
+# --- the manifest has got a `hosts` section
+
+URSA = replace(SITE, host="ursa")
+
+
+def hosted(directory: LiveDirectory) -> Scene:
+    """Return a scene in which `main` was applied before there were hosts."""
+    return settled(endpoint()).knows(site=URSA).has(directory)
+
+
+def test_hosts_section_is_new_and_its_daemon_runs_here() -> None:
+    scene = hosted(RUNNING)
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: its host has a name by now
+            = record what is there in the marker
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to record.
+        """,
+    )
+    (adopt,) = scene.plan().actions
+    assert isinstance(adopt, Adopt)
+    assert adopt.marker.claim == URSA.claim("main") == scene.plan().entries["main"].claim
+
+
+def last_run(**changes: object) -> LiveDirectory:
+    """Return `main` as a daemon left it that died here."""
+    marker = RUNNING.marker
+    assert isinstance(marker, Marker)
+    assert marker.daemon is not None
+    return marked(STOPPED, daemon=marker.daemon.model_copy(update=changes))
+
+
+@pytest.mark.parametrize("directory", [last_run(), UNREGISTERED])
+def test_hosts_section_is_new_and_it_is_certainly_of_this_host(directory: LiveDirectory) -> None:
+    assert "Adopt" in [action.kind for action in hosted(directory).plan().actions]
+
+
+@pytest.mark.parametrize("directory", [STOPPED, last_run(host="hfe01"), last_run(boot_id="boot-9")])
+def test_hosts_section_is_new_and_it_may_be_a_copied_home(directory: LiveDirectory) -> None:
+    scene = hosted(directory)
+    text = scene.text()
+    assert exit_codes(scene) == [4]
+    assert "its claim is from before the manifest had hosts" in text
+    assert "`chiltepin adopt main --take-over`" in text
+
+
+def test_hosts_section_is_new_and_the_directory_is_lost() -> None:
+    assert exit_codes(lost(settled(endpoint()), main="offline").knows(site=URSA)) == [4]
+
+
+@pytest.mark.parametrize("claim", [{"user": "other"}, {"config_dir": "~/gc"}, {"identity": "other"}])
+def test_hosts_section_is_new_and_the_claim_is_another_anyway(claim: dict[str, str]) -> None:
+    marker = RUNNING.marker
+    assert isinstance(marker, Marker)
+    scene = hosted(marked(RUNNING, claim=marker.claim.model_copy(update=claim)))
+    assert exit_codes(scene) == [77 if "identity" in claim else 4]
+
+
+# --- apply --take-over
+
+
+def test_take_over_moves_the_claim_and_goes_on() -> None:
+    scene = settled(endpoint(config={"debug": False})).knows(site=URSA).has(last_run(host="hfe01"))
+    scene = scene.sees(statuses={uuid("main"): "offline"})
+    assert [action.kind for action in scene.plan(take_over=True).actions] == ["Adopt", "WriteFile", "Start"]
+    assert scene.plan(take_over=True).entries["main"].claim == URSA.claim("main")
+    assert not scene.plan(take_over=True, targets=["other"]).actions
+
+
+def test_take_over_of_a_lost_directory() -> None:
+    scene = lost(settled(endpoint()), main="offline").locks(claim={"host": "hera"})
+    assert exit_codes(scene) == [4]
+    assert [action.kind for action in scene.plan(take_over=True).actions] == ["Create", "Start"]
+    online = scene.sees(statuses={uuid("main"): "online"})
+    assert "it runs elsewhere" in online.text(take_over=True)
+    assert online.plan(take_over=True).is_empty
+
+
+def test_take_over_while_it_is_online_elsewhere() -> None:
+    scene = settled(endpoint()).knows(site=URSA).has(STOPPED).sees(statuses={uuid("main"): "online"})
+    assert "it runs elsewhere" in scene.text(take_over=True)
+    assert not scene.plan(take_over=True).actions
+
+
+def test_take_over_of_what_is_claimed_here_changes_nothing() -> None:
+    assert settled(endpoint()).plan(take_over=True).is_empty
+
+
+def test_take_over_never_of_another_identity_or_stack() -> None:
+    other = replace(SITE, identity="somebody")
+    assert not settled(endpoint()).knows(site=other).plan(take_over=True).actions
+    assert not settled(endpoint()).has(marked(RUNNING, stack="other")).plan(take_over=True).actions
 
 
 def test_other_identity() -> None:
@@ -412,7 +512,7 @@ def test_marker_damaged_and_files_edited() -> None:
         Plan for stack hrrr on ufe01:
 
           main: lost marker, edited outside
-            = record what is there in the marker
+            = record what is there in the marker (the damaged one is kept as a backup)
             ~ write config.yaml (the edited one is kept as a backup)
                 ~ debug: false -> true
             ! restart (PID 100)

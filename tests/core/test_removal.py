@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.actions import Purge
-from reconciler.core.desired import Moved
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
 from reconciler.core.marker import Marker
 from reconciler.reconcile import Consent, consented
@@ -447,19 +446,6 @@ def test_purge_of_the_trash_does_not_deregister_what_is_in_use_again() -> None:
 def test_stale_intents_do_not_change_what_leaves() -> None:
     scene = leaves().sees(pending={"old": intent("old")}).owns(registration("kept"), registration("old"))
     assert kinds(scene) == [("old", "Stop"), ("old", "Delete")]
-
-
-def test_an_endpoint_that_moved_is_neither_deleted_nor_registered_again() -> None:
-    renamed = settled(endpoint("old")).wants(endpoint("new"), moved=(Moved("old", "new"),))
-    says(
-        renamed.text(),
-        """
-          new: refused: it is `old` in the lock, and renaming is not possible yet
-              next: call it `old` for now; `display_name` can change at any time
-
-        Plan: 1 refused.
-        """,
-    )
 
 
 def test_purge_spares_the_trash_of_endpoints_that_are_not_targets() -> None:

@@ -104,6 +104,34 @@ def clear_pid_file(user: User, point: str) -> None:
     assert user.id(NAME) == uuid
 
 
+def rename(user: User, point: str) -> None:
+    """A new name, and with it a new directory: stop, rename, start with the UUID."""
+    uuid = _running(user)
+    moved = [{"from": NAME, "to": "new"}]
+    user.write(manifest("new", pools={"work": {"endpoint": "new"}}, moved=moved))
+    user.killed_at(point)
+    user.apply()
+    user.assert_converged("new")
+    assert user.id("new") == uuid
+    assert not user.directory(NAME).exists()
+    assert sorted(user.processes()) == [user.daemon("new")]
+    assert user.workflow_pools() == {"work": uuid}
+
+
+def rename_in_place(user: User, point: str) -> None:
+    """A new name alone: its daemon goes on."""
+    uuid = _running(user)
+    pid = user.daemon(NAME)
+    moved = [{"from": NAME, "to": "new"}]
+    block = {"directory": NAME, "config": {"display_name": NAME}}
+    user.write(manifest(endpoints={"new": block}, pools={"work": {"endpoint": "new"}}, moved=moved))
+    user.killed_at(point)
+    user.apply()
+    assert (user.locked()["endpoints"]["new"]["id"], user.daemon(NAME)) == (uuid, pid)
+    assert list(user.registrations()) == [uuid]
+    assert "No changes" in user.plan("--detailed-exitcode")
+
+
 def delete(user: User, point: str) -> None:
     uuid = _running(user)
     user.write(manifest(endpoints={"another": {"state": "stopped"}}))
@@ -193,6 +221,19 @@ _POINTS: dict[Scenario, tuple[str, ...]] = {
     ),
     remove_file: ("remove.done",),
     clear_pid_file: ("pid.cleared",),
+    rename: (
+        "stop.signalled",
+        "stop.gone",
+        "journal.appended:3",  # the intent to rename
+        "rename.done",
+        "marker.temp:2",
+        "marker.written:2",
+        "lock.written",
+        "start.begin",
+        "start.spawned",
+        "start.up",
+    ),
+    rename_in_place: ("marker.temp", "marker.written", "lock.temp", "lock.written"),
     delete: (
         "stop.signalled",
         "stop.gone",

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.core.desired import Desired, DesiredEndpoint, HostView, Moved, TextFile
+from reconciler.core.desired import Desired, DesiredEndpoint, HostView, TextFile
 from reconciler.core.manifest.endpoints import EndpointBuilder, leak
 from reconciler.core.manifest.findings import Findings, suggestion
 from reconciler.core.manifest.hosts import Machine, local_host
 from reconciler.core.manifest.model import Manifest, Variables
+from reconciler.core.manifest.moves import read_moved
 from reconciler.core.manifest.named_files import NamedFiles
 from reconciler.core.manifest.options import OptionTable
 from reconciler.core.manifest.parsed import Parsed, Path, walk
@@ -108,7 +109,7 @@ def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:
     pools = PoolBuilder(findings, local, hosts, endpoints, renderers.of).build(
         {name: _PoolLayers(raw, name) for name in manifest.pools}
     )
-    moved = _moved(manifest, findings)
+    moved = read_moved(manifest, findings)
     view = _host_view(manifest, local, renderers.of(local), findings)
     trash = read_trash(manifest, findings)
     renderers.warn_unused()
@@ -252,21 +253,6 @@ def _check_unique(
                 findings.error(("endpoints", name, "directory"), message, "give each endpoint a directory of its own")
         if uuid and ids.setdefault(uuid, name) != name:
             findings.error(("endpoints", name, "id"), f"`{ids[uuid]}` has this UUID already")
-
-
-def _moved(manifest: Manifest, findings: Findings) -> tuple[Moved, ...]:
-    known = {*manifest.endpoints, *(entry.from_ for entry in manifest.moved)}
-    seen: set[str] = set()
-    for index, entry in enumerate(manifest.moved):
-        if entry.from_ in manifest.endpoints:
-            findings.error(("moved", index, "from"), f"`{entry.from_}` is still declared in `endpoints`")
-        if entry.from_ in seen:
-            findings.error(("moved", index, "from"), f"`{entry.from_}` is moved twice")
-        if entry.to not in known or entry.to == entry.from_:
-            hint = suggestion(entry.to, manifest.endpoints, "endpoints")
-            findings.error(("moved", index, "to"), f"there is no endpoint `{entry.to}`", hint)
-        seen.add(entry.from_)
-    return tuple(Moved(entry.from_, entry.to) for entry in manifest.moved)
 
 
 def _host_view(manifest: Manifest, host: str | None, renderer: Renderer, findings: Findings) -> HostView:

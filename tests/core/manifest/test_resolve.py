@@ -200,6 +200,8 @@ def test_merging_is_associative_and_the_last_layer_wins(
         ("moved: [{from: a, to: b}]", "1:23: error: there is no endpoint `b`"),
         ("endpoints: {a: , b: }\nmoved: [{from: a, to: b}]", "2:16: error: `a` is still declared in `endpoints`"),
         ("endpoints: {c: }\nmoved: [{from: a, to: c}, {from: a, to: c}]", "2:34: error: `a` is moved twice"),
+        ("moved: [{from: a, to: b}, {from: b, to: a}]", "1:23: error: `b` is moved on to no endpoint, in a circle"),
+        ("pools: {p: {provider: localhost}}\nmoved: [{from: o, to: p}]", "2:23: error: there is no endpoint `p`"),
         ("trash: {keep: soon}", "1:15: error: 'soon' is no duration; e.g. 14d, 12h or 2w"),
         ("trash: {max: much}", "1:14: error: 'much' is no size; e.g. 1GB or 500MB"),
         ("variables: {env: x}", "1:13: error: `env` is a name that expressions have anyway"),

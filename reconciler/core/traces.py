@@ -1,0 +1,90 @@
+"""What an endpoint is found as that has, or had, another name: the lock's entry, and its directory. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.core.actions import Refusal
+from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.live import LiveDirectory, LiveState
+from reconciler.core.lock import LockedEndpoint
+from reconciler.core.marker import Marker
+from reconciler.core.ownership import Known
+
+Homes = Mapping[str, Sequence[str]]
+"""By the name in their markers, the directories that carry our marker of an endpoint."""
+
+
+def homes_of(live: LiveState, known: Known) -> Homes:
+    """Return where our endpoints are; a copy beside the one that was marked does not count."""
+    found: dict[str, dict[str, str]] = {}
+    for directory in live.directories.values():
+        marker = directory.marker
+        if isinstance(marker, Marker) and (marker.stack, marker.lineage) == (known.stack, known.lineage):
+            found.setdefault(marker.endpoint, {})[directory.name] = marker.claim.directory
+    return {n: [here for here, claimed in p.items() if here == claimed] or list(p) for n, p in found.items()}
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What the endpoint is found as: the lock's entry, and the directory that carries its marker or UUID."""
+
+    old: str
+    entry: LockedEndpoint | None
+    source: LiveDirectory | None
+
+
+def find_traces(
+    endpoint: DesiredEndpoint, former: tuple[str, ...], live: LiveState, known: Known, homes: Homes
+) -> Traces | Refusal | None:
+    """Find an endpoint under its `former` names; None when nothing is to be renamed."""
+    name = endpoint.name
+    olds = [n for n in former if known.entry(n) or homes.get(n)]
+    old = olds[0] if olds else name
+    entry, present = known.entry(old), known.entry(name)
+    doubled = olds and (
+        len(olds) > 1
+        or (homes.get(old) and homes.get(name))
+        or (entry and present and entry.id not in (None, present.id))
+    )
+    places = homes.get(old) or homes.get(name, ())
+    if doubled or (olds and len(places) > 1):
+        return _refuse_several(endpoint, (name, *olds), homes, known)
+    source = live.directories[places[0]] if len(places) == 1 else None
+    if olds:
+        entry = present if present and present.id else entry
+        return Traces(old, entry, source or _by_the_lock(endpoint, entry, live))
+    if source is None or not isinstance(source.marker, Marker) or source.marker.claim.directory == endpoint.directory:
+        return None
+    moves = source.name != endpoint.directory and source.name == source.marker.claim.directory
+    moved = source.name == endpoint.directory and source.marker.claim.directory not in live.directories
+    if endpoint.directory in live.directories and not moved:
+        return None  # it is judged as what it is
+    return Traces(name, entry, source) if moves or moved else None
+
+
+def _by_the_lock(endpoint: DesiredEndpoint, entry: LockedEndpoint | None, live: LiveState) -> LiveDirectory | None:
+    """Return the directory that the lock has, or that carries its UUID, where a marker does not say otherwise."""
+    if entry is None:
+        return None
+    for place in (entry.claim.directory, endpoint.directory):
+        directory = live.directories.get(place)
+        if directory is not None and not isinstance(directory.marker, Marker) and directory.endpoint_id == entry.id:
+            return directory
+    return None
+
+
+def _refuse_several(endpoint: DesiredEndpoint, names: tuple[str, ...], homes: Homes, known: Known) -> Refusal:
+    evidence: list[str] = []
+    for name in names:
+        entry = known.entry(name)
+        evidence += [f"{name} in the lock: {entry.id or 'never registered'}"] if entry else []
+        evidence += [f"{name} in the directory {place}" for place in homes.get(name, ())]
+    return Refusal(
+        endpoint.name,
+        f"several endpoints would be called `{endpoint.name}` by `moved`",
+        "keep one of them in `moved`; let the other go by its own name (remove its entry, and give it a block again),"
+        f" or `chiltepin forget {names[-1]}`",
+        tuple(evidence),
+    )

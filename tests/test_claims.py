@@ -1,0 +1,333 @@
+"""Whose endpoint is it, row by row: refused with both sides, and the command that the refusal prints resolves it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from reconciler.core.actions import Refusal
+from reconciler.core.desired import HostView
+from reconciler.core.live import Identity, Registration
+from reconciler.core.marker import Marker
+from reconciler.core.scope import Errand
+from reconciler.errors import ExitCode
+from tests.core.builders import desired, endpoint, pool
+from tests.fakes import Daemon, Folder, World
+from tests.lab import YES, Lab, Result
+
+OTHER = "00000000-0000-4000-8000-0000000000ff"
+
+
+def running() -> Lab:
+    """Return a lab in which `main` runs."""
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    return lab
+
+
+def daemon_of(lab: Lab) -> Daemon:
+    (daemon,) = lab.world.daemons_of("main")
+    return daemon
+
+
+def stop(lab: Lab) -> None:
+    lab.world.end(daemon_of(lab), cleanly=True)
+
+
+def claimed(lab: Lab, **claim: Any) -> None:
+    """Let the marker be of another place, and the lock with it."""
+    folder = lab.world.folders["main"]
+    assert isinstance(folder.marker, Marker)
+    folder.marker = folder.marker.but(claim=folder.marker.claim.model_copy(update=claim))
+
+
+# --- what happens; each takes a lab in which `main` runs
+
+
+def marker_and_lock_lost(lab: Lab) -> None:
+    lab.world.folders["main"].marker = None
+    lab.world.lock = None
+
+
+def copied_home(lab: Lab) -> None:
+    stop(lab)
+    claimed(lab, config_dir="~/old")
+
+
+def host_renamed(lab: Lab) -> None:
+    claimed(lab, host="ursa")
+    lab.desired = replace(lab.desired, host=HostView("ufe"))
+    assert lab.world.lock is not None
+    lab.world.lock = lab.world.lock.replace("host: null", "host: ursa")
+
+
+def second_clone(lab: Lab) -> None:
+    """Another lock of the same stack: the same manifest, applied without the lock somewhere else."""
+    assert lab.world.lock is not None
+    lab.world.lock = lab.world.lock.replace("lineage: lineage-1", "lineage: another")
+
+
+def hosts_section_new_on_a_copy(lab: Lab) -> None:
+    stop(lab)
+    lab.world.node = "hfe01"
+    lab.desired = replace(lab.desired, host=HostView("ursa"))
+
+
+def uuids_disagree(lab: Lab) -> None:
+    stop(lab)
+    lab.world.folders["main"].endpoint_id = OTHER
+
+
+def registration_gone(lab: Lab) -> None:
+    lab.world.registrations.clear()
+
+
+def owned_registration_of_the_name(lab: Lab) -> None:
+    stop(lab)
+    lab.world.folders.clear()
+    lab.world.lock = None
+    lab.world.journal.clear()
+
+
+def unmanaged_directory(lab: Lab) -> None:
+    marker_and_lock_lost(lab)
+    stop(lab)
+    lab.world.folders["main"].endpoint_id = None
+    lab.world.registrations.clear()
+
+
+def cut_off_and_two_candidates(lab: Lab) -> None:
+    """A first start was cut off, and two registrations may be its own."""
+    stop(lab)
+    world = lab.world
+    folder = world.folders["main"]
+    assert isinstance(folder.marker, Marker)
+    folder.marker, folder.endpoint_id = folder.marker.but(id=None, daemon=None), None
+    assert world.lock is not None
+    world.lock = re.sub(r"id: '?0000.*", "id: null", world.lock, count=1)
+    world.journal = [entry for entry in world.journal if (entry.action, entry.event) != ("Start", "done")]
+    first = next(iter(world.registrations.values()))
+    world.registrations[OTHER] = replace(first, id=OTHER)
+
+
+def renamed_without_moved(lab: Lab) -> None:
+    lab.wants(endpoint("main2", directory="main"), pools=(pool("mpi", "main2"),))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table of situations.
+
+    Attributes:
+        code: of an apply.
+        sides: what the refusal must show.
+        keeps: whether the UUID is the same after its commands, all but the ones in `new`.
+    """
+
+    happens: Callable[[Lab], None]
+    sides: tuple[str, ...]
+    code: ExitCode = ExitCode.REFUSED
+    new: tuple[str, ...] = ("--new", "--reregister")
+
+
+ROWS = (
+    Row(marker_and_lock_lost, ("not managed by chiltepin",)),
+    Row(unmanaged_directory, ("not managed by chiltepin",), new=("adopt",)),
+    Row(copied_home, ("~/old/main", "~/.globus_compute/main")),
+    Row(host_renamed, ("on ursa", "on ufe")),
+    Row(second_clone, ("lineage: another", "lineage: lineage-1")),
+    Row(hosts_section_new_on_a_copy, ("on ursa", "jdoe, ~/.globus_compute/main")),
+    Row(uuids_disagree, (f"endpoint.json: {OTHER}", "marker: 0000", "lock: 0000")),
+    Row(registration_gone, ("no registration",)),
+    Row(owned_registration_of_the_name, ("registration(s) named `main`",)),
+    Row(cut_off_and_two_candidates, (OTHER, "cut off")),
+)
+
+
+def name_of(row: Row) -> str:
+    return row.happens.__name__
+
+
+def refused(row: Row) -> tuple[Lab, Refusal, str | None]:
+    """Return a lab in which it happened, the refusal, and the UUID that there was."""
+    lab = running()
+    uuid = lab.ids()["main"]
+    row.happens(lab)
+    before = lab.snapshot()
+    result = lab.apply()
+    assert result.code == row.code
+    (refusal,) = result.sight.plan.refusals
+    after = lab.snapshot()
+    assert (before[:4], before[0]) == (after[:4], after[0])  # type: ignore[index]
+    return lab, refusal, uuid
+
+
+def commands_of(refusal: Refusal) -> list[str]:
+    return re.findall(r"`chiltepin ([^`]*)`", refusal.remedy)
+
+
+def run(lab: Lab, command: str, uuid: str | None) -> Result:
+    """Do what a printed command line says, over the fakes."""
+    words = [str(uuid) if word == "UUID" else word for word in shlex.split(command)]
+    name = next((word for word in words[1:] if not word.startswith("-") and word != str(uuid)), "main")
+    if words[0] == "adopt":
+        chosen = uuid if "--id" in words else None
+        return lab.apply(errand=Errand("adopt", (name,), id=chosen, take_over="--take-over" in words))
+    assert words[0] == "apply", command
+    if "--reregister" in words:
+        return lab.apply(reregister=frozenset({name}))
+    return lab.apply(new=frozenset({name}) if "--new" in words else frozenset())
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+def test_refused_with_both_sides(row: Row) -> None:
+    _, refusal, _ = refused(row)
+    text = "\n".join((refusal.what, *refusal.evidence))
+    for side in row.sides:
+        assert side in text
+    assert commands_of(refusal), refusal.remedy
+
+
+@pytest.mark.parametrize(
+    ("row", "index"), [pytest.param(row, i, id=f"{name_of(row)}-{i}") for row in ROWS for i in range(2)]
+)
+def test_the_printed_command_resolves_it(row: Row, index: int) -> None:
+    lab, refusal, uuid = refused(row)
+    commands = commands_of(refusal)
+    if index >= len(commands):
+        assert index == 1  # it prints one command only
+        return
+    assert run(lab, commands[index], uuid).code == ExitCode.OK
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    made_new = any(word in commands[index] for word in row.new)
+    assert (lab.ids()["main"] != uuid) == made_new
+    assert len({d.pid for d in lab.world.daemons}) == 1
+
+
+@pytest.mark.parametrize("happens", [copied_home, host_renamed, second_clone, hosts_section_new_on_a_copy])
+def test_apply_take_over_resolves_it_and_goes_on(happens: Callable[[Lab], None]) -> None:
+    lab = running()
+    ids = lab.ids()
+    happens(lab)
+    assert lab.apply().code == ExitCode.REFUSED
+    assert lab.apply(take_over=True).code == ExitCode.OK
+    lab.assert_converged()
+    assert lab.ids() == ids
+
+
+@pytest.mark.parametrize("starts_go_on", [False, True])
+def test_apply_take_over_that_is_killed_anywhere(starts_go_on: bool) -> None:
+    at = 0
+    while True:
+        at += 1
+        lab = running()
+        ids = lab.ids()
+        copied_home(lab)
+        crashed = lab.crash(at, starts_go_on=starts_go_on, take_over=True)
+        lab.world.now += 100
+        assert lab.apply(take_over=True).code == ExitCode.OK
+        lab.assert_converged()
+        assert lab.ids() == ids
+        assert len(lab.world.registrations) == 1
+        if not crashed:
+            return
+
+
+def test_take_over_is_refused_while_it_is_online_elsewhere() -> None:
+    lab = running()
+    daemon = daemon_of(lab)
+    copied_home_alive = lab.world.folders["main"]
+    claimed(lab, config_dir="~/old")
+    daemon.node, copied_home_alive.pid = "hfe01", None
+    before = lab.snapshot()
+    result = lab.apply(take_over=True)
+    assert result.code == ExitCode.REFUSED
+    assert "runs elsewhere" in result.sight.plan.refusals[0].what
+    assert lab.snapshot() == before
+
+
+def test_hosts_section_is_new() -> None:
+    """The claims gain the host's name, and nothing else happens."""
+    lab = running()
+    pid, ids = daemon_of(lab).pid, lab.ids()
+    lab.desired = replace(lab.desired, host=HostView("ursa"))
+    assert lab.apply().code == ExitCode.OK
+    assert lab.lock().endpoints["main"].claim.host == "ursa"
+    assert (daemon_of(lab).pid, lab.ids()) == (pid, ids)
+    lab.assert_converged()
+
+
+def test_hosts_section_is_new_and_a_block_leaves() -> None:
+    lab = Lab(desired(endpoint(), endpoint("two")))
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(endpoint("two"), host=HostView("ursa"))
+    assert lab.apply().code == ExitCode.REFUSED
+    assert lab.apply(YES).code == ExitCode.OK
+    assert list(lab.ids()) == ["two"]
+    assert lab.world.daemons_of("main") == []
+
+
+def test_another_identity_is_77_and_nothing_is_read_as_gone() -> None:
+    lab = running()
+    lab.world.identity = Identity("production", "somebody", "client")
+    lab.world.registrations.clear()  # of that identity
+    before = lab.snapshot()
+    for scope in ({}, {"take_over": True}, {"reregister": frozenset({"main"})}):
+        assert lab.apply(**scope).code == ExitCode.LOGIN
+    assert lab.snapshot() == before
+
+
+def test_renamed_without_moved_prints_the_entry() -> None:
+    lab = running()
+    renamed_without_moved(lab)
+    (refusal,) = lab.apply().sight.plan.refusals
+    assert "`moved: [{from: main, to: main2}]`" in refusal.remedy
+
+
+def test_only_a_registration_of_this_user_and_host_is_taken_for_the_one_that_a_start_made() -> None:
+    for changes, taken in (
+        ({}, True),
+        ({"hostname": "ufe02.noaa.gov"}, False),
+        ({"local_user": "somebody"}, False),
+    ):
+        lab = running()
+        uuid = lab.ids()["main"]
+        cut_off_and_two_candidates(lab)
+        world = lab.world
+        del world.registrations[OTHER]
+        assert uuid is not None
+        world.registrations[uuid] = replace(world.registrations[uuid], **changes)
+        assert (lab.apply().code == ExitCode.OK) == taken
+        assert len(world.registrations) == 1
+
+
+def test_a_start_that_was_cut_off_on_another_login_node_is_known_by_that_one() -> None:
+    for node, taken in (("ufe01.noaa.gov", True), ("ufe02.noaa.gov", False)):
+        lab = running()
+        uuid = lab.ids()["main"]
+        assert uuid is not None
+        cut_off_and_two_candidates(lab)
+        world = lab.world
+        del world.registrations[OTHER]
+        world.registrations[uuid] = replace(world.registrations[uuid], hostname=node)
+        world.node = "ufe02"
+        assert (lab.apply().code == ExitCode.OK) == taken
+        assert list(world.registrations) == [uuid]
+
+
+def test_a_registration_that_was_there_before_the_start_is_not_its_own() -> None:
+    world = World()
+    world.registrations[OTHER] = Registration(OTHER, "main", hostname="ufe01.noaa.gov", local_user="jdoe")
+    lab = Lab(desired(endpoint()), world)
+    at = 0
+    while lab.crash(at := at + 1, starts_go_on=False, new=frozenset({"main"})):
+        world.now += 100
+    assert lab.ids()["main"] not in (None, OTHER)
+    assert len(world.registrations) == 2
+    assert isinstance(world.folders["main"], Folder)
