@@ -27,8 +27,9 @@ _DOING = {
     "Restart": "restarting",
     "Adopt": "recording",
     "Reregister": "giving up its UUID",
+    "Undelete": "bringing back",
     "Delete": "deleting",
-    "Purge": "deregistering",
+    "Purge": "purging",
     "Forget": "forgetting",
 }
 _DONE = {
@@ -40,8 +41,9 @@ _DONE = {
     "Restart": "restarted",
     "Adopt": "recorded",
     "Reregister": "gave up its UUID",
+    "Undelete": "back from the trash",
     "Delete": "in the trash",
-    "Purge": "deregistered",
+    "Purge": "purged",
     "Forget": "forgotten",
 }
 _STYLE: dict[str, Style] = {"done": "add", "failed": "error", "deferred": "warning", "skipped": "dim"}

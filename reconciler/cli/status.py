@@ -36,13 +36,14 @@ def status(
     """Show each endpoint: its daemon, UUID and pools. Changes nothing."""
     from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.cli.manifest import Invocation
-    from reconciler.cli.status_table import table_lines
+    from reconciler.cli.status_table import table_lines, trash_lines
     from reconciler.cli.wiring import wire
     from reconciler.core.live import Unknown
     from reconciler.core.lock import read_lock
-    from reconciler.core.statuses import status_rows
+    from reconciler.core.statuses import status_rows, trash_rows
     from reconciler.errors import ExitCode, UsageError
     from reconciler.observe import ask_statuses, observe
+    from reconciler.reconcile import known_of
 
     check_format(output)
     if refresh not in ("auto", "full"):
@@ -58,12 +59,14 @@ def status(
     if ids and not isinstance(first.registrations, Unknown) and (refresh == "full" or len(ids) <= ASKED_BY_DEFAULT):
         live = ask_statuses(wired.outside, first, ids)
     rows = status_rows(wired.desired, live, locked)
+    deleted = trash_rows(wired.desired, live, known_of(wired.request(), locked, live))
     unreachable = live.registrations.reason if isinstance(live.registrations, Unknown) else None
     if output == "json":
         from reconciler.core.outputs import status_output, to_json
 
         document = status_output(
             rows,
+            deleted,
             stack=wired.desired.stack,
             config_dir=live.config_dir,
             service=live.identity.service,
@@ -71,7 +74,7 @@ def status(
         )
         console.result(to_json(document))
     else:
-        console.lines(table_lines(rows))
+        console.lines([*table_lines(rows), *trash_lines(deleted)])
     if unreachable:
         console.warn(f"the service could not be asked: {unreachable}")
         return int(ExitCode.UNREACHABLE)

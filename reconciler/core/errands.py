@@ -25,6 +25,9 @@ from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
+from reconciler.core.trash import expired, own_entries, plan_purges
+from reconciler.core.trash import ids_to_ask as ids_in_trash
+from reconciler.core.undeletion import plan_undelete
 
 
 def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
@@ -44,6 +47,8 @@ def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known,
         return
     if errand.kind == "adopt":
         plan_adoption(errand, desired, live, known, draft)
+    elif errand.kind == "purge":
+        _purge(errand, names, desired, live, known, draft)
     for name in names:
         if errand.kind == "restart":
             _restart(desired.endpoints[name], errand, desired, live, known, draft)
@@ -51,28 +56,44 @@ def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known,
             _forget(name, desired, live, known, draft)
         elif errand.kind == "unprotect":
             _unprotect(name, desired, live, known, draft)
+        elif errand.kind == "undelete":
+            plan_undelete(name, errand, desired, live, known, draft)
 
 
 def ids_in_question(scope: Scope, desired: Desired, live: LiveState, known: Known) -> set[str]:
     """Return the UUIDs about which the service must be asked one by one, for what `scope` asks."""
     if isinstance(live.registrations, Unknown):
         return set()
+    if scope.errand and scope.errand.kind in ("undelete", "purge"):
+        return ids_in_trash(scope.errand.names or None, live, known)
     if scope.errand and scope.errand.kind == "adopt":
         chosen = {scope.errand.id} if scope.errand.id else set()
         return chosen | ids_to_ask(scope.errand.names, desired, live, known)
-    found: set[str] = set()
+    found = _ids_of_the_deleted(desired, live, known) if not scope.errand and not scope.destroy else set()
     for name in scope.reregister:
         endpoint = desired.endpoints.get(name)
         if endpoint is not None:
             directory = live.directories.get(endpoint.directory)
             marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
-            found |= set(witnesses(directory, marker, known.entry(name), endpoint.id).values())
-    return found - set(live.registrations)
+            found |= set(witnesses(directory, marker, known.entry(name), endpoint.id).values()) - set(
+                live.registrations
+            )
+    return found
+
+
+def _ids_of_the_deleted(desired: Desired, live: LiveState, known: Known) -> set[str]:
+    """Return the UUIDs of deleted endpoints that are declared again, and of those whose retention ends here."""
+    again = {e.name for e in desired.endpoints.values() if e.directory not in live.directories}
+    registrations = live.registrations if not isinstance(live.registrations, Unknown) else {}
+    # Of what ends, only whose registration is not listed matters: is it gone, or another identity's?
+    ended = {item.id for item in expired(desired, live, known) if item.id} - set(registrations)
+    return ended | (ids_in_trash(again, live, known) if again and live.trash else set())
 
 
 def known_names(desired: Desired, live: LiveState, known: Known) -> set[str]:
-    """Return the endpoints that manifest, lock or a marker of this stack name."""
+    """Return the endpoints that manifest, lock or a marker of this stack name, also one in the trash."""
     marked_here = {d.marker.endpoint for d in live.directories.values() if _is_ours(d, known)}  # type: ignore[union-attr]
+    marked_here |= {i.marker.endpoint for i in live.trash if i.marker and i.marker.stack == known.stack}
     return {*desired.endpoints, *desired.elsewhere, *(known.lock.endpoints if known.lock else ()), *marked_here}
 
 
@@ -94,6 +115,26 @@ def _is_out_of_place(name: str, errand: Errand, desired: Desired, draft: Draft) 
         draft.refusals.append(Refusal(name, "the manifest does not declare it", "write its block first"))
         return True
     return False
+
+
+# --- purge
+
+
+def _purge(errand: Errand, names: list[str], desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
+    """End deleted endpoints for ever; all that are in the trash, without names."""
+    everything = {i.marker.endpoint for i in own_entries(live, known) if i.marker}
+    chosen = names or sorted(everything - set(desired.elsewhere))
+    if known.lock is None and chosen:
+        draft.refusals += [
+            Refusal(
+                name,
+                "it is not purged: without a lockfile nothing tells that it is this manifest's own",
+                "restore the lockfile, or run `chiltepin apply` first: it makes one",
+            )
+            for name in chosen
+        ]
+    else:
+        plan_purges(names, errand.entry, live, known, draft, every=not errand.names)
 
 
 # --- restart

@@ -1,0 +1,246 @@
+"""The trash: which entries are ours, what ends there for ever, and when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from reconciler.core.actions import Cause, FileChange, Note, Purge, Refusal, Undelete
+from reconciler.core.desired import Desired
+from reconciler.core.draft import Draft
+from reconciler.core.live import LiveState, TrashEntry, Unknown
+from reconciler.core.marker import Marker
+from reconciler.core.ownership import Blocked, Known, check_claim
+from reconciler.core.reregistration import not_owned
+from reconciler.core.scope import Scope
+
+
+def own_entries(live: LiveState, known: Known, names: Collection[str] | None = None) -> tuple[TrashEntry, ...]:
+    """Return the entries of this stack and lineage, oldest first; of these endpoints only, when `names` are given."""
+    return tuple(
+        item
+        for item in live.trash
+        if item.marker is not None
+        and (item.marker.stack, item.marker.lineage) == (known.stack, known.lineage)
+        and (names is None or item.marker.endpoint in names)
+    )
+
+
+def ids_in_use(live: LiveState, known: Known, leaving: Collection[str] = ()) -> set[str]:
+    """Return the UUIDs that lock and directories name, of endpoints that are not `leaving`.
+
+    One that was restored by hand is in the trash as well: its registration must stay.
+    """
+    entries = known.lock.endpoints.items() if known.lock else ()
+    kept = {entry.id for name, entry in entries if name not in leaving and not _is_only_in_trash(name, live, known)}
+    for directory in live.directories.values():
+        marker = directory.marker
+        if not isinstance(marker, Marker) or marker.endpoint not in leaving:
+            kept |= {directory.endpoint_id} if isinstance(directory.endpoint_id, str) else set()
+            kept |= {marker.id} if isinstance(marker, Marker) else set()
+    return {value for value in kept if value is not None}
+
+
+def _is_only_in_trash(name: str, live: LiveState, known: Known) -> bool:
+    """Whether a delete was cut off before the lock was written: the lock's entry means what is in the trash."""
+    entry = known.entry(name)
+    if entry is None or entry.claim.directory in live.directories:
+        return False
+    return entry.claim == known.site.claim(entry.claim.directory) and any(
+        item.id == entry.id for item in own_entries(live, known, (name,))
+    )
+
+
+def expired(desired: Desired, live: LiveState, known: Known) -> tuple[TrashEntry, ...]:
+    """Return the entries whose retention has ended, oldest first.
+
+    An entry without a recorded time, or with one that is still to come (some clock was wrong), has no age, and
+    stays. So does one whose endpoint is declared and has no directory: it can still come back.
+    """
+    wanted = {name for name, e in desired.endpoints.items() if e.directory not in live.directories}
+    ours = [
+        item
+        for item in own_entries(live, known)
+        if item.marker
+        and item.marker.endpoint not in wanted
+        and item.marker.claim == known.site.claim(item.marker.claim.directory)
+    ]
+    keep, limit = desired.trash.keep, desired.trash.max_bytes
+    left = sum(item.size or 0 for item in ours)
+    found: list[TrashEntry] = []
+    for item in sorted(ours, key=lambda item: -(item.age or 0)):
+        if item.age is None or item.age < 0:
+            continue
+        if (keep is not None and item.age > keep) or (limit is not None and left > limit):
+            found.append(item)
+            left -= item.size or 0
+    return tuple(found)
+
+
+def plan_expiry(desired: Desired, live: LiveState, known: Known, scope: Scope, draft: Draft) -> None:
+    """Add a Purge for each entry whose retention has ended; without lock or service there is none."""
+    if known.lock is None or isinstance(live.registrations, Unknown):
+        return
+    restored = {action.trash_entry for action in draft.actions if isinstance(action, Undelete)}
+    items = [
+        item
+        for item in expired(desired, live, known)
+        if item.marker and item.name not in restored and scope.covers(item.marker.endpoint)
+    ]
+    for item, found in purges(items, Cause.RETENTION, live, known):
+        if isinstance(found, Purge):
+            draft.actions.append(found)
+        else:
+            why = found.what if isinstance(found, Refusal) else found.reason
+            draft.notes.append(Note(found.endpoint, f"{item.name} stays in the trash: {why}"))
+
+
+def purges(
+    items: Sequence[TrashEntry], cause: Cause, live: LiveState, known: Known, leaving: Collection[str] = ()
+) -> Iterator[tuple[TrashEntry, Purge | Refusal | Blocked]]:
+    """Yield what ends each of `items` for ever, or what stands against it.
+
+    A registration ends once, and only when nothing is left of its UUID: no directory or entry in the lock, but of
+    endpoints that are `leaving`, and nothing else in the trash.
+    """
+    names = {item.name for item in items}
+    used = ids_in_use(live, known, leaving) | {i.id for i in live.trash if i.id and i.name not in names}
+    ending: set[str] = set()
+    for item in items:
+        found = purge_of(item, cause, live, known, used)
+        if isinstance(found, Purge) and found.id is not None:
+            found = replace(found, id=None) if found.id in ending else found
+            ending |= {found.id} if found.id else set()
+        yield item, found
+
+
+def purge_of(
+    item: TrashEntry, cause: Cause, live: LiveState, known: Known, used: Collection[str]
+) -> Purge | Refusal | Blocked:
+    """Return what ends one of our entries for ever, or what stands against it; UUIDs in `used` stay registered."""
+    marker = item.marker
+    if marker is None:
+        raise ValueError("an entry without a marker is nobody's")
+    name = marker.endpoint
+    refusal = check_claim(name, marker.claim, known.site.claim(marker.claim.directory), f"the trash entry {item.name}")
+    if refusal is None and marker.protect:
+        refusal = Refusal(
+            name,
+            f"{item.name} was protected when it was moved to the trash",
+            f"bring it back: `chiltepin undelete {name}`, then `chiltepin unprotect {name}`, then delete it again",
+        )
+    if refusal:
+        return refusal
+    ends, remarks = item.id, list[str]()
+    if item.id in used:
+        ends = None
+        remarks.append(f"its UUID {item.id} stays registered: it is in use, or in the trash once more")
+    elif item.id is not None:
+        found = _at_the_service(name, item.id, live)
+        if isinstance(found, Refusal | Blocked):
+            return found
+        if not found:
+            ends = None
+            remarks.append(f"its registration {item.id} is gone already")
+    return Purge(
+        endpoint=name,
+        directory=marker.claim.directory,
+        cause=cause,
+        changes=tuple(FileChange(text, "note", cause) for text in remarks),
+        id=ends,
+        trash_entry=item.name,
+    )
+
+
+def _at_the_service(name: str, endpoint_id: str, live: LiveState) -> bool | Refusal | Blocked:
+    """Return whether the registration is there and may end."""
+    if isinstance(live.registrations, Unknown):
+        return Blocked(name, live.registrations.reason)
+    status = live.statuses.get(endpoint_id)
+    if isinstance(status, Unknown):
+        return Blocked(name, status.reason)
+    if endpoint_id not in live.registrations:
+        return not_owned(name, endpoint_id) if status is not None else False
+    if status == "online":
+        return Refusal(
+            name,
+            f"it was deleted here, but {endpoint_id} is online: it runs elsewhere",
+            "stop it there first; if it was stopped a moment ago, wait until the service says offline",
+        )
+    return True
+
+
+def plan_purges(
+    names: Iterable[str], entry: str | None, live: LiveState, known: Known, draft: Draft, *, every: bool = False
+) -> None:
+    """Add what ends the deleted endpoints of these names for ever, or `every` one; `entry` is the one meant."""
+    items = list(own_entries(live, known)) if every else []
+    for name in names:
+        chosen = chosen_entries(name, entry, live, known, "purge")
+        if isinstance(chosen, Refusal):
+            draft.refusals.append(chosen)
+        else:
+            items += chosen
+    for _, found in purges(items, Cause.CONSENT, live, known):
+        if isinstance(found, Refusal):
+            draft.refusals.append(found)
+        elif isinstance(found, Blocked):
+            draft.blocked.append(found)
+        else:
+            draft.actions.append(found)
+
+
+def chosen_entries(
+    name: str, entry: str | None, live: LiveState, known: Known, command: str
+) -> tuple[TrashEntry, ...] | Refusal:
+    """Return the entries of one endpoint that a command means, oldest first: all of one UUID, or the one named."""
+    found = own_entries(live, known, (name,))
+    if entry is not None:
+        found = tuple(item for item in found if item.name == entry)
+    if not found:
+        what = f"it is not in the trash{f' as {entry}' if entry else ''}"
+        remedy = "`chiltepin status` lists what is there"
+        if command == "purge" and not entry:
+            remedy = f"delete it first: remove its block, then `chiltepin apply --allow-delete --target {name}`"
+        return Refusal(name, what, remedy, tuple(_others(name, live, known)))
+    if len({item.id for item in found}) > 1:
+        return Refusal(
+            name,
+            "it is in the trash several times, with different UUIDs",
+            f"say which one: `chiltepin undelete {name} --entry ENTRY`"
+            if command == "undelete"
+            else f"say which one: `chiltepin purge {name} --entry ENTRY`",
+            tuple(say_entry(item) for item in found),
+        )
+    return found
+
+
+def _others(name: str, live: LiveState, known: Known) -> Iterator[str]:
+    """Say what else in the trash has this name, of a lock that is not this one."""
+    for item in live.trash:
+        marker = item.marker
+        if marker and (marker.stack, marker.endpoint) == (known.stack, name) and marker.lineage != known.lineage:
+            yield f"{item.path} is of another lock (lineage {marker.lineage}, this one's is {known.lineage})"
+
+
+def say_entry(item: TrashEntry) -> str:
+    """Return an entry in words; its name tells when it was deleted."""
+    return f"{item.name}: {item.id or 'never registered'}"
+
+
+def ids_to_ask(names: Collection[str] | None, live: LiveState, known: Known) -> set[str]:
+    """Return the UUIDs of our entries: whether they are online, or whose they are."""
+    return {item.id for item in own_entries(live, known, names) if item.id}
+
+
+__all__ = [
+    "chosen_entries",
+    "expired",
+    "ids_in_use",
+    "ids_to_ask",
+    "own_entries",
+    "plan_expiry",
+    "plan_purges",
+    "purges",
+    "say_entry",
+]
