@@ -158,6 +158,8 @@ class World:
         self.daemons: list[Daemon] = []
         self.user_endpoints: dict[str, int] = {}
         self.registrations: dict[str, Registration] = {}
+        self.owned: dict[str, Registration] | None = None
+        """What this identity owns, when that is not all."""
         self.deregistered: list[str] = []
         self.trash: dict[str, Folder] = {}
         self.deleted_at: dict[str, float | None] = {}
@@ -485,7 +487,8 @@ class FakeService:
 
     def owned(self) -> Mapping[str, Registration]:
         self._asked("owned")
-        return {r.id: replace(r, hostname=None, local_user=None) for r in self._world.registrations.values()}
+        mine = self._world.registrations if self._world.owned is None else self._world.owned
+        return {r.id: replace(r, hostname=None, local_user=None) for r in mine.values()}
 
     def get(self, endpoint_id: str) -> Registration | None:
         self._asked("get")
