@@ -19,4 +19,3 @@ def main() -> None:
     except KeyboardInterrupt:  # Ctrl-C this early, too, ends with its exit code and without a traceback
         sys.exit(130)
     sys.exit(run(sys.argv[1:]))
-
