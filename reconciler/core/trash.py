@@ -177,10 +177,12 @@ def plan_purges(
     items = list(own_entries(live, known)) if every else []
     for name in names:
         chosen = chosen_entries(name, entry, live, known, "purge")
-        if isinstance(chosen, Refusal):
-            draft.refusals.append(chosen)
-        else:
+        if not isinstance(chosen, Refusal):
             items += chosen
+        elif _is_gone(name, entry, live, known):
+            draft.notes.append(Note(name, "nothing is left of it: it is neither in the trash nor in the lock"))
+        else:
+            draft.refusals.append(chosen)
     for _, found in purges(items, Cause.CONSENT, live, known):
         if isinstance(found, Refusal):
             draft.refusals.append(found)
@@ -188,6 +190,13 @@ def plan_purges(
             draft.blocked.append(found)
         else:
             draft.actions.append(found)
+
+
+def _is_gone(name: str, entry: str | None, live: LiveState, known: Known) -> bool:
+    """Whether a purge has nothing to end, as after one that was cut off at its very end."""
+    markers = [d.marker for d in live.directories.values()] + [item.marker for item in live.trash]
+    named = any(isinstance(m, Marker) and (m.stack, m.endpoint) == (known.stack, name) for m in markers)
+    return entry is None and known.entry(name) is None and not named
 
 
 def chosen_entries(
