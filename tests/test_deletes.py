@@ -488,6 +488,15 @@ def test_purge_of_all_stays_within_the_cap() -> None:
     assert lab.apply(YES, **everything).sight.plan.is_empty
 
 
+def test_purge_of_all_leaves_what_another_host_deleted() -> None:
+    lab, _ = deleted("a", "b")
+    folder = next(f for f in lab.world.trash.values() if isinstance(f.marker, Marker) and f.marker.endpoint == "a")
+    assert isinstance(folder.marker, Marker)
+    folder.marker = folder.marker.but(claim=folder.marker.claim.model_copy(update={"host": "hera"}))
+    assert lab.apply(ONE, errand=Errand("purge")).code == ExitCode.OK
+    assert in_trash(lab) == ["a"]
+
+
 def test_purge_of_a_never_registered_one() -> None:
     lab = Lab(desired(endpoint(), endpoint("old", state="stopped"), pools=MPI))
     lab.apply()

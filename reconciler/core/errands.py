@@ -23,10 +23,11 @@ from reconciler.core.draft import Draft
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
+from reconciler.core.retention import expired
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
-from reconciler.core.trash import expired, own_entries, plan_purges
 from reconciler.core.trash import ids_to_ask as ids_in_trash
+from reconciler.core.trash import plan_purges
 from reconciler.core.undeletion import plan_undelete
 
 
@@ -48,7 +49,7 @@ def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known,
     if errand.kind == "adopt":
         plan_adoption(errand, desired, live, known, draft)
     elif errand.kind == "purge":
-        _purge(errand, names, desired, live, known, draft)
+        plan_purges(errand, names, live, known, draft)
     for name in names:
         if errand.kind == "restart":
             _restart(desired.endpoints[name], errand, desired, live, known, draft)
@@ -115,26 +116,6 @@ def _is_out_of_place(name: str, errand: Errand, desired: Desired, draft: Draft) 
         draft.refusals.append(Refusal(name, "the manifest does not declare it", "write its block first"))
         return True
     return False
-
-
-# --- purge
-
-
-def _purge(errand: Errand, names: list[str], desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
-    """End deleted endpoints for ever; all that are in the trash, without names."""
-    everything = {i.marker.endpoint for i in own_entries(live, known) if i.marker}
-    chosen = names or sorted(everything - set(desired.elsewhere))
-    if known.lock is None and chosen:
-        draft.refusals += [
-            Refusal(
-                name,
-                "it is not purged: without a lockfile nothing tells that it is this manifest's own",
-                "restore the lockfile, or run `chiltepin apply` first: it makes one",
-            )
-            for name in chosen
-        ]
-    else:
-        plan_purges(names, errand.entry, live, known, draft, every=not errand.names)
 
 
 # --- restart

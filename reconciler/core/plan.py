@@ -27,10 +27,10 @@ from reconciler.core.ownership import Blocked, Ground, Known, find_ground
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
 from reconciler.core.reregistration import Renewal, renew
+from reconciler.core.retention import plan_expiry
 from reconciler.core.running import Running
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
-from reconciler.core.trash import plan_expiry
 from reconciler.core.undeletion import Undeletion, bring_back
 
 

@@ -11,7 +11,7 @@ from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import Lock
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Known
-from reconciler.core.trash import expired
+from reconciler.core.retention import expired
 
 _UNUSABLE = {"legacy": "legacy", "link": "a link", "other": "no endpoint", "unreadable": "unreadable"}
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from reconciler.core.actions import Cause, FileChange, Note, Purge, Refusal, Undelete
-from reconciler.core.desired import Desired
+from reconciler.core.actions import Cause, FileChange, Note, Purge, Refusal
 from reconciler.core.draft import Draft
 from reconciler.core.live import LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Blocked, Known, check_claim
 from reconciler.core.reregistration import not_owned
-from reconciler.core.scope import Scope
+from reconciler.core.scope import Errand
 
 
 def own_entries(live: LiveState, known: Known, names: Collection[str] | None = None) -> tuple[TrashEntry, ...]:
@@ -24,6 +23,11 @@ def own_entries(live: LiveState, known: Known, names: Collection[str] | None = N
         and (item.marker.stack, item.marker.lineage) == (known.stack, known.lineage)
         and (names is None or item.marker.endpoint in names)
     )
+
+
+def is_claimed_here(item: TrashEntry, known: Known) -> bool:
+    """Whether it was deleted at this very place, by this identity."""
+    return item.marker is not None and item.marker.claim == known.site.claim(item.marker.claim.directory)
 
 
 def ids_in_use(live: LiveState, known: Known, leaving: Collection[str] = ()) -> set[str]:
@@ -49,50 +53,6 @@ def _is_only_in_trash(name: str, live: LiveState, known: Known) -> bool:
     return entry.claim == known.site.claim(entry.claim.directory) and any(
         item.id == entry.id for item in own_entries(live, known, (name,))
     )
-
-
-def expired(desired: Desired, live: LiveState, known: Known) -> tuple[TrashEntry, ...]:
-    """Return the entries whose retention has ended, oldest first.
-
-    An entry without a recorded time, or with one that is still to come (some clock was wrong), has no age, and
-    stays. So does one whose endpoint is declared and has no directory: it can still come back.
-    """
-    wanted = {name for name, e in desired.endpoints.items() if e.directory not in live.directories}
-    ours = [
-        item
-        for item in own_entries(live, known)
-        if item.marker
-        and item.marker.endpoint not in wanted
-        and item.marker.claim == known.site.claim(item.marker.claim.directory)
-    ]
-    keep, limit = desired.trash.keep, desired.trash.max_bytes
-    left = sum(item.size or 0 for item in ours)
-    found: list[TrashEntry] = []
-    for item in sorted(ours, key=lambda item: -(item.age or 0)):
-        if item.age is None or item.age < 0:
-            continue
-        if (keep is not None and item.age > keep) or (limit is not None and left > limit):
-            found.append(item)
-            left -= item.size or 0
-    return tuple(found)
-
-
-def plan_expiry(desired: Desired, live: LiveState, known: Known, scope: Scope, draft: Draft) -> None:
-    """Add a Purge for each entry whose retention has ended; without lock or service there is none."""
-    if known.lock is None or isinstance(live.registrations, Unknown):
-        return
-    restored = {action.trash_entry for action in draft.actions if isinstance(action, Undelete)}
-    items = [
-        item
-        for item in expired(desired, live, known)
-        if item.marker and item.name not in restored and scope.covers(item.marker.endpoint)
-    ]
-    for item, found in purges(items, Cause.RETENTION, live, known):
-        if isinstance(found, Purge):
-            draft.actions.append(found)
-        else:
-            why = found.what if isinstance(found, Refusal) else found.reason
-            draft.notes.append(Note(found.endpoint, f"{item.name} stays in the trash: {why}"))
 
 
 def purges(
@@ -170,19 +130,27 @@ def _at_the_service(name: str, endpoint_id: str, live: LiveState) -> bool | Refu
     return True
 
 
-def plan_purges(
-    names: Iterable[str], entry: str | None, live: LiveState, known: Known, draft: Draft, *, every: bool = False
-) -> None:
-    """Add what ends the deleted endpoints of these names for ever, or `every` one; `entry` is the one meant."""
-    items = list(own_entries(live, known)) if every else []
+def plan_purges(errand: Errand, names: Iterable[str], live: LiveState, known: Known, draft: Draft) -> None:
+    """Add what ends deleted endpoints for ever: those of these names, or all that were deleted here."""
+    items = [] if errand.names else [i for i in own_entries(live, known) if is_claimed_here(i, known)]
     for name in names:
-        chosen = chosen_entries(name, entry, live, known, "purge")
+        chosen = chosen_entries(name, errand.entry, live, known, "purge")
         if not isinstance(chosen, Refusal):
             items += chosen
-        elif _is_gone(name, entry, live, known):
+        elif _is_gone(name, errand.entry, live, known):
             draft.notes.append(Note(name, "nothing is left of it: it is neither in the trash nor in the lock"))
         else:
             draft.refusals.append(chosen)
+    if known.lock is None and items:
+        draft.refusals += [
+            Refusal(
+                name,
+                "it is not purged: without a lockfile nothing tells that it is this manifest's own",
+                "restore the lockfile, or run `chiltepin apply` first: it makes one",
+            )
+            for name in dict.fromkeys(item.marker.endpoint for item in items if item.marker)
+        ]
+        return
     for _, found in purges(items, Cause.CONSENT, live, known):
         if isinstance(found, Refusal):
             draft.refusals.append(found)
@@ -244,11 +212,10 @@ def ids_to_ask(names: Collection[str] | None, live: LiveState, known: Known) -> 
 
 __all__ = [
     "chosen_entries",
-    "expired",
     "ids_in_use",
     "ids_to_ask",
+    "is_claimed_here",
     "own_entries",
-    "plan_expiry",
     "plan_purges",
     "purges",
     "say_entry",
