@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reconciler.core.actions import DELETING, EndpointAction, Rename, Restart, Start
+from reconciler.core.actions import DELETING, EndpointAction, Rename, Restart, Start, Undelete
 from reconciler.core.conditions import violated
 from reconciler.core.live import JournalEntry, LiveState
 from reconciler.core.machine import EndpointTool
@@ -32,6 +32,7 @@ MAX_THREADS = 64
 MAX_ASKING = 8
 """How many daemons are asked for at the service at the same time; its limit of requests is the tighter bound."""
 
+_OVER = frozenset(kind.kind for kind in (*DELETING, Undelete))
 _PASSED_ON = (ExitCode.LOGIN, ExitCode.UNREACHABLE, ExitCode.LEASE_HELD)
 
 
@@ -63,7 +64,7 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
     tool = live.tool
     with outside.host.many_starts(starts, tool) if isinstance(tool, EndpointTool) else nullcontext():
         walker.walk(first)
-    walker.walk(last)
+    walker.walk_last(last)
     unwritten = walker.finish()
     return Run(tuple(walker.outcomes), conduct.stop.is_set(), records.lock, dict(records.left_out), unwritten)
 
@@ -88,6 +89,16 @@ class _Walker:
             return
         with ThreadPoolExecutor(max_workers=min(len(groups), MAX_THREADS)) as pool:
             _wait_for(pool.submit(self._endpoint, group) for group in groups)
+
+    def walk_last(self, groups: list[tuple[EndpointAction, ...]]) -> None:
+        """Delete, if nothing failed: what leaves may be needed until what takes its place is there."""
+        failed = dict.fromkeys(o.action.endpoint for o in self.outcomes if o.kind == "failed")
+        if not failed:
+            self.walk(groups)
+            return
+        why = f"nothing is deleted in a run in which something failed: {', '.join(failed)}"
+        for action in (action for group in groups for action in group):
+            self._end(Outcome(action, "skipped", reason=why, remedy="run it again when that is mended"))
 
     def finish(self) -> ReconcilerError | None:
         """Bring lock, pools file and journal up to date; return why that was not done.
@@ -119,7 +130,9 @@ class _Walker:
                 continue
             locked = self.records.lock.endpoints.get(entry.endpoint)
             unregistered = locked is not None and locked.id is None and entry.action == Start.kind
-            if entry.endpoint in planned and not unregistered:
+            # What was deleted or brought back is in no later plan; whether that was done shows in lock and trash.
+            is_over = entry.action in _OVER
+            if (entry.endpoint in planned and not unregistered) or is_over:
                 at = round(self.clock.now(), 3)
                 self.outside.store.append(replace(entry, event="done", data={"by": self.conduct.run}, at=at))
 

@@ -20,6 +20,7 @@ from reconciler.core.actions import (
     Restart,
     Start,
     Stop,
+    Undelete,
     WriteFile,
 )
 from reconciler.core.desired import CONFIG, ENDPOINT_JSON
@@ -28,10 +29,10 @@ from reconciler.core.live import (
     Process,
 )
 from reconciler.core.machine import EndpointTool
-from reconciler.core.marker import MARKER, DaemonRecord, Marker
+from reconciler.core.marker import MARKER, DaemonRecord
 from reconciler.core.plan import Plan
 from reconciler.core.progress import daemon_record
-from reconciler.errors import EndpointCommandError
+from reconciler.errors import EndpointCommandError, Refused
 from reconciler.ports import Clock, NewFile, Outside
 
 CALLS_OF_A_START = 4
@@ -107,6 +108,8 @@ class Effects:
         self._clock = clock
         self._conduct = conduct
         self._places = threading.Semaphore(conduct.parallelism)
+        self._moved: dict[str, str] = {}
+        """By endpoint, the entry of the trash that a Delete of this run made."""
         self._handlers: dict[type, Callable[[Any], Effect]] = {
             Create: self._create,
             WriteFile: self._write_file,
@@ -116,6 +119,7 @@ class Effects:
             Restart: self._restart,
             Adopt: lambda action: Effect(writes_marker=True, keeps_marker=action.backup),
             Delete: self._delete,
+            Undelete: self._undelete,
             Purge: self._purge,
             Rename: self._rename,
             Reregister: self._reregister,
@@ -144,8 +148,10 @@ class Effects:
             data["file"] = action.file
         elif isinstance(action, Rename):
             data |= {"id": action.id, "old": action.old, "source": action.source}
-        elif isinstance(action, Delete | Purge | Reregister | Forget):
+        elif isinstance(action, Delete | Undelete | Purge | Reregister | Forget):
             data["id"] = action.id
+            if isinstance(action, Undelete | Purge):
+                data["entry"] = action.trash_entry
         return data
 
     def place(self, action: EndpointAction) -> Place:
@@ -243,24 +249,28 @@ class Effects:
         return Effect()
 
     def _delete(self, action: Delete) -> Effect:
-        self._outside.host.to_trash(action.directory)
+        self._moved[action.endpoint] = self._outside.host.to_trash(action.directory)
+        return Effect()
+
+    def _undelete(self, action: Undelete) -> Effect:
+        self._outside.host.restore(action.trash_entry, action.directory)
         return Effect()
 
     def _purge(self, action: Purge) -> Effect:
+        """Deregister first: what is left of a purge that was cut off is an entry of the trash, not a registration."""
+        service, entry = self._outside.service, action.trash_entry
+        if action.id and entry and service.status(action.id) == "online":
+            raise Refused(
+                f"{action.id} is online, so it stays: its daemon runs elsewhere",
+                where=entry,
+                remedy="stop it there first, then run this again",
+            )
         if action.id:
-            self._outside.service.delete(action.id)
-        for entry in self._outside.host.trash():
-            if entry.name == action.trash_entry or (entry.marker and self._is_of(entry.marker, action)):
-                self._outside.host.purge(entry.name)
+            service.delete(action.id)
+        entry = entry or self._moved.get(action.endpoint)
+        if entry:
+            self._outside.host.purge(entry)
         return Effect()
-
-    def _is_of(self, marker: Marker, action: Purge) -> bool:
-        """Whether a directory in the trash is the one that `action` is about."""
-        if action.id is not None or action.trash_entry is not None:
-            return action.id is not None and marker.id == action.id
-        planned = self._plan.markers.get(action.endpoint)  # it was never registered
-        whose = planned and (planned.stack, planned.lineage, planned.endpoint, None)
-        return whose == (marker.stack, marker.lineage, marker.endpoint, marker.id)
 
 
 def await_online(

@@ -46,7 +46,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
     directories = host.directories()
     tool = _tool(host)
     pending = _pending(entry for entry in outside.store.unfinished() if entry.belongs_to(desired.stack))
-    trash = host.trash()
+    trash = host.trash(sizes=desired.trash.max_bytes is not None)
     registrations = _answer(asked)
     facts = host.facts()
     wanted = _lost(desired, lock, directories) | _away(desired.stack, directories, facts.name)

@@ -168,8 +168,15 @@ class EndpointHost(Protocol):
     def to_trash(self, name: str) -> str:
         """Move the directory (and its user endpoints' directories) to the trash; return the entry's name."""
 
-    def trash(self) -> tuple[TrashEntry, ...]:
-        """Return what is in the trash, oldest first."""
+    def trash(self, *, sizes: bool = False) -> tuple[TrashEntry, ...]:
+        """Return what is in the trash, oldest first; with `sizes`, each entry is measured."""
+
+    def restore(self, entry: str, name: str) -> None:
+        """Move an entry's directory (and its user endpoints') back as `name`.
+
+        Raises:
+            Refused: there is no such entry, or `name` is taken.
+        """
 
     def purge(self, entry: str) -> None:
         """Remove one entry of the trash from the disk."""

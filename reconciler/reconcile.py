@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reconciler.apply import Events, apply_plan, unseen
-from reconciler.core.actions import Restart, Start
+from reconciler.core.actions import Purge, Restart, Start
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names
 from reconciler.core.exit_codes import exit_code_of_run
@@ -26,7 +26,7 @@ from reconciler.core.ownership import Known, Site
 from reconciler.core.plan import Plan, make_plan
 from reconciler.core.progress import Run
 from reconciler.core.scope import Scope
-from reconciler.core.statuses import StatusRow, status_rows
+from reconciler.core.statuses import StatusRow, TrashRow, status_rows, trash_rows
 from reconciler.effects import Conduct
 from reconciler.errors import EndpointCommandError, ExitCode, Refused, UsageError
 from reconciler.observe import ask_statuses, observe
@@ -114,11 +114,13 @@ class Status:
     Attributes:
         rows: one for each endpoint.
         live: the snapshot that they describe.
+        deleted: what is in the trash of this stack.
         unreachable: why the service could not be asked, when it could not.
     """
 
     rows: tuple[StatusRow, ...]
     live: LiveState
+    deleted: tuple[TrashRow, ...] = ()
     unreachable: str | None = None
 
 
@@ -135,7 +137,7 @@ def make_sight(outside: Outside, request: Request) -> Sight:
     lock = read_lock(text, request.lock_file) if text is not None else None
     _check_stack(request, lock)
     live = observe(outside, request.desired, lock)
-    known = _known(request, lock, live)
+    known = known_of(request, lock, live)
     _check_names(request, live, known)
     live = ask_statuses(outside, live, ids_in_question(request.scope, request.desired, live, known))
     plan = make_plan(request.desired, live, known, pools_text=outside.store.read_pools(), scope=request.scope)
@@ -161,7 +163,8 @@ def _check_names(request: Request, live: LiveState, known: Known) -> None:
             raise UsageError(f"{name}: no such endpoint", remedy=f"did you mean {near[0]}?" if near else listed)
 
 
-def _known(request: Request, lock: Lock | None, live: LiveState) -> Known:
+def known_of(request: Request, lock: Lock | None, live: LiveState) -> Known:
+    """Return what a run knows besides the live state: where it acts, its lock and its lineage."""
     lineage = lock.lineage if lock else _lineage_of_markers(request.desired, live) or request.new_lineage
     # Who gives up a UUID by name asks for a new one, also when that was cut off in between.
     new = request.new | request.scope.reregister
@@ -180,32 +183,39 @@ def site_of(desired: Desired, live: LiveState) -> Site:
 def _lineage_of_markers(desired: Desired, live: LiveState) -> str | None:
     """A lost lock is rebuilt from the markers of this manifest's endpoints, if they all come from one lock.
 
-    Markers of other endpoints may be another manifest's that calls its stack the same.
+    Markers of other endpoints may be another manifest's that calls its stack the same. The trash's say it when no
+    directory does.
     """
     names = {*desired.endpoints, *(moved.old for moved in desired.moved)}
-    found = {
-        d.marker.lineage
-        for d in live.directories.values()
-        if isinstance(d.marker, Marker) and d.marker.stack == desired.stack and d.marker.endpoint in names
-    }
+    markers = [d.marker for d in live.directories.values() if isinstance(d.marker, Marker)]
+    in_trash = [item.marker for item in live.trash if item.marker]
+    for those in (markers, in_trash):
+        found = {m.lineage for m in those if m.stack == desired.stack and m.endpoint in names}
+        if found:
+            break
     return found.pop() if len(found) == 1 else None
 
 
 def consented(plan: Plan, consent: Consent) -> tuple[Plan, str | None]:
-    """Return the plan without deletes that were not consented to, and why they were left out."""
-    names = plan.deletes
-    if not names:
-        return plan, None
+    """Return the plan without deletes that were not consented to, and why they were left out.
+
+    What the trash's retention ends needs the same consent and counts, too; but that it waits is no refusal.
+    """
+    names, count = plan.deletes, plan.delete_count
     if not consent.deletes:
-        why = f"{len(names)} to delete, not done without --allow-delete: {', '.join(names)}"
-    elif len(names) > consent.max_deletes:
-        why = (
-            f"{len(names)} to delete, more than --max-deletes {consent.max_deletes} allows, so none is: "
-            f"{', '.join(names)}"
-        )
-    else:
-        return plan, None
-    return plan.without_endpoints(frozenset(names)), why
+        why = f"{count} to delete, not done without --allow-delete: {', '.join(names)}"
+        return plan.without_endpoints(frozenset(names)).without_expiries(), why if names else None
+    if count > consent.max_deletes:
+        why = f"{count} to delete, more than --max-deletes {consent.max_deletes} allows, so none is: {', '.join(names)}"
+        return plan.without_endpoints(frozenset(names)).without_expiries(), why
+    # What has expired waits for its turn: the oldest go first, as many as the cap leaves room for.
+    room = consent.max_deletes - count
+    return plan.without_expiries(plan.expiries[:room]), None
+
+
+def waiting(plan: Plan, allowed: Plan) -> tuple[Purge, ...]:
+    """Return what the trash's retention ends in `plan` and what is `allowed` of it leaves in the trash."""
+    return tuple(purge for purge in plan.expiries if purge not in allowed.expiries)
 
 
 def apply(
@@ -262,11 +272,12 @@ def make_status(outside: Outside, desired: Desired, lock_file: str, *, full: boo
     lock = read_lock(text, lock_file) if text is not None else None
     live = observe(outside, desired, lock, to_plan=False)
     ids = {row.id for row in status_rows(desired, live, lock) if row.id}
+    deleted = trash_rows(desired, live, known_of(Request(desired, lock_file, new_lineage=""), lock, live))
     if isinstance(live.registrations, Unknown):
-        return Status(status_rows(desired, live, lock), live, unreachable=live.registrations.reason)
+        return Status(status_rows(desired, live, lock), live, deleted, unreachable=live.registrations.reason)
     if full or len(ids) <= ASKED_BY_DEFAULT:
         live = ask_statuses(outside, live, ids)
-    return Status(status_rows(desired, live, lock), live)
+    return Status(status_rows(desired, live, lock), live, deleted)
 
 
 def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct: Conduct, events: Events) -> Run:
@@ -313,7 +324,9 @@ __all__ = [
     "carry_out",
     "confirm",
     "consented",
+    "known_of",
     "make_sight",
     "make_status",
     "site_of",
+    "waiting",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from reconciler.core.actions import EndpointAction
+from reconciler.core.actions import EndpointAction, Purge
 from reconciler.core.lock import Lock, emit_lock, known_ids
 from reconciler.core.plan import Plan, final_lock
 from reconciler.core.pools import pools_file
@@ -54,7 +54,8 @@ class Records:
 
     def finish(self) -> None:
         """Settle what needed no action: endpoints as they are, and the pools."""
-        busy = {action.endpoint for action in self._plan.actions}
+        # What is dropped from the trash says nothing of an endpoint of the same name.
+        busy = {a.endpoint for a in self._plan.actions if not (isinstance(a, Purge) and a.trash_entry)}
         settled = {name: entry for name, entry in self._plan.entries.items() if name not in busy}
         with self._state:
             # As long as a destroy leaves endpoints behind, their pools stay.

@@ -158,9 +158,14 @@ class World:
         self.daemons: list[Daemon] = []
         self.user_endpoints: dict[str, int] = {}
         self.registrations: dict[str, Registration] = {}
+        self.owned: dict[str, Registration] | None = None
+        """What this identity owns, when that is not all."""
         self.deregistered: list[str] = []
         self.trash: dict[str, Folder] = {}
-        self.deleted_at: dict[str, float] = {}
+        self.deleted_at: dict[str, float | None] = {}
+        self.sizes: dict[str, int] = {}
+        self.going: list[str] = []
+        """Entries that left the trash's list, and are still on the disk."""
         self.backups: list[tuple[str, str, bytes]] = []
         self.service_down = False
         self.sees_daemons = True
@@ -435,16 +440,42 @@ class FakeHost:
             self._world.deleted_at[entry] = self._world.now
         return entry
 
-    def trash(self) -> tuple[TrashEntry, ...]:
+    def trash(self, *, sizes: bool = False) -> tuple[TrashEntry, ...]:
         self._faults.reads("trash")
-        return tuple(
-            TrashEntry(name, name, f.marker if isinstance(f.marker, Marker) else None, self._world.deleted_at[name])
-            for name, f in self._world.trash.items()
+        return tuple(self._entry(name, folder, sizes=sizes) for name, folder in self._world.trash.items())
+
+    def _entry(self, name: str, folder: Folder, *, sizes: bool) -> TrashEntry:
+        world = self._world
+        at = world.deleted_at[name]
+        return TrashEntry(
+            name=name,
+            path=f"{CONFIG_DIR}/.chiltepin/trash/{name}",
+            marker=folder.marker if isinstance(folder.marker, Marker) else None,
+            deleted_at=at or 0.0,
+            age=None if at is None else world.now - at,
+            size=world.sizes.get(name, 0) if sizes else None,
+            directory=LiveDirectory("endpoint", "endpoint", dict(folder.files), folder.endpoint_id, folder.marker),
         )
+
+    def restore(self, entry: str, name: str) -> None:
+        with self._faults.effect("restore"):
+            if name in self._world.folders:
+                raise Refused(f"{name} exists")
+            if entry not in self._world.trash:
+                raise Refused(f"there is no {entry} in the trash")
+            self._world.folders[name] = self._world.trash.pop(entry)
+            self._world.going.append(entry)
+            self._faults.point("restore:moved")
+            self._world.going.remove(entry)
 
     def purge(self, entry: str) -> None:
         with self._faults.effect("purge"):
+            if entry not in self._world.trash:
+                raise Refused(f"there is no {entry} in the trash")
             del self._world.trash[entry]
+            self._world.going.append(entry)
+            self._faults.point("purge:hidden")
+            self._world.going.remove(entry)
 
 
 class FakeService:
@@ -468,7 +499,8 @@ class FakeService:
 
     def owned(self) -> Mapping[str, Registration]:
         self._asked("owned")
-        return {r.id: replace(r, hostname=None, local_user=None) for r in self._world.registrations.values()}
+        mine = self._world.registrations if self._world.owned is None else self._world.owned
+        return {r.id: replace(r, hostname=None, local_user=None) for r in mine.values()}
 
     def get(self, endpoint_id: str) -> Registration | None:
         self._asked("get")
@@ -525,6 +557,7 @@ class FakeStore:
     @contextmanager
     def lease(self) -> Iterator[None]:
         self.check_lease()
+        self._world.going.clear()
         yield
 
     def check_lease(self) -> None:

@@ -17,12 +17,20 @@ from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from reconciler.core.actions import Delete, Forget
-from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, DesiredEndpoint, Moved, TextFile
+from reconciler.core.actions import Delete, Forget, Purge, Undelete
+from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, DesiredEndpoint, Moved, TextFile, Trash
 from reconciler.core.live import Damaged
 from reconciler.core.lock import Lock, read_lock
 from reconciler.core.marker import Marker
-from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ReconcilerError, ServiceUnreachable
+from reconciler.core.scope import Errand
+from reconciler.errors import (
+    EndpointCommandError,
+    ExitCode,
+    FileSystemError,
+    ReconcilerError,
+    ServiceUnreachable,
+    UsageError,
+)
 from reconciler.reconcile import Consent
 from tests.core.builders import applied, desired, endpoint, pool
 from tests.fakes import Crash, Folder
@@ -51,6 +59,9 @@ FAILURES = st.sampled_from(
         ("write_file", FileSystemError("disk full")),
         ("create", FileSystemError("disk full")),
         ("to_trash", FileSystemError("disk full")),
+        ("restore", FileSystemError("disk full")),
+        ("purge", FileSystemError("disk full")),
+        ("delete", ServiceUnreachable("no answer")),
         ("directory", FileSystemError("input/output error")),
         ("start", EndpointCommandError("did not come up")),
         ("start:up", EndpointCommandError("ended after it registered")),
@@ -74,8 +85,9 @@ class Reconciling(RuleBasedStateMachine):
         self.world = self.lab.world
         self.blocks: dict[str, DesiredEndpoint] = {}  # by directory
         self.called = {"a": "a", "b": "b"}
-        self.uuids: dict[str, str] = {}  # of each endpoint since it was made, for as long as it is not deleted
-        self.retired: set[str] = set()  # registrations of endpoints that were deleted
+        self.keep: int | None = None
+        self.uuids: dict[str, str] = {}  # of each endpoint since it was made, also when it was deleted meanwhile
+        self.retired: set[str] = set()  # registrations of endpoints that were let go of
         self.foreign: set[str] = set()  # directories whose config.yaml somebody added a key to
         self.world.folders["theirs"] = Folder({"config.yaml": applied(endpoint()).files[CONFIG]}, "their-uuid")
         other = applied(endpoint("other"), running=False)
@@ -101,13 +113,16 @@ class Reconciling(RuleBasedStateMachine):
 
     # the user
 
-    @initialize(protect=st.booleans(), up=st.booleans())
-    def begin(self, protect: bool, up: bool) -> None:
-        """Two endpoints are declared, and as a rule they are up before anything happens."""
+    @initialize(protect=st.booleans(), up=st.booleans(), deleted=st.booleans())
+    def begin(self, protect: bool, up: bool, deleted: bool) -> None:
+        """Two endpoints are declared, and as a rule they are up, or one is in the trash, before anything happens."""
         self.blocks = {"a": endpoint("a", protect=protect), "b": endpoint("b", config={"pam": {"enable": True}})}
         self._write_manifest()
-        if up:
+        if up or deleted:
             self.settle(consent=False)
+        if deleted:
+            self.remove_block("b")
+            self.settle(consent=True)
 
     @rule(
         name=NAMES,
@@ -131,6 +146,8 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule(name=NAMES, other=st.booleans())
     def rename(self, name: str, other: bool) -> None:
+        if name in self._in_trash():  # a deleted one has the name that it had
+            return
         self.called[name] = CALLED[name][other]
         self._write_manifest()
 
@@ -138,7 +155,29 @@ class Reconciling(RuleBasedStateMachine):
         pools = (pool("p", self.called["a"]), pool("here", None))
         blocks = [replace(block, name=self.called[name]) for name, block in self.blocks.items()]
         moved = tuple(Moved(old, b.name) for b in blocks for old in CALLED[b.directory] if old != b.name)
-        self.lab.wants(*blocks, pools=pools, declared=bool(blocks), moved=moved)
+        trash = Trash(self.keep, None)
+        self.lab.wants(*blocks, pools=pools, declared=bool(blocks), moved=moved, trash=trash)
+
+    @precondition(lambda self: self.world.trash)
+    @rule(consent=st.booleans())
+    def declare_again(self, consent: bool) -> None:
+        """The blocks of deleted endpoints come back, as they were."""
+        for name, called in self._in_trash().items():
+            self.blocks.setdefault(name, endpoint(name))
+            self.called[name] = called
+        self._write_manifest()
+        self.apply(consent)
+
+    @precondition(lambda self: self.world.trash)
+    @rule(keep=st.sampled_from([None, 50, 150]))
+    def keep_deleted_ones_for(self, keep: int | None) -> None:
+        self.keep = keep
+        self._write_manifest()
+
+    def _in_trash(self) -> dict[str, str]:
+        """Return what is in the trash: its directory as it was, and the endpoint's name."""
+        markers = [folder.marker for folder in self.world.trash.values()]
+        return {m.claim.directory: m.endpoint for m in markers if isinstance(m, Marker)}
 
     @rule(name=NAMES, file=st.sampled_from([CONFIG, TEMPLATE, SCHEMA]), content=CONTENTS)
     def edit(self, name: str, file: str, content: bytes | None) -> None:
@@ -248,25 +287,85 @@ class Reconciling(RuleBasedStateMachine):
         self._apply(consent=consent)
         self.world.after_crash(starts_go_on=starts_go_on)
 
-    def _apply(self, *, consent: bool) -> Result | None:
+    @precondition(lambda self: self.world.trash)
+    @rule(name=NAMES, at=st.sampled_from([None, None, 1, 2, 3, 4, 5, 6, 8, 10]))
+    def undelete(self, name: str, at: int | None) -> None:
+        """Bring one back, and perhaps die on the way; nothing else changes."""
+        folders = set(self.world.folders)
+        self.world.faults.passed.clear()
+        self.world.faults.crash_at = at
+        self._apply(consent=False, errand=Errand("undelete", (self.called[name],)))
+        self.world.after_crash(starts_go_on=True)
+        assert set(self.world.folders) - folders <= {name}
+
+    @precondition(lambda self: self.world.trash)
+    @rule(name=NAMES, consent=st.booleans(), at=st.sampled_from([None, None, 1, 2, 3, 4, 5, 6, 8]))
+    def purge(self, name: str, consent: bool, at: int | None) -> None:
+        """End a deleted one for ever; what is not deleted stays."""
+        folders = set(self.world.folders)
+        self.world.faults.passed.clear()
+        self.world.faults.crash_at = at
+        self._apply(consent=consent, errand=Errand("purge", (self.called[name],)))
+        self.world.after_crash(starts_go_on=True)
+        assert set(self.world.folders) == folders
+
+    def _apply(self, *, consent: bool, errand: Errand | None = None) -> Result | None:
         """Apply; whatever comes of it, only what may be deleted is."""
         before = {name: (self._protected(name), name in self.blocks) for name in self.world.folders}
+        held, known = self._held(), set(self.world.registrations)
+        deletable = self._deletable(errand)
         result = None
         try:
-            result = self.lab.apply(Consent(deletes=consent, max_deletes=1))
+            result = self.lab.apply(Consent(deletes=consent, max_deletes=1), errand=errand)
+        except UsageError:  # the errand's name is one that nothing knows
+            assert errand is not None
         except (ReconcilerError, Crash):  # before its first action, or killed
             assert self.world.faults.dead or self.world.faults.failing
+        ended = known - set(self.world.registrations)
+        assert not ended or consent
+        assert len(ended) <= 1
+        assert ended <= deletable - held
         gone = [name for name in before if name not in self.world.folders]
-        assert len(gone) <= 1
+        assert len(gone) + len(ended) <= 1
         for name in gone:
             assert consent
             assert before[name] == (False, False)
-        forgotten = [o.action.directory for o in result.run.outcomes if _is_end(o)] if result else []
-        for name in {*gone, *forgotten}:
+            self.foreign.discard(name)
+            self.called[name] = self._in_trash().get(name, self.called[name])  # it comes back under that name
+        for name in [o.action.directory for o in result.run.outcomes if _is_forgotten(o)] if result else []:
             self.retired |= {r.id for r in self.world.registrations.values() if r.name == name}
             self.uuids.pop(name, None)
-            self.foreign.discard(name)
+        for outcome in result.run.outcomes if result else ():
+            if outcome.kind == "done" and isinstance(outcome.action, Delete | Undelete | Purge):
+                event(f"{outcome.action.kind} ({outcome.action.cause.value})")
+        self.uuids = {name: uuid for name, uuid in self.uuids.items() if uuid not in ended}
+        for name in set(self.world.folders) - set(before):  # what came back may hold keys of somebody else's
+            config = self.world.folders[name].files.get(CONFIG)
+            if config is not None and b"amqp_port" in config.content:
+                self.foreign.add(name)
         return result
+
+    def _held(self) -> set[str]:
+        """Return the UUIDs that directories name: their registrations may not end."""
+        found: set[str] = set()
+        for folder in self.world.folders.values():
+            found |= {folder.endpoint_id} if isinstance(folder.endpoint_id, str) else set()
+            found |= {folder.marker.id} if isinstance(folder.marker, Marker) and folder.marker.id else set()
+        return found
+
+    def _deletable(self, errand: Errand | None) -> set[str]:
+        """Return the UUIDs of what lies in the trash, and may end now: by name, or after its time."""
+        found: set[str] = set()
+        for entry, folder in self.world.trash.items():
+            marker = folder.marker
+            if not isinstance(marker, Marker) or marker.id is None:
+                continue
+            age = self.world.now - (self.world.deleted_at[entry] or 0.0)
+            by_name = errand is not None and errand.kind == "purge" and marker.endpoint in errand.names
+            by_time = errand is None and self.keep is not None and age > self.keep
+            if by_name or by_time:
+                found.add(marker.id)
+        return found
 
     def _protected(self, name: str) -> bool:
         folder, lock = self.world.folders[name], self.lock()
@@ -282,7 +381,8 @@ class Reconciling(RuleBasedStateMachine):
         before = self.lab.snapshot()
         second = self.lab.apply()
         assert second.code == ExitCode.OK
-        assert second.sight.plan.is_empty, [(a.kind, a.cause) for a in second.sight.plan.all_actions]
+        rest = second.sight.plan.without_expiries()  # they wait for consent
+        assert rest.is_empty, [(a.kind, a.cause) for a in rest.all_actions]
         assert self.lab.snapshot() == before
 
     def _as_declared(self, name: str, block: DesiredEndpoint) -> None:
@@ -306,7 +406,6 @@ class Reconciling(RuleBasedStateMachine):
     def nothing_is_doubled(self) -> None:
         for name in ("a", "b"):
             assert len(self.world.daemons_of(name)) <= 1
-        assert self.world.deregistered == []
 
     @invariant()
     def uuids_are_stable(self) -> None:
@@ -330,8 +429,8 @@ class Reconciling(RuleBasedStateMachine):
         assert self.not_ours() == self.untouched
 
 
-def _is_end(outcome: Any) -> bool:
-    return outcome.kind == "done" and isinstance(outcome.action, Delete | Forget)
+def _is_forgotten(outcome: Any) -> bool:
+    return outcome.kind == "done" and isinstance(outcome.action, Forget)
 
 
 TestReconciling = Reconciling.TestCase

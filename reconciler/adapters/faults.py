@@ -34,8 +34,10 @@ FAULT_POINTS: tuple[str, ...] = (
     "trash.begin",  # the trash entry exists, empty
     "trash.moved",  # the endpoint's directory is in it
     "trash.done",  # its user endpoints' directories, too
-    "restore.moved",
+    "restore.begin",
+    "restore.moved",  # the endpoint's directory is back, its user endpoints' are not
     "purge.begin",
+    "purge.hidden",  # it is in the list no more, and still on the disk
     "purge.done",
     "lock.temp",
     "lock.written",

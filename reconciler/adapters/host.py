@@ -236,21 +236,15 @@ class LocalHost:
             remedy=f"stop it first, on its node: `globus-compute-endpoint -c {self._path} stop {name}`",
         )
 
-    def trash(self) -> tuple[TrashEntry, ...]:
+    def trash(self, *, sizes: bool = False) -> tuple[TrashEntry, ...]:
         with files.translating("read the trash", self._at(f"{OWN_DIRECTORY}/{TRASH}")):
             try:
                 with files.opened(self._at(f"{OWN_DIRECTORY}/{TRASH}")) as bin_:
-                    return trash.entries(bin_)
+                    return trash.entries(bin_, self._clock.now(), sizes=sizes)
             except FileNotFoundError:
                 return ()
 
     def restore(self, entry: str, name: str) -> None:
-        """Put a deleted endpoint back as `name`.
-
-        Raises:
-            Refused: there is no such entry, or `name` is taken.
-        """
-        files.check_component(name)
         with self._writing(f"put {name} back", name) as root, open_own(self._path, TRASH) as bin_:
             trash.move_out(root, bin_, self._entry(entry), name)
 

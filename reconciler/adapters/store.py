@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.adapters import faults, files, journal, lease
+from reconciler.adapters import faults, files, journal, lease, trash
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.files import Directory
 from reconciler.adapters.names import OWN_DIRECTORY
-from reconciler.adapters.own_dir import open_own, sweep_leftovers
+from reconciler.adapters.own_dir import TRASH, open_config_dir, open_own, sweep_leftovers
 from reconciler.core.live import JournalEntry
 from reconciler.errors import FileSystemError, LeaseHeld, StateFileError
 from reconciler.ports import Clock, Store
@@ -103,6 +103,9 @@ class FileStore:
         journal.repair(own)
         journal.rotate(own)
         sweep_leftovers(own)
+        if files.exists(own, TRASH):
+            with open_config_dir(self._config_dir, create=False) as root, files.entered(own, TRASH) as bin_:
+                trash.tidy(root, bin_)
 
     def check_lease(self) -> None:
         if self._lease is None:

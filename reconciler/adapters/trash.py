@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
+from contextlib import suppress
 
 from reconciler.adapters import faults, files
-from reconciler.adapters.endpoint_dir import known_ids, parse_marker, parse_registration
+from reconciler.adapters.endpoint_dir import (
+    Contents,
+    known_ids,
+    parse_marker,
+    parse_registration,
+    read_directory,
+)
 from reconciler.adapters.files import Directory
 from reconciler.adapters.names import user_endpoint
 from reconciler.core.live import TrashEntry
@@ -22,7 +28,6 @@ from reconciler.errors import Refused
 _RECORD = "entry.json"
 _ENDPOINT = "endpoint"
 _GOING = ".going-"
-_PURGING = threading.Lock()
 BACKUPS_KEPT = 20
 """Earlier versions kept of one file."""
 
@@ -98,28 +103,60 @@ def _user_endpoints(directory: Directory, ids: set[str]) -> list[str]:
         return sorted(e.name for e in entries if (pair := user_endpoint(e.name)) is not None and pair[0] in ids)
 
 
-def entries(trash: Directory) -> tuple[TrashEntry, ...]:
+def entries(trash: Directory, now: float, *, sizes: bool = False) -> tuple[TrashEntry, ...]:
     """Return the entries, oldest first; one whose move never happened is none."""
-    with os.scandir(trash.fd) as found:
-        names = sorted(e.name for e in found if not e.name.startswith(".") and "~" in e.name)
-    listed = [entry for name in names if (entry := _entry(trash, name)) is not None]
+    contents = Contents()
+    listed = [entry for name in _names(trash) if (entry := _entry(trash, name, contents, now, sizes=sizes)) is not None]
     return tuple(sorted(listed, key=lambda e: (e.deleted_at, e.name)))
 
 
-def _entry(trash: Directory, name: str) -> TrashEntry | None:
+def _names(trash: Directory) -> list[str]:
+    with os.scandir(trash.fd) as found:
+        return sorted(e.name for e in found if not e.name.startswith(".") and "~" in e.name)
+
+
+def _entry(trash: Directory, name: str, contents: Contents, now: float, *, sizes: bool) -> TrashEntry | None:
     try:
-        with files.entered(trash, name) as folder, files.entered(folder, _ENDPOINT) as endpoint:
+        with files.entered(trash, name) as folder:
+            directory = read_directory(folder, _ENDPOINT, contents, now=now, daemons=(), user_endpoints={})
             record = files.read_file(folder, _RECORD) or b""
-            content = files.read_file(endpoint, MARKER)
             modified = os.fstat(folder.fd).st_mtime
-    except (FileNotFoundError, NotADirectoryError):  # a move that was cut short, or a purge that goes on
+            size = _size(folder) if sizes else None
+    except (FileNotFoundError, NotADirectoryError):  # a purge that goes on, or a file of somebody else's
         return None
-    marker = parse_marker(content) if content is not None else None
+    if directory is None:  # a move that was cut short
+        return None
     try:
-        deleted_at = float(json.loads(record)["deleted_at"])
-    except (ValueError, KeyError, TypeError, RecursionError):  # damaged: the directory's own time is near enough
-        deleted_at = modified
-    return TrashEntry(name, trash.at(name), marker if isinstance(marker, Marker) else None, deleted_at)
+        recorded = float(json.loads(record)["deleted_at"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        recorded = None
+    return TrashEntry(
+        name=name,
+        path=trash.at(name),
+        marker=directory.marker if isinstance(directory.marker, Marker) else None,
+        deleted_at=modified if recorded is None else recorded,
+        # Only a recorded time tells the age: anything may touch a directory, or a copy of it.
+        age=None if recorded is None else now - recorded,
+        size=size,
+        directory=directory,
+    )
+
+
+def _size(folder: Directory) -> int:
+    """Return the bytes that a directory takes, without those of the directories themselves."""
+    total = 0
+    with os.scandir(folder.fd) as found:
+        listed = [(e.name, e.is_dir(follow_symlinks=False)) for e in found]
+    for name, is_directory in listed:
+        try:
+            if is_directory:
+                with files.entered(folder, name) as inner:
+                    total += _size(inner)
+            else:
+                total += os.stat(name, dir_fd=folder.fd, follow_symlinks=False).st_blocks * 512
+        except FileNotFoundError:  # it goes while we look
+            continue
+    return total
 
 
 def move_out(root: Directory, trash: Directory, entry: str, name: str) -> None:
@@ -135,19 +172,26 @@ def move_out(root: Directory, trash: Directory, entry: str, name: str) -> None:
             why="a deleted endpoint is put back only where nothing is",
             remedy=f"move {root.at(name)} aside, then run the command again",
         )
+    faults.reached("restore.begin")
     try:
         with files.entered(trash, entry) as folder:
             os.rename(_ENDPOINT, name, src_dir_fd=folder.fd, dst_dir_fd=root.fd)
             os.fsync(root.fd)
             faults.reached("restore.moved")
-            with os.scandir(folder.fd) as found:
-                others = [e.name for e in found if user_endpoint(e.name) is not None]
-            for directory in others:
-                os.rename(directory, directory, src_dir_fd=folder.fd, dst_dir_fd=root.fd)
-            os.fsync(root.fd)
+            _put_back(root, folder)
     except FileNotFoundError as e:
         raise _missing(trash, entry) from e
     purge(trash, entry)
+
+
+def _put_back(root: Directory, folder: Directory) -> None:
+    """Move the directories of user endpoints back; one that is there again stays as it is."""
+    with os.scandir(folder.fd) as found:
+        others = [e.name for e in found if user_endpoint(e.name) is not None]
+    for directory in others:
+        if not files.exists(root, directory):
+            os.rename(directory, directory, src_dir_fd=folder.fd, dst_dir_fd=root.fd)
+    os.fsync(root.fd)
 
 
 def purge(trash: Directory, entry: str) -> None:
@@ -164,13 +208,29 @@ def purge(trash: Directory, entry: str) -> None:
         if not files.exists(trash, gone):
             raise _missing(trash, entry) from e
     os.fsync(trash.fd)
-    with _PURGING:  # what is left of an earlier purge goes too, and two threads would go over each other's
-        with os.scandir(trash.fd) as found:
-            going = [e.name for e in found if e.name.startswith(_GOING)]
-        for name in going:
-            files.remove_tree(trash, name)
+    faults.reached("purge.hidden")
+    files.remove_tree(trash, gone)
     os.fsync(trash.fd)
     faults.reached("purge.done")
+
+
+def tidy(root: Directory, trash: Directory) -> None:
+    """Finish what runs that were killed left half done: deletes that moved nothing, restores, purges.
+
+    Under the lease only. What cannot be removed now (NFS keeps files that a process has open) is left for a later
+    run: nothing depends on it, and no run should fail for it.
+    """
+    with os.scandir(trash.fd) as found:
+        going = [e.name for e in found if e.name.startswith(_GOING)]
+    for name in _names(trash):
+        with suppress(FileNotFoundError, NotADirectoryError), files.entered(trash, name) as folder:
+            if files.exists(folder, _ENDPOINT):
+                continue
+            _put_back(root, folder)
+            going.append(name)
+    for name in going:
+        with suppress(OSError):
+            files.remove_tree(trash, name)
 
 
 def _missing(trash: Directory, entry: str) -> Refused:

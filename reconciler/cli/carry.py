@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from reconciler.cli.ask import Allowed, agreed, ask_for_deletes
 from reconciler.cli.common import print_plan
 from reconciler.cli.console import Console, check_format
 from reconciler.cli.live import progress
@@ -22,7 +23,7 @@ from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode, UsageError
-from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight
+from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight, waiting
 from reconciler.wiring import Wired
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Manner:
-    """How to go about it, from the options."""
+    """How to go about it, from the options.
+
+    Attributes:
+        word: what must be typed to agree to `question`.
+    """
 
     yes: bool
     consent: Consent
@@ -40,6 +45,7 @@ class Manner:
     output: str
     question: str
     saved: SavedPlan | None = None
+    word: str = "yes"
 
 
 def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Manner) -> ExitCode:
@@ -58,17 +64,21 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
             from reconciler.core.saved_plan import check_same
 
             check_same(manner.saved, sight.plan)
-        plan, left = consented(sight.plan, manner.consent)
         if manner.output == "text" and not (console.quiet and manner.yes):
             print_plan(console, sight, "text")
+        allowed = _allowed(sight.plan, manner)
+        plan, left = allowed.plan, allowed.left
         if left:
             console.warn(left)
+        late = [purge.endpoint for purge in waiting(sight.plan, plan)]
+        if late:
+            console.say(f"{len(late)} in the trash past their retention, kept for want of consent: {', '.join(late)}")
         if plan.is_empty:
             run = Run(lock=plan.lock, left_out=dict(plan.left_out))
         else:
-            if not manner.yes and not _agreed(manner.question):
+            if not (manner.yes or allowed.agreed) and not agreed(manner.question, manner.word):
                 console.say("nothing was done")
-                return ExitCode.OK
+                return ExitCode.FAILED
             run = _carry_out(console, wired, sight, plan, manner)
         run = _confirm(console, wired, plan, run, manner)
     code = exit_code_of_run(sight.plan, run, left_deletes=left is not None)
@@ -110,10 +120,13 @@ def scope_of(saved: SavedPlan) -> Scope:
     )
 
 
-def _agreed(question: str) -> bool:
-    sys.stderr.write(f"{question} Only `yes` is taken as yes: ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip() == "yes"
+def _allowed(plan: Plan, manner: Manner) -> Allowed:
+    """Return the part of the plan that was consented to: by options, or at the terminal."""
+    asks = bool(plan.deletes) and not (manner.yes or manner.consent.deletes)
+    if asks and plan.delete_count <= manner.consent.max_deletes:
+        return ask_for_deletes(plan)
+    consent = Consent(True, manner.consent.max_deletes) if asks else manner.consent  # it is the cap that stops it
+    return Allowed(*consented(plan, consent))
 
 
 def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner: Manner) -> Run:

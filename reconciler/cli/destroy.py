@@ -46,5 +46,5 @@ def destroy(
     request = open_request(wired, target, exclude, None, destroy=True, purge=purge)
     consent = Consent(deletes=True, max_deletes=1_000_000)
     question = "Destroy all of this, registrations included?" if purge else "Destroy all of this?"
-    manner = Manner(yes, consent, parallelism, "online", output, question=question)
+    manner = Manner(yes, consent, parallelism, "online", output, question=question, word=wired.desired.stack)
     return int(plan_and_apply(console, wired, request, manner))

@@ -1,4 +1,4 @@
-"""What restart, adopt, forget and unprotect share: one errand, planned, shown, agreed to and applied."""
+"""What the commands on one endpoint share: one errand, planned, shown, agreed to and applied."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from reconciler.errors import ExitCode
 if TYPE_CHECKING:
     from reconciler.core.scope import Errand
     from reconciler.invocation import Invocation
+    from reconciler.reconcile import Consent
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,13 @@ class Look:
     quiet: bool
 
 
-def run_errand(errand: Errand, invocation: Invocation, look: Look, *, question: str) -> ExitCode:
-    """Do one errand in the way of every apply: plan, show, ask, apply under the lease."""
+def run_errand(
+    errand: Errand, invocation: Invocation, look: Look, *, question: str, consent: Consent | None = None
+) -> ExitCode:
+    """Do one errand in the way of every apply: plan, show, ask, apply under the lease.
+
+    `consent` is to what it deletes, of an errand that does.
+    """
     from reconciler.cli.carry import Manner, plan_and_apply
     from reconciler.cli.console import Console, print_warnings
     from reconciler.core.scope import Scope
@@ -34,7 +40,7 @@ def run_errand(errand: Errand, invocation: Invocation, look: Look, *, question: 
     wired = wire(invocation)
     print_warnings(console, wired.desired)
     request = replace(wired.request(), scope=Scope(errand=errand))
-    # Forgetting is what was asked for by name: that is the consent.
-    consent = Consent(deletes=errand.kind == "forget", max_deletes=len(errand.names))
+    if consent is None:  # forgetting is what was asked for by name: that is the consent
+        consent = Consent(deletes=errand.kind == "forget", max_deletes=len(errand.names))
     manner = Manner(look.yes, consent, 4, "online", look.output, question=question)
     return plan_and_apply(console, wired, request, manner)

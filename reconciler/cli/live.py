@@ -28,8 +28,9 @@ _DOING = {
     "Adopt": "recording",
     "Rename": "renaming",
     "Reregister": "giving up its UUID",
+    "Undelete": "bringing back",
     "Delete": "deleting",
-    "Purge": "deregistering",
+    "Purge": "purging",
     "Forget": "forgetting",
 }
 _DONE = {
@@ -42,8 +43,9 @@ _DONE = {
     "Adopt": "recorded",
     "Rename": "renamed",
     "Reregister": "gave up its UUID",
+    "Undelete": "back from the trash",
     "Delete": "in the trash",
-    "Purge": "deregistered",
+    "Purge": "purged",
     "Forget": "forgotten",
 }
 _STYLE: dict[str, Style] = {"done": "add", "failed": "error", "deferred": "warning", "skipped": "dim"}

@@ -47,6 +47,8 @@ COMMANDS: dict[str, str] = {
     "restart": "restart",
     "adopt": "adopt",
     "forget": "forget",
+    "undelete": "undelete",
+    "purge": "purge",
     "unprotect": "unprotect",
     "lock": "lock",
     "schema": "schema",

@@ -32,7 +32,7 @@ def status(
 ) -> int:
     """Show each endpoint: its daemon, UUID and pools. Changes nothing."""
     from reconciler.cli.console import Console, check_format, print_warnings
-    from reconciler.cli.status_table import table_lines
+    from reconciler.cli.status_table import table_lines, trash_lines
     from reconciler.errors import ExitCode, UsageError
     from reconciler.invocation import Invocation
     from reconciler.reconcile import make_status
@@ -50,6 +50,7 @@ def status(
 
         document = status_output(
             found.rows,
+            found.deleted,
             stack=wired.desired.stack,
             config_dir=found.live.config_dir,
             service=found.live.identity.service,
@@ -57,7 +58,7 @@ def status(
         )
         console.result(to_json(document))
     else:
-        console.lines(table_lines(found.rows))
+        console.lines([*table_lines(found.rows), *trash_lines(found.deleted)])
     if found.unreachable:
         console.warn(f"the service could not be asked: {found.unreachable}")
         return int(ExitCode.UNREACHABLE)

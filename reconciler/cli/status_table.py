@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.lines import Line, Style
-from reconciler.core.statuses import StatusRow
+from reconciler.core.statuses import StatusRow, TrashRow
 
 _HEADINGS = ("ENDPOINT", "HOST", "DECLARED", "STATE", "SERVICE", "AGE", "USER EPS", "UUID", "POOLS")
 
@@ -23,6 +23,38 @@ def table_lines(rows: Sequence[StatusRow]) -> Iterator[Line]:
     yield Line("  ".join(_HEADINGS[i].ljust(widths[i]) for i in shown).rstrip(), "head")
     for row, values in zip(rows, cells, strict=True):
         yield Line("  ".join(values[i].ljust(widths[i]) for i in shown).rstrip(), _style(row))
+
+
+def trash_lines(rows: Sequence[TrashRow]) -> Iterator[Line]:
+    """Yield a line on what is in the trash, and one on how to get it back."""
+    if not rows:
+        return
+    said = ", ".join(_in_trash(row) for row in rows)
+    yield Line("")
+    yield Line(f"{len(rows)} in the trash: {said}", "dim")
+    name = rows[-1].endpoint
+    yield Line(f"  back with its UUID: `chiltepin undelete {name}`; for ever gone: `chiltepin purge {name}`", "dim")
+
+
+def _in_trash(row: TrashRow) -> str:
+    remarks = [age_text(row.age) if row.age is not None and row.age >= 0 else "since when is not known"]
+    if row.size is not None:
+        remarks.append(size_text(row.size))
+    if row.expired:
+        remarks.append("retention ended")
+    if not row.ours:
+        remarks.append("of another lock")
+    return f"{row.endpoint} ({', '.join(remarks)})"
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes in the unit that fits, e.g. `1.5 MB`."""
+    value, unit = float(size), "B"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
 
 
 def _cells(row: StatusRow) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ class Cause(str, Enum):
     INTERRUPTED = "an earlier apply was interrupted"
     REMOVED = "removed from the manifest"
     DESTROY = "destroy"
+    RETENTION = "retention ended"
+    DECLARED_AGAIN = "declared again"
     DAMAGED = "damaged"
     CONSENT = "asked for"
     RENAMED = "renamed"
@@ -236,12 +238,31 @@ class Delete(_EndpointAction):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Undelete(_EndpointAction):
+    """Move the directory back from the trash, under the UUID that it had."""
+
+    kind: ClassVar[str] = "Undelete"
+    id: str | None
+    trash_entry: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Purge(_EndpointAction):
-    """Deregister for ever, and drop the directory from the trash."""
+    """Deregister for ever, and drop the directory from the trash.
+
+    Attributes:
+        id: the UUID whose registration ends; None when none does.
+        trash_entry: what is dropped; None for what a Delete of the same plan moved there, if one did.
+    """
 
     kind: ClassVar[str] = "Purge"
     id: str | None
     trash_entry: str | None = None
+
+    @property
+    def is_expiry(self) -> bool:
+        """Whether only the trash's retention asks for it."""
+        return self.cause is Cause.RETENTION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +336,19 @@ class WritePools:
 
 
 EndpointAction = (
-    Create | WriteFile | ClearStalePid | Start | Stop | Restart | Adopt | Rename | Reregister | Delete | Purge | Forget
+    Create
+    | WriteFile
+    | ClearStalePid
+    | Start
+    | Stop
+    | Restart
+    | Adopt
+    | Rename
+    | Reregister
+    | Undelete
+    | Delete
+    | Purge
+    | Forget
 )
 Action = EndpointAction | WriteLock | WritePools
 
@@ -377,6 +410,7 @@ __all__ = [
     "Restart",
     "Start",
     "Stop",
+    "Undelete",
     "WriteFile",
     "WriteLock",
     "WritePools",

@@ -24,10 +24,14 @@ from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unk
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
 from reconciler.core.renaming import find_renaming
+from reconciler.core.retention import expired
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
 from reconciler.core.taking import ids_to_take
 from reconciler.core.traces import Homes, homes_of
+from reconciler.core.trash import ids_to_ask as ids_in_trash
+from reconciler.core.trash import plan_purges
+from reconciler.core.undeletion import plan_undelete
 
 
 def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
@@ -48,6 +52,8 @@ def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known,
         return
     if errand.kind == "adopt":
         plan_adoption(errand, desired, live, known, draft)
+    elif errand.kind == "purge":
+        plan_purges(errand, names, live, known, draft)
     for name in names:
         if errand.kind == "restart":
             _restart(desired.endpoints[name], errand, desired, live, known, draft)
@@ -55,16 +61,22 @@ def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known,
             _forget(name, desired, live, known, draft)
         elif errand.kind == "unprotect":
             _unprotect(name, desired, live, known, draft)
+        elif errand.kind == "undelete":
+            plan_undelete(name, errand, desired, live, known, draft)
 
 
 def ids_in_question(scope: Scope, desired: Desired, live: LiveState, known: Known) -> set[str]:
     """Return the UUIDs about which the service must be asked one by one, for what `scope` asks."""
     if isinstance(live.registrations, Unknown):
         return set()
+    if scope.errand and scope.errand.kind in ("undelete", "purge"):
+        return ids_in_trash(scope.errand.names or None, live, known)
     if scope.errand and scope.errand.kind == "adopt":
         chosen = {scope.errand.id} if scope.errand.id else set()
         return chosen | ids_to_ask(scope.errand.names, desired, live, known)
     found = ids_to_take(scope, desired, live, known)
+    if not scope.errand and not scope.destroy:
+        found = found | _ids_of_the_deleted(desired, live, known)
     renewed: set[str] = set()
     for name in scope.reregister:
         endpoint = desired.endpoints.get(name)
@@ -75,9 +87,19 @@ def ids_in_question(scope: Scope, desired: Desired, live: LiveState, known: Know
     return found | (renewed - set(live.registrations))
 
 
+def _ids_of_the_deleted(desired: Desired, live: LiveState, known: Known) -> set[str]:
+    """Return the UUIDs of deleted endpoints that are declared again, and of those whose retention ends here."""
+    again = {e.name for e in desired.endpoints.values() if e.directory not in live.directories}
+    registrations = live.registrations if not isinstance(live.registrations, Unknown) else {}
+    # Of what ends, only whose registration is not listed matters: is it gone, or another identity's?
+    ended = {item.id for item in expired(desired, live, known) if item.id} - set(registrations)
+    return ended | (ids_in_trash(again, live, known) if again and live.trash else set())
+
+
 def known_names(desired: Desired, live: LiveState, known: Known) -> set[str]:
-    """Return the endpoints that manifest, lock or a marker of this stack name."""
+    """Return the endpoints that manifest, lock or a marker of this stack name, also one in the trash."""
     marked_here = {d.marker.endpoint for d in live.directories.values() if _is_ours(d, known)}  # type: ignore[union-attr]
+    marked_here |= {i.marker.endpoint for i in live.trash if i.marker and i.marker.stack == known.stack}
     return {*desired.endpoints, *desired.elsewhere, *(known.lock.endpoints if known.lock else ()), *marked_here}
 
 

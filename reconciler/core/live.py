@@ -129,12 +129,31 @@ class Identity:
 
 @dataclass(frozen=True)
 class TrashEntry:
-    """A deleted endpoint that can be undone: `deleted_at` in seconds since the epoch."""
+    """A deleted endpoint.
+
+    Attributes:
+        name: of the entry, not of the endpoint.
+        marker: as it was when it was deleted; None when it cannot be read.
+        deleted_at: seconds since the epoch, to sort by.
+        age: seconds since it was deleted, by the time that was recorded then; negative when a clock was wrong,
+            None without a record.
+        size: bytes on disk; None when nobody asked.
+        directory: the endpoint's directory as it lies in the trash.
+    """
 
     name: str
     path: str
     marker: Marker | None
     deleted_at: float
+    age: float | None = None
+    size: int | None = None
+    directory: LiveDirectory | None = None
+
+    @property
+    def id(self) -> str | None:
+        """The UUID under which it was registered."""
+        found = self.directory.endpoint_id if self.directory else None
+        return found if isinstance(found, str) else self.marker.id if self.marker else None
 
 
 Status = Literal["online", "offline"]

@@ -12,8 +12,9 @@ import yaml
 from pydantic import Field, ValidationError
 
 from reconciler.core import safe_yaml
-from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, Desired, DesiredEndpoint
 from reconciler.core.digest import digest_value
+from reconciler.core.live import LiveDirectory
 from reconciler.core.marker import Claim, Document
 from reconciler.errors import StateFileError
 
@@ -179,6 +180,20 @@ def lock_entry(endpoint: DesiredEndpoint, claim: Claim, endpoint_id: str | None)
         }
     )
     return LockedEndpoint(id=endpoint_id, claim=claim, state=endpoint.state, protect=endpoint.protect, digests=digests)
+
+
+def found_entry(directory: LiveDirectory, claim: Claim, endpoint_id: str | None, *, protect: bool) -> LockedEndpoint:
+    """Return what the lock says of an endpoint that no manifest declares: its files as they are."""
+    found = {name: _short(live_file.digest) for name, live_file in directory.files.items()}
+    digests = Digests.model_validate(
+        {
+            "config": found.get(CONFIG, "none"),
+            "template": found.get(TEMPLATE, "none"),
+            "schema": found.get(SCHEMA, "none"),
+            "user_environment": _short(digest_value({})),  # its file may hold secrets, and the lock is committed
+        }
+    )
+    return LockedEndpoint(id=endpoint_id, claim=claim, state="stopped", protect=protect, digests=digests)
 
 
 def _source(label: str, text: str) -> str:

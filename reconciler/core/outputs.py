@@ -12,7 +12,7 @@ from reconciler.core.against_lock import LockChange
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.report import describe, summary
-from reconciler.core.statuses import StatusRow
+from reconciler.core.statuses import StatusRow, TrashRow
 
 FORMAT_VERSION: Literal[1] = 1
 
@@ -161,6 +161,18 @@ class StatusEndpointOutput(Output):
     managed: bool
 
 
+class TrashOutput(Output):
+    """A deleted endpoint; `age` in seconds, `size` in bytes and only when the manifest bounds the trash's size."""
+
+    endpoint: str
+    entry: str
+    id: str | None
+    age: float | None
+    size: int | None
+    expired: bool
+    ours: bool
+
+
 class StatusOutput(Output):
     """`chiltepin status --format json`."""
 
@@ -171,6 +183,7 @@ class StatusOutput(Output):
     service: str
     unreachable: str | None
     endpoints: list[StatusEndpointOutput]
+    trash: list[TrashOutput] = Field(default_factory=list)
 
 
 class LockChangeOutput(Output):
@@ -328,7 +341,13 @@ def _outcome(outcome: Outcome) -> OutcomeOutput:
 
 
 def status_output(
-    rows: tuple[StatusRow, ...], *, stack: str, config_dir: str, service: str, unreachable: str | None
+    rows: tuple[StatusRow, ...],
+    trash: tuple[TrashRow, ...] = (),
+    *,
+    stack: str,
+    config_dir: str,
+    service: str,
+    unreachable: str | None,
 ) -> StatusOutput:
     """Return the status table as its document."""
     return StatusOutput(
@@ -351,6 +370,18 @@ def status_output(
                 managed=row.managed,
             )
             for row in rows
+        ],
+        trash=[
+            TrashOutput(
+                endpoint=row.endpoint,
+                entry=row.entry,
+                id=row.id,
+                age=None if row.age is None else round(row.age, 1),
+                size=row.size,
+                expired=row.expired,
+                ours=row.ours,
+            )
+            for row in trash
         ],
     )
 

@@ -417,6 +417,12 @@ def _claimed(live: LiveState, known: Known) -> set[str | None]:
 
 def claimants(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
     """Return who else has this UUID: other endpoints of the lock, other directories, the trash."""
+    found = holders(endpoint_id, name, directory_name, live, known)
+    return (*found, *(f"{e.path} in the trash" for e in live.trash if e.marker and e.marker.id == endpoint_id))
+
+
+def holders(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
+    """Return who else has this UUID: other endpoints of the lock, other directories."""
     found = [
         f"endpoint {other} in the lock"
         for other, entry in (known.lock.endpoints.items() if known.lock else ())
@@ -426,7 +432,7 @@ def claimants(endpoint_id: str, name: str, directory_name: str, live: LiveState,
         ids = {directory.endpoint_id, directory.marker.id if isinstance(directory.marker, Marker) else None}
         if directory.name != directory_name and endpoint_id in ids:
             found.append(f"{live.config_dir}/{directory.name}")
-    return (*found, *(f"{e.path} in the trash" for e in live.trash if e.marker and e.marker.id == endpoint_id))
+    return tuple(found)
 
 
 def say_registration(registration: Registration) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from reconciler.core.actions import (
+    DELETING,
     Action,
     Cause,
-    Delete,
     EndpointAction,
-    Forget,
     Note,
     Purge,
     Refusal,
@@ -29,11 +28,13 @@ from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
 from reconciler.core.renaming import find_renaming, renamed
 from reconciler.core.reregistration import Renewal, renew
+from reconciler.core.retention import plan_expiry
 from reconciler.core.running import Running
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
 from reconciler.core.taking import Taking, take_over
 from reconciler.core.traces import Homes, homes_of
+from reconciler.core.undeletion import Undeletion, bring_back
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,20 @@ class Plan:
 
     @property
     def deletes(self) -> tuple[str, ...]:
-        """Names of the endpoints that would be deleted, in order."""
-        found = [a.endpoint for a in self.actions if isinstance(a, Delete | Purge | Forget)]
+        """Names of the endpoints that would be deleted, in order; without what the trash's retention ends."""
+        found = [a.endpoint for a in self.actions if isinstance(a, DELETING) and not _expires(a)]
         return tuple(dict.fromkeys(found))
+
+    @property
+    def delete_count(self) -> int:
+        """How many deletes that makes: of one name, the trash may hold several."""
+        groups = [actions for _, actions in self.by_endpoint()]
+        return sum(any(isinstance(a, DELETING) and not _expires(a) for a in actions) for actions in groups)
+
+    @property
+    def expiries(self) -> tuple[Purge, ...]:
+        """What the trash's retention ends, oldest first."""
+        return tuple(a for a in self.actions if isinstance(a, Purge) and a.is_expiry)
 
     @property
     def pools(self) -> dict[str, dict[str, object]]:
@@ -100,17 +112,26 @@ class Plan:
         return locked_pools(self.desired)
 
     def without_endpoints(self, names: frozenset[str]) -> Plan:
-        """Return the plan without the actions on `names`."""
-        kept = tuple(a for a in self.actions if a.endpoint not in names)
-        return Plan(**{**self.__dict__, "actions": kept})
+        """Return the plan without the actions on `names`, but for what the trash's retention ends."""
+        kept = tuple(a for a in self.actions if a.endpoint not in names or _expires(a))
+        return replace(self, actions=kept)
+
+    def without_expiries(self, kept: Collection[Purge] = ()) -> Plan:
+        """Return the plan with just these of what the trash's retention ends."""
+        return replace(self, actions=tuple(a for a in self.actions if not _expires(a) or a in kept))
 
     def by_endpoint(self) -> Iterator[tuple[str, tuple[EndpointAction, ...]]]:
-        """Yield each endpoint with its actions, in order."""
-        groups: dict[str, list[EndpointAction]] = {}
+        """Yield each endpoint with its actions, in order; what is in the trash stands for itself."""
+        groups: dict[tuple[str, str | None], list[EndpointAction]] = {}
         for action in self.actions:
-            groups.setdefault(action.endpoint, []).append(action)
-        for name, actions in groups.items():
+            entry = action.trash_entry if isinstance(action, Purge) else None
+            groups.setdefault((action.endpoint, entry), []).append(action)
+        for (name, _), actions in groups.items():
             yield name, tuple(actions)
+
+
+def _expires(action: EndpointAction) -> bool:
+    return isinstance(action, Purge) and action.is_expiry
 
 
 def make_plan(
@@ -143,6 +164,8 @@ def make_plan(
     draft.notes += removal.notes
     draft.markers.update(removal.markers)
     draft.gone |= removal.gone
+    if not scope.destroy:
+        plan_expiry(desired, live, known, scope, draft)
     return _finish(desired, live, known, draft, pools_text, scope)
 
 
@@ -188,7 +211,7 @@ def _plan_managed(
     endpoint: DesiredEndpoint, desired: Desired, live: LiveState, known: Known, draft: Draft, scope: Scope
 ) -> None:
     name = endpoint.name
-    judged = find_ground(endpoint, live, known)
+    judged = _ground(endpoint, live, known, draft)
     if scope.take_over and isinstance(judged, Foreign):
         taking = take_over(endpoint, desired, live, known)
         if not isinstance(taking, Taking):
@@ -218,6 +241,15 @@ def _decline(name: str, why: Refusal | Blocked, known: Known, draft: Draft) -> N
     else:
         draft.blocked.append(why)
     _keep(name, known, draft)
+
+
+def _ground(endpoint: DesiredEndpoint, live: LiveState, known: Known, draft: Draft) -> Ground | Refusal | Blocked:
+    """Return on what ground the endpoint stands, once it is brought back if it was deleted."""
+    deleted = bring_back(endpoint, live, known)
+    if not isinstance(deleted, Undeletion):
+        return deleted or find_ground(endpoint, live, known)
+    draft.actions.append(deleted.action)
+    return deleted.ground
 
 
 def _keep(name: str, known: Known, draft: Draft) -> None:

@@ -134,8 +134,9 @@ def lock_after(lock: Lock, action: EndpointAction, entry: LockedEndpoint | None,
     if isinstance(action, Forget) and entry is not None:
         return lock.with_endpoint(action.endpoint, entry)
     if isinstance(action, Delete | Forget | Purge):
-        # What is purged from the trash may have had the name of an endpoint that is still there.
-        other = isinstance(action, Purge) and known is not None and known.id not in (None, action.id)
+        # What is purged from the trash may have had the name of an endpoint that is still there, or is there again.
+        in_trash = isinstance(action, Purge) and action.trash_entry is not None
+        other = in_trash and known is not None and (action.id is None or known.id != action.id)
         return lock if other else lock.without_endpoint(action.endpoint)
     if entry is None:
         return lock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.core.actions import (
     Cause,
@@ -26,8 +26,9 @@ from reconciler.core.desired import Desired
 from reconciler.core.host_named import with_host
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Claim, Marker
-from reconciler.core.ownership import Known, check_claim, check_ids, check_owner
+from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner
 from reconciler.core.scope import Scope
+from reconciler.core.trash import own_entries, purges
 
 UNREACHABLE = 69
 """Exit code of a refusal for want of the service's word."""
@@ -304,40 +305,13 @@ def _still_in_use(name: str, endpoint_id: str, live: LiveState) -> Refusal | Non
 
 
 def _purge_trash(live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
-    used = _ids_in_use(live, known, removal)
-    for item in live.trash:
-        marker = item.marker
-        if marker is None or (marker.stack, marker.lineage) != (known.stack, known.lineage):
-            continue
-        if not scope.covers(marker.endpoint):
-            continue
-        ours = known.site.claim(marker.claim.directory)
-        refusal = check_claim(marker.endpoint, marker.claim, ours, f"the trash entry {item.name}")
-        if refusal:
-            removal.refusals.append(refusal)
-            continue
-        if isinstance(live.registrations, Unknown):
-            removal.notes.append(Note(marker.endpoint, "its registration is kept: the service could not be reached"))
-            continue
-        removal.actions.append(
-            Purge(
-                endpoint=marker.endpoint,
-                directory=marker.claim.directory,
-                cause=Cause.DESTROY,
-                id=None if marker.id in used else marker.id,
-                trash_entry=item.name,
-            )
-        )
-
-
-def _ids_in_use(live: LiveState, known: Known, removal: Removal) -> set[str | None]:
-    """Return the UUIDs that stay in use: one that was restored may be in the trash as well."""
-    kept = (
-        {entry.id for name, entry in known.lock.endpoints.items() if name not in removal.names} if known.lock else set()
-    )
-    for directory in live.directories.values():
-        marker = directory.marker
-        if not isinstance(marker, Marker) or marker.endpoint not in removal.names:
-            kept |= {directory.endpoint_id} if isinstance(directory.endpoint_id, str) else set()
-            kept |= {marker.id} if isinstance(marker, Marker) else set()
-    return kept
+    items = [i for i in own_entries(live, known) if i.marker and scope.covers(i.marker.endpoint)]
+    for _, found in purges(items, Cause.DESTROY, live, known, removal.names):
+        if isinstance(found, Blocked):
+            removal.notes.append(Note(found.endpoint, "its registration is kept: the service could not be reached"))
+        elif isinstance(found, Refusal):
+            removal.refusals.append(found)
+        else:
+            # A directory of the same UUID that leaves in this run ends its registration already.
+            ended = {a.id for a in removal.actions if isinstance(a, Purge)}
+            removal.actions.append(replace(found, id=None) if found.id in ended else found)

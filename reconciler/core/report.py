@@ -24,6 +24,7 @@ from reconciler.core.actions import (
     Restart,
     Start,
     Stop,
+    Undelete,
     WriteFile,
 )
 from reconciler.core.lines import Line, Style
@@ -39,6 +40,7 @@ _SYMBOL: dict[type, tuple[str, Style]] = {
     Adopt: ("=", "change"),
     Rename: ("=>", "change"),
     Reregister: ("-/+", "remove"),
+    Undelete: ("+", "add"),
     Delete: ("-", "remove"),
     Purge: ("-", "remove"),
     Forget: ("-", "remove"),
@@ -117,6 +119,9 @@ def describe(action: EndpointAction) -> str:
         return f"record what is there in the marker{kept}"
     if isinstance(action, Rename):
         return _describe_rename(action)
+    if isinstance(action, Undelete):
+        known = f" with its UUID {action.id}" if action.id else ""
+        return f"bring back directory {action.directory}{known} from the trash ({action.trash_entry})"
     return _describe_end(action)
 
 
@@ -133,8 +138,10 @@ def _describe_end(action: Reregister | Delete | Purge | Forget) -> str:
     if isinstance(action, Delete):
         return f"delete directory {action.directory} (to the trash)"
     if isinstance(action, Purge):
-        nothing = f"drop {action.directory} from the trash (no registration ends)"
-        return f"deregister {action.id} for ever" if action.id else nothing
+        dropped = f"drop {action.trash_entry or action.directory} from the trash"
+        if action.id is None:
+            return f"{dropped} (no registration ends)"
+        return f"deregister {action.id} for ever{f', {dropped}' if action.trash_entry else ''}"
     left = "what is left of it" if not action.marked else "directory, daemon and registration"
     return f"forget {action.id or 'it'} ({left} stays as it is)"
 
@@ -215,6 +222,7 @@ def summary(plan: Plan) -> str:
             (Rename, "to rename"),
             (Reregister, "to replace"),
             (Create, "to create"),
+            (Undelete, "to bring back"),
             (WriteFile, "to change"),
             (Adopt, "to record"),
             (ClearStalePid, "to clear"),
@@ -222,7 +230,7 @@ def summary(plan: Plan) -> str:
             (Restart, "to restart"),
             (Stop, "to stop"),
             (Delete, "to delete"),
-            (Purge, "to deregister"),
+            (Purge, "to purge"),
             (Forget, "to forget"),
         ):
             if kind in present:

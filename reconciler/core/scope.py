@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ErrandKind = Literal["restart", "adopt", "forget", "unprotect"]
+ErrandKind = Literal["restart", "adopt", "forget", "unprotect", "undelete", "purge"]
 
 
 @dataclass(frozen=True)
@@ -13,10 +13,11 @@ class Errand:
     """One thing that was asked for by name, and nothing else.
 
     Attributes:
-        names: the endpoints; for `adopt` none means all that have a directory here.
+        names: the endpoints; for `adopt` none means all that have a directory here, for `purge` all in the trash.
         interrupt: of `restart`: do not wait until no user endpoint is alive.
         id: of `adopt`: the UUID that is right, or the registration to take.
         take_over: of `adopt`: move the claim of another place, or the marker of another lock, to here.
+        entry: of `undelete` and `purge`: the entry of the trash that is meant.
     """
 
     kind: ErrandKind
@@ -24,6 +25,7 @@ class Errand:
     interrupt: bool = False
     id: str | None = None
     take_over: bool = False
+    entry: str | None = None
 
     @property
     def has_pools(self) -> bool:
@@ -33,7 +35,7 @@ class Errand:
     @property
     def settles(self) -> bool:
         """Whether what earlier runs left open is settled by it; what is only recorded settles nothing."""
-        return self.kind in ("restart", "forget")
+        return self.kind in ("restart", "forget", "purge")
 
 
 @dataclass(frozen=True)

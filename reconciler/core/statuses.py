@@ -10,6 +10,8 @@ from reconciler.core.desired import Desired
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import Lock
 from reconciler.core.marker import Marker
+from reconciler.core.ownership import Known
+from reconciler.core.retention import expired
 
 _UNUSABLE = {"legacy": "legacy", "link": "a link", "other": "no endpoint", "unreadable": "unreadable"}
 
@@ -39,6 +41,44 @@ class StatusRow:
     user_endpoints: int = 0
     pools: tuple[str, ...] = ()
     managed: bool = False
+
+
+@dataclass(frozen=True)
+class TrashRow:
+    """One deleted endpoint of this stack.
+
+    Attributes:
+        age: seconds since it was deleted; None when that is not known.
+        size: bytes on disk; None when nobody asked.
+        expired: whether its retention has ended.
+        ours: whether it is of this lock's lineage.
+    """
+
+    endpoint: str
+    entry: str
+    id: str | None
+    age: float | None
+    size: int | None = None
+    expired: bool = False
+    ours: bool = True
+
+
+def trash_rows(desired: Desired, live: LiveState, known: Known) -> tuple[TrashRow, ...]:
+    """Return what is in the trash of this stack, oldest first."""
+    ended = {item.name for item in expired(desired, live, known)}
+    return tuple(
+        TrashRow(
+            endpoint=item.marker.endpoint,
+            entry=item.name,
+            id=item.id,
+            age=item.age,
+            size=item.size,
+            expired=item.name in ended,
+            ours=item.marker.lineage == known.lineage,
+        )
+        for item in live.trash
+        if item.marker and item.marker.stack == known.stack
+    )
 
 
 def status_rows(desired: Desired, live: LiveState, lock: Lock | None) -> tuple[StatusRow, ...]:

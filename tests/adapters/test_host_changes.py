@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import stat
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters.host import LocalHost
+from reconciler.adapters.store import FileStore
 from reconciler.core.live import PidFile
 from reconciler.errors import FileSystemError, Refused
 from reconciler.ports import NewFile
@@ -183,6 +185,7 @@ def test_a_read_only_directory_says_what_to_do(tmp_path: Path) -> None:
     code = """
 import sys
 from reconciler.adapters.host import LocalHost
+from reconciler.adapters.store import FileStore
 from reconciler.errors import FileSystemError
 from reconciler.ports import NewFile
 try:
@@ -254,6 +257,14 @@ def test_to_the_trash_and_back(tmp_path: Path) -> None:
     assert found.path == str(tmp_path / ".chiltepin" / "trash" / entry)
     assert found.marker == marker(id=UUID_A)
     assert abs(found.deleted_at - time.time()) < 30
+    assert found.age is not None
+    assert 0 <= found.age < 30
+    assert found.directory is not None
+    assert (found.id, found.directory.kind) == (UUID_A, "endpoint")
+    assert found.size is None
+    (measured,) = host.trash(sizes=True)
+    assert measured.size is not None
+    assert measured.size >= 3 * 4096
     assert endpoints_for_upstream(tmp_path) == []
     host.restore(entry, "main")
     again = host.directory("main")
@@ -326,7 +337,81 @@ def test_killed_while_deleting_the_endpoint_is_here_or_there(tmp_path: Path, poi
     assert (tmp_path / "main" / "endpoint.json").exists()
 
 
-@pytest.mark.parametrize("point", ["purge.begin", "purge.done"])
+def leave(config_dir: Path) -> None:
+    """Hold the lease for a moment, as every run that changes something does."""
+    lock, pools = str(config_dir / "lock"), str(config_dir / "pools")
+    with FileStore(str(config_dir), lock, pools).lease():
+        pass
+
+
+@pytest.mark.parametrize(("point", "moved"), [("restore.begin", False), ("restore.moved", True)])
+def test_killed_while_putting_back_the_next_run_finishes(tmp_path: Path, point: str, moved: bool) -> None:
+    endpoint(tmp_path, **{".chiltepin.json": marker(id=UUID_A).model_dump_json()})
+    own = user_endpoint(tmp_path, UUID_A)
+    host = LocalHost(str(tmp_path))
+    entry = host.to_trash("main")
+    child = python(_CHILD + f"host.restore({entry!r}, 'main')", str(tmp_path), CHILTEPIN_FAULT=point)
+    assert outcome(child)[0] == -signal.SIGKILL
+    assert [e.name for e in host.trash()] == ([] if moved else [entry])
+    leave(tmp_path)
+    assert (host.directory("main") is not None, own.exists()) == (moved, moved)
+    if not moved:
+        host.restore(entry, "main")
+    assert own.exists()
+    assert names(tmp_path / ".chiltepin" / "trash") == []
+
+
+def test_killed_before_the_move_the_empty_entry_goes(tmp_path: Path) -> None:
+    endpoint(tmp_path)
+    child = python(_CHILD + "host.to_trash('main')", str(tmp_path), CHILTEPIN_FAULT="trash.begin")
+    assert outcome(child)[0] == -signal.SIGKILL
+    assert len(names(tmp_path / ".chiltepin" / "trash")) == 1
+    leave(tmp_path)
+    assert names(tmp_path / ".chiltepin" / "trash") == []
+    assert LocalHost(str(tmp_path)).directory("main") is not None
+
+
+def test_killed_while_purging_the_next_run_removes_the_rest_and_nothing_else(tmp_path: Path) -> None:
+    host = LocalHost(str(tmp_path))
+    entries = []
+    for _ in range(2):
+        endpoint(tmp_path)
+        entries.append(host.to_trash("main"))
+    child = python(_CHILD + f"host.purge({entries[0]!r})", str(tmp_path), CHILTEPIN_FAULT="purge.hidden")
+    assert outcome(child)[0] == -signal.SIGKILL
+    assert [e.name for e in host.trash()] == entries[1:]
+    assert len(names(tmp_path / ".chiltepin" / "trash")) == 2
+    leave(tmp_path)
+    assert names(tmp_path / ".chiltepin" / "trash") == entries[1:]
+
+
+def test_what_cannot_be_removed_from_the_trash_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".chiltepin" / "trash" / ".going-main~1").mkdir(parents=True, mode=0o700)
+
+    def busy(parent: object, name: str) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.adapters.files.remove_tree", busy)
+        leave(tmp_path)
+    assert names(tmp_path / ".chiltepin" / "trash") == [".going-main~1"]
+    leave(tmp_path)
+    assert names(tmp_path / ".chiltepin" / "trash") == []
+
+
+@pytest.mark.parametrize("record", [b"", b"{", b'{"deleted_at": "yesterday"}', None])
+def test_an_entry_without_a_recorded_time_has_no_age(tmp_path: Path, record: bytes | None) -> None:
+    endpoint(tmp_path, **{".chiltepin.json": marker(id=UUID_A).model_dump_json()})
+    host = LocalHost(str(tmp_path))
+    path = tmp_path / ".chiltepin" / "trash" / host.to_trash("main") / "entry.json"
+    path.unlink()
+    if record is not None:
+        path.write_bytes(record)
+    (found,) = host.trash()
+    assert (found.age, found.id) == (None, UUID_A)
+
+
+@pytest.mark.parametrize("point", ["purge.begin", "purge.hidden", "purge.done"])
 def test_killed_while_purging_it_can_be_repeated(tmp_path: Path, point: str) -> None:
     endpoint(tmp_path)
     host = LocalHost(str(tmp_path))
@@ -335,6 +420,7 @@ def test_killed_while_purging_it_can_be_repeated(tmp_path: Path, point: str) -> 
     assert outcome(child)[0] == -signal.SIGKILL
     for left in host.trash():
         host.purge(left.name)
+    leave(tmp_path)
     assert names(tmp_path / ".chiltepin" / "trash") == []
 
 

@@ -154,11 +154,20 @@ def registration(name: str = "main", endpoint_id: str | None = None, **changes: 
     return Registration(id=endpoint_id or uuid(name), name=name, **changes)
 
 
-def trashed(wanted: DesiredEndpoint) -> TrashEntry:
+def trashed(wanted: DesiredEndpoint, number: int = 1, *, registered: bool = True, **changes: Any) -> TrashEntry:
     """Return the trash's entry of a deleted endpoint."""
-    marker = applied(wanted, running=False).marker
-    assert isinstance(marker, Marker)
-    return TrashEntry(f"{wanted.name}~1", f"{CONFIG_DIR}/.chiltepin/trash/{wanted.name}~1", marker, 1000.0)
+    directory = applied(wanted, registered=registered, running=False)
+    assert isinstance(directory.marker, Marker)
+    name = f"{wanted.name}~{number}"
+    item = TrashEntry(
+        name=name,
+        path=f"{CONFIG_DIR}/.chiltepin/trash/{name}",
+        marker=directory.marker,
+        deleted_at=1000.0 * number,
+        age=100.0,
+        directory=directory,
+    )
+    return replace(item, **changes)
 
 
 def intent(name: str = "main", action: str = "Start", **data: Any) -> JournalEntry:

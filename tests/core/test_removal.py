@@ -346,6 +346,7 @@ def test_destroy() -> None:
 def test_destroy_purge_with_trash() -> None:
     foreign = replace(trashed(endpoint("x")), marker=None)
     scene = settled(KEPT).sees(trash=(trashed(endpoint("older")), foreign))
+    scene = scene.owns(registration("kept"), registration("older"))
     says(
         scene.text(destroy=True, purge=True),
         """
@@ -357,11 +358,11 @@ def test_destroy_purge_with_trash() -> None:
             - deregister 00000000-0000-4000-8000-6b6570740000 for ever
 
           older: destroy
-            - deregister 00000000-0000-4000-8000-6f6c64657200 for ever
+            - deregister 00000000-0000-4000-8000-6f6c64657200 for ever, drop older~1 from the trash
 
           ~ write the lockfile (resolved state changed)
 
-        Plan: 1 to stop, 1 to delete, 2 to deregister.
+        Plan: 1 to stop, 1 to delete, 2 to purge.
         """,
     )
 
@@ -438,9 +439,10 @@ def test_purge_of_the_trash_does_not_deregister_what_is_in_use_again() -> None:
     """An endpoint was deleted, and brought back by its id: its UUID is in the trash as well."""
     marker = applied(KEPT).marker
     assert isinstance(marker, Marker)
-    item = replace(trashed(endpoint("other")), marker=marker)
+    item = replace(trashed(endpoint("other")), marker=marker, directory=None)
     assert purged(item).id is None
-    assert purged(trashed(endpoint("other"))).id == uuid("other")
+    owned = {r.id: r for r in (registration("kept"), registration("other"))}
+    assert purged(trashed(endpoint("other")), registrations=owned).id == uuid("other")
 
 
 def test_stale_intents_do_not_change_what_leaves() -> None:

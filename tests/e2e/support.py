@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -154,6 +155,20 @@ class User:
         assert expect is None or done.code == expect, f"chiltepin {' '.join(arguments)}: {done}"
         return done
 
+    def at_a_terminal(self, typed: str, *arguments: str) -> int:
+        """Run `chiltepin` with a terminal as its input, at which `typed` is typed; return its exit code."""
+        ours, theirs = pty.openpty()
+        try:
+            os.write(ours, typed.encode())
+            command = unprivileged([str(BIN / "chiltepin"), *arguments])
+            done = subprocess.run(
+                command, env=self.environ, cwd=self.project, stdin=theirs, capture_output=True, timeout=200, check=False
+            )
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        return done.returncode
+
     def apply(self, *options: str, expect: int | None = 0, environ: Mapping[str, str] | None = None) -> Done:
         return self.chiltepin("apply", "--yes", *options, expect=expect, environ=environ)
 
@@ -262,6 +277,13 @@ class User:
             assert self.locked()["endpoints"][name]["id"] == self.marker(name)["id"] == uuid
         assert "No changes" in self.plan("--detailed-exitcode")
         assert not self.lease_file.exists()
+
+    def assert_online_once(self, name: str, uuid: str) -> None:
+        """Assert that one daemon of this name runs, under this UUID, and that no other registration was made."""
+        assert self.id(name) == uuid
+        assert [u for u, n in self.registrations().items() if n == name] == [uuid]
+        assert TITLE.match(self.processes()[self.daemon(name)])[1] == uuid  # type: ignore[index]
+        assert self.online(uuid)
 
     def end(self) -> None:
         """End everything that this user still runs, by PID."""

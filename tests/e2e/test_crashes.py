@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -152,27 +151,45 @@ def purge(user: User, point: str) -> None:
     assert user.processes() == {}
     assert not user.directory(NAME).exists()
     assert user.locked()["endpoints"] == {}
-    assert list((user.config_dir / ".chiltepin" / "trash").iterdir()) == []
+    assert _trash(user) == []
 
 
-_RESTORE = """
-import sys
-from reconciler.adapters.host import LocalHost
-host = LocalHost(sys.argv[1])
-(entry,) = host.trash()
-host.restore(entry.name, sys.argv[2])
-"""
-
-
-def restore(user: User, point: str) -> None:
-    """Not part of an apply: the directory that came back is what the next apply finds."""
+def undelete(user: User, point: str) -> None:
     uuid = _running(user)
     user.chiltepin("destroy", "--yes")
-    command = (sys.executable, "-c", _RESTORE, str(user.config_dir), NAME)
-    done = user.run(*command, environ={"CHILTEPIN_FAULT": point})
-    assert done.code == -9, str(done)
+    user.killed_at(point, "undelete", NAME, "--yes")
+    user.chiltepin("undelete", NAME, "--yes")
+    assert user.id(NAME) == uuid
+    assert _trash(user) == []
     _rerun(user)
     assert user.id(NAME) == uuid
+
+
+def declare_again(user: User, point: str) -> None:
+    """The block of a deleted endpoint comes back, and the apply that brings it back is cut off."""
+    uuid = _running(user)
+    user.write(manifest(endpoints={"another": {"state": "stopped"}}))
+    user.apply("--allow-delete")
+    user.write(manifest(NAME, pools=_POOLS, endpoints={"another": {"state": "stopped"}}))
+    user.killed_at(point)
+    user.apply()
+    user.assert_online_once(NAME, uuid)
+    assert user.workflow_pools() == {"work": uuid}
+    assert _trash(user) == []
+
+
+def purge_from_the_trash(user: User, point: str) -> None:
+    _running(user)
+    user.chiltepin("destroy", "--yes")
+    consent = ("--yes", "--allow-delete")
+    user.killed_at(point, "purge", NAME, *consent)
+    user.chiltepin("purge", NAME, *consent)
+    assert user.registrations() == {}
+    assert _trash(user) == []
+
+
+def _trash(user: User) -> list[str]:
+    return [path.name for path in (user.config_dir / ".chiltepin" / "trash").iterdir()]
 
 
 Scenario = Callable[[User, str], None]
@@ -243,8 +260,19 @@ _POINTS: dict[Scenario, tuple[str, ...]] = {
         "lock.written",
         "lease.released",
     ),
-    purge: ("stop.gone", "trash.moved", "trash.done", "purge.begin", "purge.done", "pools.written"),
-    restore: ("restore.moved",),
+    purge: ("stop.gone", "trash.moved", "trash.done", "purge.begin", "purge.hidden", "purge.done", "pools.written"),
+    undelete: (
+        "journal.appended",
+        "restore.begin",
+        "restore.moved",
+        "purge.begin",
+        "purge.hidden",
+        "purge.done",
+        "lock.temp",
+        "lock.written",
+    ),
+    declare_again: ("restore.moved", "lock.written", "start.up", "marker.written"),
+    purge_from_the_trash: ("journal.appended", "purge.begin", "purge.hidden", "purge.done", "journal.appended:2"),
 }
 
 Case = tuple[Scenario, str]

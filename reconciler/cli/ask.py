@@ -1,0 +1,40 @@
+"""Questions at a terminal: prompts go to stderr, and only the very word that is asked for agrees."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from reconciler.core.plan import Plan
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What may be done of a plan.
+
+    Attributes:
+        left: why some deletes were left out.
+        agreed: whether all that is left was agreed to by name, so that nothing more need be asked.
+    """
+
+    plan: Plan
+    left: str | None
+    agreed: bool = False
+
+
+def agreed(question: str, word: str = "yes") -> bool:
+    """Ask; the end of the input is a no."""
+    sys.stderr.write(f"{question} Only `{word}` is taken as yes: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == word
+
+
+def ask_for_deletes(plan: Plan) -> Allowed:
+    """Ask for the name of each endpoint that the plan deletes; the others are left out.
+
+    What the trash's retention ends is never asked about: that takes --allow-delete.
+    """
+    refused = tuple(name for name in plan.deletes if not agreed(f"{name} would be deleted.", name))
+    rest = plan.without_endpoints(frozenset(refused)).without_expiries()
+    why = f"not deleted, for want of consent: {', '.join(refused)}" if refused else None
+    return Allowed(rest, why, agreed=bool(rest.actions) and {a.endpoint for a in rest.actions} <= set(rest.deletes))

@@ -1,0 +1,222 @@
+"""The trash: which entries are ours, what ends there for ever, and when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from reconciler.core.actions import Cause, FileChange, Note, Purge, Refusal
+from reconciler.core.draft import Draft
+from reconciler.core.live import LiveState, TrashEntry, Unknown
+from reconciler.core.marker import Marker
+from reconciler.core.ownership import Blocked, Known, check_claim
+from reconciler.core.reregistration import not_owned
+from reconciler.core.scope import Errand
+
+
+def own_entries(live: LiveState, known: Known, names: Collection[str] | None = None) -> tuple[TrashEntry, ...]:
+    """Return the entries of this stack and lineage, oldest first; of these endpoints only, when `names` are given."""
+    return tuple(
+        item
+        for item in live.trash
+        if item.marker is not None
+        and (item.marker.stack, item.marker.lineage) == (known.stack, known.lineage)
+        and (names is None or item.marker.endpoint in names)
+    )
+
+
+def is_claimed_here(item: TrashEntry, known: Known) -> bool:
+    """Whether it was deleted at this very place, by this identity."""
+    return item.marker is not None and item.marker.claim == known.site.claim(item.marker.claim.directory)
+
+
+def ids_in_use(live: LiveState, known: Known, leaving: Collection[str] = ()) -> set[str]:
+    """Return the UUIDs that lock and directories name, of endpoints that are not `leaving`.
+
+    One that was restored by hand is in the trash as well: its registration must stay.
+    """
+    entries = known.lock.endpoints.items() if known.lock else ()
+    kept = {entry.id for name, entry in entries if name not in leaving and not _is_only_in_trash(name, live, known)}
+    for directory in live.directories.values():
+        marker = directory.marker
+        if not isinstance(marker, Marker) or marker.endpoint not in leaving:
+            kept |= {directory.endpoint_id} if isinstance(directory.endpoint_id, str) else set()
+            kept |= {marker.id} if isinstance(marker, Marker) else set()
+    return {value for value in kept if value is not None}
+
+
+def _is_only_in_trash(name: str, live: LiveState, known: Known) -> bool:
+    """Whether a delete was cut off before the lock was written: the lock's entry means what is in the trash."""
+    entry = known.entry(name)
+    if entry is None or entry.claim.directory in live.directories:
+        return False
+    return entry.claim == known.site.claim(entry.claim.directory) and any(
+        item.id == entry.id for item in own_entries(live, known, (name,))
+    )
+
+
+def purges(
+    items: Sequence[TrashEntry], cause: Cause, live: LiveState, known: Known, leaving: Collection[str] = ()
+) -> Iterator[tuple[TrashEntry, Purge | Refusal | Blocked]]:
+    """Yield what ends each of `items` for ever, or what stands against it.
+
+    A registration ends once, and only when nothing is left of its UUID: no directory or entry in the lock, but of
+    endpoints that are `leaving`, and nothing else in the trash.
+    """
+    names = {item.name for item in items}
+    used = ids_in_use(live, known, leaving) | {i.id for i in live.trash if i.id and i.name not in names}
+    ending: set[str] = set()
+    for item in items:
+        found = purge_of(item, cause, live, known, used)
+        if isinstance(found, Purge) and found.id is not None:
+            found = replace(found, id=None) if found.id in ending else found
+            ending |= {found.id} if found.id else set()
+        yield item, found
+
+
+def purge_of(
+    item: TrashEntry, cause: Cause, live: LiveState, known: Known, used: Collection[str]
+) -> Purge | Refusal | Blocked:
+    """Return what ends one of our entries for ever, or what stands against it; UUIDs in `used` stay registered."""
+    marker = item.marker
+    if marker is None:
+        raise ValueError("an entry without a marker is nobody's")
+    name = marker.endpoint
+    refusal = check_claim(name, marker.claim, known.site.claim(marker.claim.directory), f"the trash entry {item.name}")
+    if refusal is None and marker.protect:
+        refusal = Refusal(
+            name,
+            f"{item.name} was protected when it was moved to the trash",
+            f"bring it back: `chiltepin undelete {name}`, then `chiltepin unprotect {name}`, then delete it again",
+        )
+    if refusal:
+        return refusal
+    ends, remarks = item.id, list[str]()
+    if item.id in used:
+        ends = None
+        remarks.append(f"its UUID {item.id} stays registered: it is in use, or in the trash once more")
+    elif item.id is not None:
+        found = _at_the_service(name, item.id, live)
+        if isinstance(found, Refusal | Blocked):
+            return found
+        if not found:
+            ends = None
+            remarks.append(f"its registration {item.id} is gone already")
+    return Purge(
+        endpoint=name,
+        directory=marker.claim.directory,
+        cause=cause,
+        changes=tuple(FileChange(text, "note", cause) for text in remarks),
+        id=ends,
+        trash_entry=item.name,
+    )
+
+
+def _at_the_service(name: str, endpoint_id: str, live: LiveState) -> bool | Refusal | Blocked:
+    """Return whether the registration is there and may end."""
+    if isinstance(live.registrations, Unknown):
+        return Blocked(name, live.registrations.reason)
+    status = live.statuses.get(endpoint_id)
+    if isinstance(status, Unknown):
+        return Blocked(name, status.reason)
+    if endpoint_id not in live.registrations:
+        return not_owned(name, endpoint_id) if status is not None else False
+    if status == "online":
+        return Refusal(
+            name,
+            f"it was deleted here, but {endpoint_id} is online: it runs elsewhere",
+            "stop it there first; if it was stopped a moment ago, wait until the service says offline",
+        )
+    return True
+
+
+def plan_purges(errand: Errand, names: Iterable[str], live: LiveState, known: Known, draft: Draft) -> None:
+    """Add what ends deleted endpoints for ever: those of these names, or all that were deleted here."""
+    items = [] if errand.names else [i for i in own_entries(live, known) if is_claimed_here(i, known)]
+    for name in names:
+        chosen = chosen_entries(name, errand.entry, live, known, "purge")
+        if not isinstance(chosen, Refusal):
+            items += chosen
+        elif _is_gone(name, errand.entry, live, known):
+            draft.notes.append(Note(name, "nothing is left of it: it is neither in the trash nor in the lock"))
+        else:
+            draft.refusals.append(chosen)
+    if known.lock is None and items:
+        draft.refusals += [
+            Refusal(
+                name,
+                "it is not purged: without a lockfile nothing tells that it is this manifest's own",
+                "restore the lockfile, or run `chiltepin apply` first: it makes one",
+            )
+            for name in dict.fromkeys(item.marker.endpoint for item in items if item.marker)
+        ]
+        return
+    for _, found in purges(items, Cause.CONSENT, live, known):
+        if isinstance(found, Refusal):
+            draft.refusals.append(found)
+        elif isinstance(found, Blocked):
+            draft.blocked.append(found)
+        else:
+            draft.actions.append(found)
+
+
+def _is_gone(name: str, entry: str | None, live: LiveState, known: Known) -> bool:
+    """Whether a purge has nothing to end, as after one that was cut off at its very end."""
+    markers = [d.marker for d in live.directories.values()] + [item.marker for item in live.trash]
+    named = any(isinstance(m, Marker) and (m.stack, m.endpoint) == (known.stack, name) for m in markers)
+    return entry is None and known.entry(name) is None and not named
+
+
+def chosen_entries(
+    name: str, entry: str | None, live: LiveState, known: Known, command: str
+) -> tuple[TrashEntry, ...] | Refusal:
+    """Return the entries of one endpoint that a command means, oldest first: all of one UUID, or the one named."""
+    found = own_entries(live, known, (name,))
+    if entry is not None:
+        found = tuple(item for item in found if item.name == entry)
+    if not found:
+        what = f"it is not in the trash{f' as {entry}' if entry else ''}"
+        remedy = "`chiltepin status` lists what is there"
+        if command == "purge" and not entry:
+            remedy = f"delete it first: remove its block, then `chiltepin apply --allow-delete --target {name}`"
+        return Refusal(name, what, remedy, tuple(_others(name, live, known)))
+    if len({item.id for item in found}) > 1:
+        return Refusal(
+            name,
+            "it is in the trash several times, with different UUIDs",
+            f"say which one: `chiltepin undelete {name} --entry ENTRY`"
+            if command == "undelete"
+            else f"say which one: `chiltepin purge {name} --entry ENTRY`",
+            tuple(say_entry(item) for item in found),
+        )
+    return found
+
+
+def _others(name: str, live: LiveState, known: Known) -> Iterator[str]:
+    """Say what else in the trash has this name, of a lock that is not this one."""
+    for item in live.trash:
+        marker = item.marker
+        if marker and (marker.stack, marker.endpoint) == (known.stack, name) and marker.lineage != known.lineage:
+            yield f"{item.path} is of another lock (lineage {marker.lineage}, this one's is {known.lineage})"
+
+
+def say_entry(item: TrashEntry) -> str:
+    """Return an entry in words; its name tells when it was deleted."""
+    return f"{item.name}: {item.id or 'never registered'}"
+
+
+def ids_to_ask(names: Collection[str] | None, live: LiveState, known: Known) -> set[str]:
+    """Return the UUIDs of our entries: whether they are online, or whose they are."""
+    return {item.id for item in own_entries(live, known, names) if item.id}
+
+
+__all__ = [
+    "chosen_entries",
+    "ids_in_use",
+    "ids_to_ask",
+    "is_claimed_here",
+    "own_entries",
+    "plan_purges",
+    "purges",
+    "say_entry",
+]
