@@ -35,7 +35,7 @@ def purge(
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
 ) -> int:
-    """End a deleted endpoint for ever: its registration, and what the trash holds. Its UUID cannot come back."""
+    """Deregister a deleted endpoint for ever; the trash drops it."""
     from reconciler.cli.errand import Look, run_errand
     from reconciler.core.scope import Errand
     from reconciler.errors import UsageError

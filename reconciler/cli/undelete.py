@@ -33,7 +33,7 @@ def undelete(
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
 ) -> int:
-    """Bring a deleted endpoint back from the trash, under its UUID. Starts nothing."""
+    """Bring a deleted endpoint back from the trash, with its UUID."""
     from reconciler.cli.errand import Look, run_errand
     from reconciler.core.scope import Errand
     from reconciler.invocation import Invocation

@@ -81,6 +81,7 @@ class Campaign:
                 ("destroy", "--yes") if not self.scene.witnesses else CONVERGE,
                 ("restart", name, "--yes", "--interrupt"),
                 ("adopt", name, "--yes"),
+                ("undelete", name, "--yes"),
                 ("apply", "--yes", "--target", name),
             )
         )

@@ -289,7 +289,7 @@ def test_anything_but_yes_is_no(shell: Shell, terminal: int, typed: str) -> None
     shell.registered()
     shell.write(RENAMED)
     os.write(terminal, typed.encode())
-    done = shell.refused("apply", code=0, says=("Apply this plan? Only `yes` is taken as yes: ", "nothing was done"))
+    done = shell.refused("apply", code=1, says=("Apply this plan? Only `yes` is taken as yes: ", "nothing was done"))
     assert "display_name" in done.out
 
 
@@ -303,8 +303,8 @@ def test_yes_is_yes(shell: Shell, terminal: int) -> None:
 
 def test_destroy_asks_too(shell: Shell, terminal: int) -> None:
     shell.registered()
-    os.write(terminal, b"no\nyes\n")
-    shell.refused("destroy", code=0, says=("Destroy all of this?", "nothing was done"))
+    os.write(terminal, b"yes\ndemo\n")
+    shell.refused("destroy", code=1, says=("Destroy all of this?", "nothing was done"))
     shell.ok("destroy").says("Destroy all of this?")
     assert not (shell.config_dir / "main").exists()
 
