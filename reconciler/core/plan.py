@@ -25,6 +25,7 @@ from reconciler.core.live import LiveState, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Blocked, Ground, Known, find_ground
+from reconciler.core.pins import pinned
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
 from reconciler.core.reregistration import Renewal, renew
@@ -176,13 +177,16 @@ def _plan_endpoint(
     renewal = renew(endpoint, judged, live, known) if renews else judged
     ground = renewal.ground if isinstance(renewal, Renewal) else renewal
     if isinstance(ground, Ground):
+        ground = pinned(endpoint, ground, live)
+    if isinstance(ground, Ground):
         steps = steps_for(endpoint, ground, live, desired.host.run_on)
         draft.actions += [*(renewal.actions if isinstance(renewal, Renewal) else ()), *steps.actions]
         draft.notes += steps.notes
         draft.refusals += steps.refusals
         draft.blocked += steps.blocked
         draft.running += steps.running
-        draft.markers[name] = renewal.marker if isinstance(renewal, Renewal) else ground.marker
+        pins = {"path": ground.marker.path, "environment": ground.marker.environment}
+        draft.markers[name] = renewal.marker.but(**pins) if isinstance(renewal, Renewal) else ground.marker
         draft.entries[name] = lock_entry(endpoint, ground.marker.claim, ground.id)
         return
     if isinstance(ground, Refusal):

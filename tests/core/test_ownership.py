@@ -56,7 +56,7 @@ def test_lost_directory_of_an_offline_endpoint() -> None:
                     + debug: true
                 + user_config_template.yaml.j2  builtin@1
                 + user_environment.yaml
-                    + PATH: "/usr/bin:/bin"
+                    + PATH: "/opt/gce/bin:/usr/bin:/bin"
                 + user_config_schema.json  builtin@1
             > start
 
