@@ -24,11 +24,13 @@ def declared(environ: Mapping[str, str], bin_dir: str, kept: Mapping[str, str] |
     Args:
         environ: what this process was given.
         bin_dir: the tool's bin directory; it leads PATH, because user endpoints are spawned through PATH.
-        kept: what the endpoint keeps; its session variables and PATH count, and those of `environ` do not.
+        kept: what the endpoint keeps; its session variables and PATH count, and those of `environ` do not. None for
+            an endpoint that keeps nothing.
     """
+    pinned = kept is not None
     kept = kept or {}
     chosen = {name: value for name, value in kept.items() if is_declared(name) and not is_selecting(name)}
-    chosen |= {n: v for n, v in _with_user(environ).items() if is_declared(n) and not is_session(n)}
+    chosen |= {n: v for n, v in _with_user(environ).items() if is_declared(n) and not (pinned and is_session(n))}
     chosen[PATH] = join_path(bin_dir, kept.get(PATH) or environ.get(PATH) or _FALLBACK_PATH)
     return {name: value for name, value in chosen.items() if value}
 

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+
+from reconciler.core.redact import has_password
 
 PATH = "PATH"
 
@@ -58,7 +59,6 @@ _SESSION = frozenset(
 )
 _SESSION_PREFIXES = ("LC_", "LMOD_")
 
-_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s]*@")
 # So slow that guessing a password from its digest is no use, and a plan does not feel it.
 _COST = {"n": 2**12, "r": 8, "p": 1, "dklen": 16}
 
@@ -98,7 +98,7 @@ def is_declared(name: str) -> bool:
 
 def is_secret(name: str, value: str) -> bool:
     """Whether a value may be neither shown nor kept: a client secret, or a URL with a password."""
-    return name in SECRETS or _PASSWORD.search(value) is not None
+    return name in SECRETS or has_password(value)
 
 
 def variable(name: str, value: str) -> Variable:

@@ -49,7 +49,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "plan --color sometimes": ("--color sometimes: not known", "use auto, always or never"),
     "plan --target mian": ("--target mian: no such endpoint", "did you mean main?"),
     "plan --exclude x": ("--exclude x: no such endpoint", "known are: main"),
-    "plan --var account": ("--var account: not of the form NAME=VALUE", "write --var NAME=VALUE"),
+    "plan --var account": ("--var: one is not of the form NAME=VALUE", "write --var NAME=VALUE"),
     "lock export": ("there is no lockfile yet", "run `chiltepin apply` first"),
     "init": ("chiltepin.yaml: there is a manifest already", "choose another with -f FILE"),
 }
