@@ -33,6 +33,11 @@ from reconciler.core.running import Running
 from reconciler.core.scope import Errand, Scope
 from reconciler.core.steps import steps_for
 
+_BLANK = (
+    "warning: there is a blank in the config directory's path, {!r}: endpoints start, and their tasks never run;"
+    " use another one (`config_dir` of the host, or -c)"
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -125,6 +130,9 @@ def make_plan(
     """
     scope = scope or Scope()
     draft = Draft()
+    if desired.endpoints and any(c.isspace() for c in live.config_dir):
+        # Parsl puts the path into a shell's command line without quotes.
+        draft.notes.append(Note(None, _BLANK.format(live.config_dir)))
     if scope.errand is not None:
         plan_errand(scope.errand, desired, live, known, draft)
         return _finish(desired, live, known, draft, pools_text, scope)

@@ -7,12 +7,13 @@ from typing import Any
 
 from reconciler.core.actions import Create, Restart, Start, WriteFile
 from reconciler.core.desired import USER_ENVIRONMENT
+from reconciler.core.digest import digest_bytes, digest_value
 from reconciler.core.environment import given
 from reconciler.core.live import Damaged, LiveDirectory, Unknown
 from reconciler.core.machine import EndpointTool
-from reconciler.core.marker import DaemonRecord, Marker
+from reconciler.core.marker import DaemonRecord, FileRecord, Marker
 from reconciler.core.plan import Plan
-from tests.core.builders import KEPT, LOGIN_PATH, applied, empty, endpoint, here, marked, says, settled
+from tests.core.builders import KEPT, LOGIN_PATH, applied, edited, empty, endpoint, here, marked, says, settled
 
 NEW_TOOL = EndpointTool("/opt/new/bin/globus-compute-endpoint", "/opt/new", {"globus-compute-endpoint": "4.19.0"})
 OWN_PATH = endpoint(user_environment={"PATH": "/own/bin"})
@@ -160,3 +161,33 @@ def test_a_password_that_a_start_cannot_give_again_is_named() -> None:
     assert scene.plan().is_empty
     noted = scene.wants(endpoint(config={"debug": False})).plan().notes
     assert "had https_proxy, not kept because a password is in it" in noted[0].text
+
+
+def test_a_config_directory_with_a_blank_is_warned_of() -> None:
+    scene = settled(endpoint())
+    assert scene.plan().notes == ()
+    [note] = scene.sees(config_dir="/home/j doe/.globus_compute").plan().notes
+    assert "tasks never run" in note.text
+    assert "'/home/j doe/.globus_compute'" in note.text
+
+
+def test_an_endpoint_of_before_the_client_secret_was_withheld_gets_one_write_and_no_restart() -> None:
+    old = applied(endpoint())
+    assert isinstance(old.marker, Marker)
+    content = f"PATH: {LOGIN_PATH}\n".encode()
+    spec = digest_value({"PATH": LOGIN_PATH})
+    record = FileRecord(digest=digest_bytes(content), spec=spec, keys=(("PATH",),))
+    files = {**old.marker.files, USER_ENVIRONMENT: record}
+    old = edited(marked(old, files=files), USER_ENVIRONMENT, content)
+    says(
+        settled(endpoint()).has(old).text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: spec changed
+            ~ write user_environment.yaml
+                + GLOBUS_COMPUTE_CLIENT_SECRET: ""
+
+        Plan: 1 to change.
+        """,
+    )

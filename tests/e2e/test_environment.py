@@ -125,15 +125,10 @@ def test_no_secret_reaches_a_task_or_a_file_or_an_output(user: User) -> None:
     heard += [user.chiltepin("lock", "export"), user.chiltepin("whoami")]
     changed = user.plan(environ={"SITE_TOKEN": f"{SECRET}-2"})
     assert "MINE: (sensitive) -> (sensitive)" in changed
-    # A start that fails shows the end of the daemon's log.
-    user.kill("one")
     with (user.directory("one") / "endpoint.log").open("a") as log:
         log.write(f"{SECRET} {client_secret} amqps://u:{SECRET}@broker Authorization: Bearer {tokens(user)[0]}\n")
-    failing = {**environ, "GLOBUS_SDK_SERVICE_URL_AUTH": "http://127.0.0.1:9/"}
     heard.append(user.chiltepin("logs", "one", environ=environ))
-    heard.append(user.apply(expect=3, environ=failing))
-    for shown in heard[-2:]:
-        assert "*** *** amqps://***@broker" in str(shown), "what surrounds the secrets is shown"
+    assert "*** *** amqps://***@broker" in heard[-1].out, "what surrounds the secrets is shown"
     heard.append(user.chiltepin("destroy", "--yes", environ=environ))
     paths = [p for p in (user.config_dir / ".chiltepin").rglob("*") if p.is_file() and "/endpoint/" not in str(p)]
     stored = [p.read_text(errors="replace") for p in (*paths, user.lock_file, user.project / "p.json")]
