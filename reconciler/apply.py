@@ -9,7 +9,8 @@ loses at most the step in flight, and the next plan finds its traces.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -60,13 +61,20 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
     groups = [actions for _, actions in plan.by_endpoint()]
     last = [g for g in groups if any(isinstance(a, DELETING) for a in g)]
     first = [g for g in groups if g not in last]
-    starts = sum(isinstance(action, Start | Restart) for action in plan.actions)
+    starts = [action for action in plan.actions if isinstance(action, Start | Restart)]
     tool = live.tool
-    with outside.host.many_starts(starts, tool) if isinstance(tool, EndpointTool) else nullcontext():
+    kept = _most_common(starts)
+    with outside.host.many_starts(len(starts), tool, kept) if isinstance(tool, EndpointTool) else nullcontext():
         walker.walk(first)
     walker.walk_last(last)
     unwritten = walker.finish()
     return Run(tuple(walker.outcomes), conduct.stop.is_set(), records.lock, dict(records.left_out), unwritten)
+
+
+def _most_common(starts: list[Start | Restart]) -> Mapping[str, str]:
+    """Return the environment that most starts share, so that as many as possible can be made ready together."""
+    counts = Counter(tuple(action.environment.items()) for action in starts)
+    return dict(counts.most_common(1)[0][0]) if counts else {}
 
 
 @dataclass

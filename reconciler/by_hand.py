@@ -15,6 +15,7 @@ from reconciler.core.daemon import FRESH, DaemonState, is_undecided, judge_daemo
 from reconciler.core.desired import DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
+from reconciler.core.environment import given, join_path, keep
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import name_fault
@@ -56,7 +57,8 @@ def configure(
             )
         config = {"display_name": name, "debug": True}
         endpoint = DesiredEndpoint(name, name, template, schema, config=config)
-        specs = file_specs(endpoint, host.login_path(), f"{host.config_dir}/{name}")
+        path = join_path(host.tool().command.rpartition("/")[0], host.login_shell().path)
+        specs = file_specs(endpoint, path, f"{host.config_dir}/{name}")
         host.create(name, {spec.file: NewFile(new_file(spec)[0], spec.mode) for spec in specs}, None)
 
 
@@ -84,14 +86,16 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
             host.clear_pid_file(name, directory.pid_file)
         outside.service.reserve(CALLS_OF_A_START)
         outside.store.check_lease()
-        started = host.start(name, endpoint_id, tool)
+        here = host.environment()
+        kept = keep(marker.environment, here) if marker is not None and marker.environment else None
+        started = host.start(name, endpoint_id, tool, kept)
         if marker is None:
             return
         outside.store.check_lease()  # whoever took it over meanwhile has written what is true by now
         after = host.directory(name)
         if after is not None:
-            record = daemon_record(started.process, live.host, tool, host.environment_digest(), after)
-            host.write_marker(name, marker.but(id=started.endpoint_id, daemon=record))
+            record = daemon_record(started.process, live.host, tool, given(kept or {}, here), after)
+            host.write_marker(name, marker.but(id=started.endpoint_id, daemon=record, environment=kept or {}))
 
 
 def stop(outside: Outside, clock: Clock, name: str, *, seconds: float) -> None:

@@ -24,6 +24,7 @@ from reconciler.core.actions import (
     WriteFile,
 )
 from reconciler.core.desired import CONFIG, ENDPOINT_JSON
+from reconciler.core.environment import given
 from reconciler.core.live import (
     LiveState,
     Process,
@@ -137,7 +138,7 @@ class Effects:
                 "id": action.id,
                 "host": self._live.host.name,
                 "config": live_config.digest if live_config else "",
-                "environment": self._live.environment_digest,
+                "environment": given(action.environment, self._live.environment),
                 "prefix": tool.prefix if isinstance(tool, EndpointTool) else "",
                 "versions": dict(tool.versions) if isinstance(tool, EndpointTool) else {},
             }
@@ -185,19 +186,20 @@ class Effects:
         return Effect(writes_marker=True)
 
     def _start(self, action: Start) -> Effect:
-        return self._bring_up(action.directory, action.id)
+        return self._bring_up(action)
 
-    def _bring_up(self, directory_name: str, endpoint_id: str | None) -> Effect:
+    def _bring_up(self, action: Start | Restart) -> Effect:
         host, service = self._outside.host, self._outside.service
         tool = self._live.tool
         if not isinstance(tool, EndpointTool):
             tool = host.tool()
         service.reserve(CALLS_OF_A_START)
-        started = host.start(directory_name, endpoint_id, tool)
-        directory = host.directory(directory_name)
+        started = host.start(action.directory, action.id, tool, action.environment)
+        directory = host.directory(action.directory)
         if directory is None:
-            raise EndpointCommandError("its directory vanished while it started", where=directory_name)
-        record = daemon_record(started.process, self._live.host, tool, self._live.environment_digest, directory)
+            raise EndpointCommandError("its directory vanished while it started", where=action.directory)
+        environment = given(action.environment, self._live.environment)
+        record = daemon_record(started.process, self._live.host, tool, environment, directory)
         return Effect(started.endpoint_id, record, writes_marker=True)
 
     def confirm(self, action: EndpointAction, effect: Effect) -> None:
@@ -231,7 +233,7 @@ class Effects:
 
     def _restart(self, action: Restart) -> Effect:
         self._take_down(action.directory, action.process)
-        return self._bring_up(action.directory, action.id)
+        return self._bring_up(action)
 
     def _rename(self, action: Rename) -> Effect:
         if action.source is not None and action.moves:

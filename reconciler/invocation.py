@@ -75,17 +75,24 @@ def _read(invocation: Invocation, *, every_host: bool = False) -> list[Desired]:
     views: list[Desired] = []
     for host in manifest.hosts if every_host and manifest.hosts else [invocation.host]:
         context = _context(manifest, replace(invocation, host=host))
-        table = _option_table(_python_of(manifest, context))
+        python = _python_of(manifest, context)
+        if python and "{{" in python:  # rendering needs the whole view
+            python = build_desired(manifest, parsed, context=context, findings=findings).host.python
+        table = _option_table(python_at(python, invocation.file))
         context = replace(context, option_table=table)
         views.append(build_desired(manifest, parsed, context=context, findings=findings))
     return views
 
 
 def _python_of(manifest: Manifest, context: Context) -> str | None:
-    """Return the environment whose globus-compute-endpoint the local host uses, None for PATH's."""
+    """Return what the manifest says of the environment that the local host uses, None for PATH's."""
     local = local_host(manifest.hosts, context.machine, context.env, override=context.host, file=context.file)
-    python = manifest.hosts[local].python if local else None
-    return python if python and "{{" not in python else None
+    return manifest.hosts[local].python if local else None
+
+
+def python_at(python: str | None, manifest: Path) -> str | None:
+    """Return where a host's `python` is: a relative path counts from the manifest, wherever the command runs."""
+    return None if python is None else str(manifest.absolute().parent / Path(python).expanduser())
 
 
 def _option_table(python: str | None) -> OptionTable | None:
@@ -139,7 +146,8 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
     for item in given:
         name, equals, value = item.partition("=")
         if not equals or not name:
-            raise UsageError(f"--var {item}: not of the form NAME=VALUE", remedy="write --var NAME=VALUE")
+            # Not what was written: it may be a secret.
+            raise UsageError("--var: one is not of the form NAME=VALUE", remedy="write --var NAME=VALUE")
         found[name] = value
     return found
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from reconciler.core.daemon import FRESH
-from reconciler.core.desired import AUTO_PATH, Desired
+from reconciler.core.desired import Desired
 from reconciler.core.live import (
     Damaged,
     JournalEntry,
@@ -19,8 +19,9 @@ from reconciler.core.live import (
     Unknown,
 )
 from reconciler.core.lock import Lock
-from reconciler.core.machine import EndpointTool
+from reconciler.core.machine import EndpointTool, LoginShell
 from reconciler.core.marker import Marker
+from reconciler.core.pins import takes_login_path
 from reconciler.errors import EndpointCommandError, ServiceRefused, ServiceUnreachable
 from reconciler.ports import ComputeService, EndpointHost, Outside
 
@@ -52,6 +53,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
     wanted = _lost(desired, lock, directories) | _away(desired.stack, directories, facts.name)
     wanted |= _displaced(desired.stack, directories)
     reachable = not isinstance(registrations, Unknown)
+    login = _login_shell(host) if to_plan and _needs_login_shell(desired, directories) else None
     return LiveState(
         host=facts,
         identity=identity,
@@ -60,8 +62,9 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
         registrations=registrations,
         statuses=_statuses(service, wanted) if reachable else {},
         tool=tool,
-        login_path=host.login_path() if to_plan and _needs_login_path(desired, directories) else None,
-        environment_digest=host.environment_digest(),
+        login_path=login.path if isinstance(login, LoginShell) else login,
+        login_variables=login.variables if isinstance(login, LoginShell) else {},
+        environment=host.environment(),
         trash=trash,
         pending=pending,
         candidates=_candidates(service, pending, directories, registrations),
@@ -121,6 +124,13 @@ def _tool(host: EndpointHost) -> EndpointTool | Damaged:
         return host.tool()
     except EndpointCommandError as e:
         return Damaged(str(e))
+
+
+def _login_shell(host: EndpointHost) -> LoginShell | Unknown:
+    try:
+        return host.login_shell()
+    except EndpointCommandError as e:
+        return Unknown(f"{e.what}: {e.why}" if e.why else e.what)
 
 
 def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDirectory]) -> set[str]:
@@ -185,10 +195,10 @@ def _statuses(service: ComputeService, wanted: Iterable[str]) -> dict[str, Statu
     return found
 
 
-def _needs_login_path(desired: Desired, directories: Mapping[str, LiveDirectory]) -> bool:
+def _needs_login_shell(desired: Desired, directories: Mapping[str, LiveDirectory]) -> bool:
     """The login PATH is captured once; afterwards the marker has it."""
     for endpoint in desired.endpoints.values():
-        if endpoint.user_environment.get("PATH") != AUTO_PATH or endpoint.state == "unmanaged":
+        if not takes_login_path(endpoint) or endpoint.state == "unmanaged":
             continue
         directory = directories.get(endpoint.directory)
         marker = directory.marker if directory else None

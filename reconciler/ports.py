@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from reconciler.core.environment import Variable
 from reconciler.core.live import (
     Identity,
     JournalEntry,
@@ -22,7 +23,7 @@ from reconciler.core.live import (
     Status,
     TrashEntry,
 )
-from reconciler.core.machine import EndpointTool, HostFacts
+from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
 from reconciler.core.marker import Marker
 
 __all__ = [
@@ -104,11 +105,15 @@ class EndpointHost(Protocol):
             EndpointCommandError: it is missing, does not run, or its version is outside the range.
         """
 
-    def login_path(self) -> str:
-        """Return the PATH that a login shell sets up when no user file adds to it."""
+    def login_shell(self) -> LoginShell:
+        """Return what a login shell sets up when no user file adds to it.
 
-    def environment_digest(self) -> str:
-        """Return the digest of the environment that a daemon started now is given."""
+        Raises:
+            EndpointCommandError: there is none, or it failed, or it did not end in time.
+        """
+
+    def environment(self) -> Mapping[str, Variable]:
+        """Return the variables that are set here and may reach a daemon."""
 
     def directories(self) -> Mapping[str, LiveDirectory]:
         """Read every directory of the config directory, each file once; processes are looked up once."""
@@ -146,15 +151,28 @@ class EndpointHost(Protocol):
             Refused: the PID file changed, or its process lives.
         """
 
-    def start(self, name: str, endpoint_id: str | None, tool: EndpointTool) -> Started:
+    def start(
+        self, name: str, endpoint_id: str | None, tool: EndpointTool, kept: Mapping[str, str] | None = None
+    ) -> Started:
         """Start the daemon, or wait for one that is just starting; return when process, PID file and UUID are there.
+
+        Args:
+            name: its directory.
+            endpoint_id: its UUID, None for a first start.
+            tool: what starts it.
+            kept: variables that it is given besides those set here.
 
         Raises:
             EndpointCommandError: it did not come up; carries the end of its log.
         """
 
-    def many_starts(self, count: int, tool: EndpointTool) -> AbstractContextManager[None]:
-        """Make ready for `count` starts, as far as that pays; what was made ready ends with the context."""
+    def many_starts(
+        self, count: int, tool: EndpointTool, kept: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[None]:
+        """Make ready for `count` starts, as far as that pays; what was made ready ends with the context.
+
+        `kept` is what most of them are given besides what is set here.
+        """
 
     def signal_stop(self, name: str, process: Process) -> None:
         """Ask exactly this process to shut down (SIGTERM by pidfd, after its start time was compared)."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reconciler.core.desired import Desired, TextFile
 from reconciler.core.scope import Scope
 from reconciler.errors import UsageError
-from reconciler.invocation import Invocation, read_desired
+from reconciler.invocation import Invocation, python_at, read_desired
 from reconciler.ports import Clock, Outside
 from reconciler.reconcile import Request
 
@@ -49,12 +49,16 @@ def config_dir_of(invocation: Invocation, desired: Desired) -> str:
 
 def wire(invocation: Invocation, desired: Desired | None = None) -> Wired:
     """Read the manifest and connect the ports of this machine. Contacts nothing yet."""
+    from reconciler.adapters.hidden import remember
+
     desired = desired or read_desired(invocation)
+    remember(desired.secrets)
     ports = connect(
         config_dir_of(invocation, desired),
         lock=invocation.lock_path,
         pools=invocation.pools_path,
-        python=desired.host.python,
+        python=python_at(desired.host.python, invocation.file),
+        hidden=desired.secrets,
     )
     return Wired(invocation, desired, ports.outside, ports.clock, ports.run)
 
@@ -69,7 +73,13 @@ class Ports:
 
 
 def connect(
-    config_dir: str, *, lock: Path, pools: Path, python: str | None = None, start_limit: float | None = None
+    config_dir: str,
+    *,
+    lock: Path,
+    pools: Path,
+    python: str | None = None,
+    start_limit: float | None = None,
+    hidden: Collection[str] = (),
 ) -> Ports:
     """Connect the ports for one run in a config directory. Contacts nothing yet.
 
@@ -79,6 +89,7 @@ def connect(
         pools: the pools file.
         python: the environment whose globus-compute-endpoint is used; None for PATH.
         start_limit: seconds that a start may take; None for the usual limit.
+        hidden: the manifest's secrets, which no log may show.
     """
     from reconciler.adapters.auth import client_environment
     from reconciler.adapters.clock import SystemClock
@@ -90,7 +101,9 @@ def connect(
     clock = SystemClock()
     store = FileStore(config_dir, str(lock.absolute()), str(pools.absolute()), clock=clock)
     limit = TIME_LIMIT if start_limit is None else start_limit
-    host = LocalHost(config_dir, python=python, extra=client_environment(), clock=clock, start_limit=limit)
+    host = LocalHost(
+        config_dir, python=python, extra=client_environment(), clock=clock, start_limit=limit, hidden=hidden
+    )
     service = GlobusCompute(config_dir, clock=clock)
     return Ports(Outside(host, service, store), clock, store.run)
 

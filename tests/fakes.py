@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.core.daemon import TITLE
 from reconciler.core.desired import ENDPOINT_JSON
 from reconciler.core.digest import digest_bytes
+from reconciler.core.environment import Variable, variable
 from reconciler.core.live import (
     Damaged,
     DirectoryKind,
@@ -28,7 +29,7 @@ from reconciler.core.live import (
     TrashEntry,
     UserEndpoint,
 )
-from reconciler.core.machine import EndpointTool, HostFacts
+from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
 from reconciler.core.marker import MARKER, Marker
 from reconciler.errors import (
     EndpointCommandError,
@@ -123,6 +124,7 @@ class Daemon:
     start_time: int
     id: str | None = None
     phase: str = "starting"  # then "up", then "stopping"
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def process(self) -> Process:
@@ -170,7 +172,7 @@ class World:
         self.service_down = False
         self.sees_daemons = True
         self.ends_at_once = False
-        self.environment = "environment-1"
+        self.environment: dict[str, str] = {"HOME": "/home/jdoe", "https_proxy": "http://proxy-1"}
         self.tool: EndpointTool | EndpointCommandError = TOOL
         self.identity = Identity("production", "me", "client")
         self.lock: str | None = None
@@ -293,11 +295,12 @@ class FakeHost:
             raise self._world.tool
         return self._world.tool
 
-    def login_path(self) -> str:
-        return "/usr/bin:/bin"
+    def login_shell(self) -> LoginShell:
+        self._faults.reads("login_shell")
+        return LoginShell("/usr/bin:/bin")
 
-    def environment_digest(self) -> str:
-        return self._world.environment
+    def environment(self) -> Mapping[str, Variable]:
+        return {name: variable(name, value) for name, value in self._world.environment.items()}
 
     def directories(self) -> Mapping[str, LiveDirectory]:
         self._faults.reads("directories")
@@ -372,10 +375,14 @@ class FakeHost:
                 raise Refused("the PID file is not stale")
             self._folder(name).pid = None
 
-    def many_starts(self, count: int, tool: EndpointTool) -> AbstractContextManager[None]:
+    def many_starts(
+        self, count: int, tool: EndpointTool, kept: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def start(self, name: str, endpoint_id: str | None, tool: EndpointTool) -> Started:
+    def start(
+        self, name: str, endpoint_id: str | None, tool: EndpointTool, kept: Mapping[str, str] | None = None
+    ) -> Started:
         world, point = self._world, self._faults.point
         point("start:before")
         self._faults.reads("start")
@@ -385,6 +392,7 @@ class FakeHost:
             if seen is None or (seen.pid_file and seen.pid_file.age < REFUSES_TO_START):
                 raise EndpointCommandError("a PID file is fresh", code=73)
             here = [world.spawn(name, endpoint_id)]
+            here[0].environment = {n: v for n, v in {**(kept or {}), **world.environment}.items() if v}
         daemon = here[0]
         point("start:spawned")
         self._come_up(daemon)

@@ -91,7 +91,7 @@ def test_configure_makes_what_nobody_manages(hands: Hands) -> None:
     assert folder.marker is None
     assert yaml.safe_load(folder.files["config.yaml"].content) == {"display_name": "byhand", "debug": True}
     environment = yaml.safe_load(folder.files["user_environment.yaml"].content)
-    assert environment == {"PATH": "/usr/bin:/bin", "GLOBUS_COMPUTE_CLIENT_SECRET": ""}
+    assert environment == {"PATH": "/opt/gce/bin:/usr/bin:/bin", "GLOBUS_COMPUTE_CLIENT_SECRET": ""}
     assert folder.files["user_config_template.yaml.j2"].content.decode() == TEMPLATE.text
     assert hands.world.registrations == {}
     assert hands.status() == "Initialized"

@@ -421,7 +421,7 @@ def test_a_running_daemon_that_cannot_be_asked_about_is_not_claimed_to_be_online
 
 @pytest.mark.parametrize("error", [LoginRequired("no login"), EndpointCommandError("not there")])
 def test_what_no_daemon_can_start_without_is_found_before_the_first_action(error: ReconcilerError) -> None:
-    lab = Lab(desired(endpoint()))
+    lab = Lab(desired(endpoint(user_environment={"PATH": "/usr/bin"})))
     if isinstance(error, EndpointCommandError):
         lab.world.tool = error
     else:

@@ -247,9 +247,9 @@ class Reconciling(RuleBasedStateMachine):
     def log_in_on(self, node: str) -> None:
         self.world.node = node
 
-    @rule(environment=st.sampled_from(["environment-1", "environment-2"]))
-    def environment(self, environment: str) -> None:
-        self.world.environment = environment
+    @rule(proxy=st.sampled_from([None, "", "http://proxy-1", "http://proxy-2", "http://user:password@proxy"]))
+    def environment(self, proxy: str | None) -> None:
+        self.world.environment = {"HOME": "/home/jdoe", **({} if proxy is None else {"https_proxy": proxy})}
 
     @rule()
     def time_passes(self) -> None:

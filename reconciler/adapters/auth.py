@@ -12,13 +12,13 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.tokens import Token, TokenStore, default_directories, login_command, parse
 from reconciler.core.live import Identity
-from reconciler.errors import LoginRequired, UsageError
+from reconciler.errors import LoginRequired, ServiceRefused, ServiceUnreachable, UsageError
 from reconciler.ports import Clock
 
 if TYPE_CHECKING:
@@ -165,6 +165,29 @@ class Login:
                 "run `chiltepin logout`, then `chiltepin login`",
             )
         return Identity(self.settings.service, known[0] if known else None, self.settings.client_id)
+
+    def ask_identity(self) -> Identity:
+        """Return who we are, and ask Globus Auth where the store does not say it.
+
+        Logins that others made may lack it. When it cannot be had the identity is None: nobody's, not anybody's.
+
+        Raises:
+            LoginRequired: no user has logged in.
+        """
+        who = self.identity()
+        if who.id is not None:
+            return who
+        from reconciler.adapters.globus_app import identity_of  # noqa: PLC0415  # slow
+
+        try:
+            with self._lock:
+                token = self.store.read().get(AUTH)
+                if token is None or not self._good(AUTH, token, SPARE):
+                    self._renew({AUTH})
+                    token = self._tokens.get(AUTH)
+            return who if token is None else replace(who, id=identity_of(self._account(), token.access_token))
+        except (LoginRequired, ServiceUnreachable, ServiceRefused):
+            return who
 
     def access_token(self, *, refused: str | None = None) -> str:
         """Return a valid access token for the Compute service, renewed when need be.

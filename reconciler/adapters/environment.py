@@ -1,87 +1,58 @@
-"""The declared environment of daemons: an allow-list, so that a start from cron equals one from a shell."""
+"""The environment of daemons on this machine: what is set here, and what a start is given."""
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
 from collections.abc import Mapping
 
-SECRETS = frozenset({"GLOBUS_COMPUTE_CLIENT_SECRET"})
-"""Variables whose values may appear nowhere, not even as a plain digest of their own."""
-
-_NEVER = frozenset({"GLOBUS_COMPUTE_ENDPOINT_DIR", "GLOBUS_COMPUTE_USER_DIR"})
-# The first overrides the endpoint's name in every command of globus-compute-endpoint, the second is
-# what `-c` says anyway.
-
-_STEADY = frozenset(
-    {
-        *("HOME", "USER", "LOGNAME"),
-        *("http_proxy", "https_proxy", "no_proxy", "all_proxy"),
-        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
-        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-        *("SLURM_CONF", "GLOBUS_COMPUTE_CLIENT_ID", "GLOBUS_COMPUTE_CLIENT_SECRET"),
-    }
-)
-_STEADY_PREFIXES = ("GLOBUS_SDK_",)
-
-# These differ from one login session to the next (a loaded module, cron's bare environment) without
-# making it another daemon: they are handed on, but a change of theirs is no reason to restart.
-_SESSION = frozenset(
-    {
-        *("SHELL", "PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH"),
-        *("MODULEPATH", "MODULESHOME", "LOADEDMODULES", "_LMFILES_"),
-    }
-)
-_SESSION_PREFIXES = ("LC_", "LMOD_")
+from reconciler.core.environment import PATH, SECRETS, Variable, is_declared, is_selecting, is_session, join_path
+from reconciler.core.environment import variable as known_variable
 
 _FALLBACK_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+_PASSWORD = re.compile(r"://[^/\s@:]*:([^/\s]*)@")
 
 
-def _steady(name: str) -> bool:
-    return name not in _NEVER and (name in _STEADY or name.startswith(_STEADY_PREFIXES))
+def variables(environ: Mapping[str, str]) -> dict[str, Variable]:
+    """Return what may be known of the variables in `environ` that may reach a daemon."""
+    return {name: known_variable(name, value) for name, value in _with_user(environ).items() if is_declared(name)}
 
 
-def _allowed(name: str) -> bool:
-    return _steady(name) or name in _SESSION or name.startswith(_SESSION_PREFIXES)
-
-
-def join_path(first: str, path: str) -> str:
-    """Return a PATH with `first` in front, without duplicates and without relative or empty entries."""
-    parts = [first, *(p for p in path.split(":") if p.startswith("/"))]
-    return ":".join(dict.fromkeys(parts))
-
-
-def declared(environ: Mapping[str, str], bin_dir: str) -> dict[str, str]:
+def declared(environ: Mapping[str, str], bin_dir: str, kept: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment a daemon is given.
 
     Args:
         environ: what this process was given.
         bin_dir: the tool's bin directory; it leads PATH, because user endpoints are spawned through PATH.
+        kept: what the endpoint keeps; its session variables and PATH count, and those of `environ` do not. None for
+            an endpoint that keeps nothing.
     """
-    chosen = {name: value for name, value in environ.items() if _allowed(name)}
+    pinned = kept is not None
+    kept = kept or {}
+    chosen = {name: value for name, value in kept.items() if is_declared(name) and not is_selecting(name)}
+    chosen |= {n: v for n, v in _with_user(environ).items() if is_declared(n) and not (pinned and is_session(n))}
+    chosen[PATH] = join_path(bin_dir, kept.get(PATH) or environ.get(PATH) or _FALLBACK_PATH)
+    return {name: value for name, value in chosen.items() if value}
+
+
+def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the secrets in `environ` that a daemon may write into its log."""
+    found = [value for name, value in environ.items() if name in SECRETS]
+    for name, value in environ.items():
+        if is_declared(name):
+            found += _PASSWORD.findall(value)
+    return tuple(dict.fromkeys(found))
+
+
+def _with_user(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` with the variables that a login sets and that cron, or a container, may not."""
+    found = dict(environ)
+    if all(found.get(name) for name in ("HOME", "USER", "LOGNAME")):
+        return found
     user = _user()
-    if user is not None:
-        chosen.setdefault("HOME", user[1])
-        chosen.setdefault("USER", user[0])
-        chosen.setdefault("LOGNAME", user[0])
-    chosen["PATH"] = join_path(bin_dir, environ.get("PATH") or _FALLBACK_PATH)
-    return chosen
-
-
-def digest(environ: Mapping[str, str]) -> str:
-    """Return the digest of what `declared` would give that makes a difference to a daemon.
-
-    A secret goes in through a digest of its own that is salted with its name, so that equal secrets
-    under two names do not show, and the whole reveals nothing of it.
-    """
-    chosen = declared(environ, "/")
-    state = hashlib.sha256(b"chiltepin environment 1\0")
-    for name in sorted(n for n in chosen if _steady(n)):
-        value = os.fsencode(chosen[name])
-        if name in SECRETS:
-            value = hashlib.sha256(name.encode() + b"\0" + value).digest()
-        state.update(os.fsencode(name) + b"=" + hashlib.sha256(value).digest())
-    return state.hexdigest()
+    for name, value in (("USER", user[0]), ("LOGNAME", user[0]), ("HOME", user[1])) if user else ():
+        found[name] = found.get(name) or value
+    return found
 
 
 def _user() -> tuple[str, str] | None:

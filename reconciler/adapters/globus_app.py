@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 from globus_sdk import (
+    AccessTokenAuthorizer,
     AuthAPIError,
+    AuthClient,
     AuthLoginClient,
     ClientApp,
     ConfidentialAppAuthClient,
@@ -83,6 +86,19 @@ def revoke_all(account: Account) -> None:
             if token.refresh_token:
                 client.oauth2_revoke_token(token.refresh_token)
             storage.remove_token_data(server)
+
+
+def identity_of(account: Account, access_token: str) -> str:
+    """Ask Globus Auth whose token this is (one request)."""
+    url = _auth_url(account)
+    with _translated(account, url), closing(make_transport(url)) as transport:
+        client = AuthClient(
+            authorizer=AccessTokenAuthorizer(access_token),
+            environment=account.environment,
+            transport=transport,
+            retry_config=retry_config(RETRIES),
+        )
+        return str(UUID(client.userinfo()["sub"]))
 
 
 def _auth_url(account: Account) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +21,16 @@ from reconciler.adapters.endpoint_dir import (
 from reconciler.adapters.files import Directory
 from reconciler.adapters.names import OWN_DIRECTORY, user_endpoint
 from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir, open_own
-from reconciler.adapters.redact import last_lines, redact
+from reconciler.core.environment import Variable
 from reconciler.core.live import (
     LiveDirectory,
     PidFile,
     Process,
     TrashEntry,
 )
-from reconciler.core.machine import EndpointTool, HostFacts
+from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
 from reconciler.core.marker import MARKER, Marker
+from reconciler.core.redact import last_lines, redact
 from reconciler.errors import FileSystemError, Refused, UsageError
 from reconciler.ports import Clock, EndpointHost, NewFile, Started
 
@@ -52,6 +53,7 @@ class LocalHost:
         extra: variables that daemons get in any case (the client id of the login).
         clock: the time.
         start_limit: seconds that one start may take.
+        hidden: the manifest's secrets, which a log must not show.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class LocalHost:
         extra: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         start_limit: float = starting.TIME_LIMIT,
+        hidden: Iterable[str] = (),
     ) -> None:
         faults.check()
         self._path = _absolute(config_dir)
@@ -70,6 +73,7 @@ class LocalHost:
         self._environ = {**(os.environ if environ is None else environ), **(extra or {})}
         self._clock = clock or SystemClock()
         self._start_limit = start_limit
+        self._hidden = tuple(hidden)
         self._nursery: Nursery | None = None
 
     @property
@@ -82,11 +86,11 @@ class LocalHost:
     def tool(self) -> EndpointTool:
         return tool.find(self._python, self._environ)
 
-    def login_path(self) -> str:
-        return environment.join_path(self._bin_dir(self.tool()), login_shell.path())
+    def login_shell(self) -> LoginShell:
+        return login_shell.ask()
 
-    def environment_digest(self) -> str:
-        return environment.digest(self._environ)
+    def environment(self) -> Mapping[str, Variable]:
+        return environment.variables(self._environ)
 
     def directories(self) -> Mapping[str, LiveDirectory]:
         with files.translating("read the config directory", self._path):
@@ -166,8 +170,10 @@ class LocalHost:
             found = self.directory(name)
             changes.clear_pid_file(directory, seen, found.processes if found else (), self._clock.now())
 
-    def start(self, name: str, endpoint_id: str | None, tool: EndpointTool) -> Started:
-        declared = environment.declared(self._environ, self._bin_dir(tool))
+    def start(
+        self, name: str, endpoint_id: str | None, tool: EndpointTool, kept: Mapping[str, str] | None = None
+    ) -> Started:
+        declared = environment.declared(self._environ, self._bin_dir(tool), kept)
         return starting.run(
             starting.Start(
                 config_dir=self._path,
@@ -185,14 +191,14 @@ class LocalHost:
         )
 
     @contextmanager
-    def many_starts(self, count: int, tool: EndpointTool) -> Iterator[None]:
+    def many_starts(self, count: int, tool: EndpointTool, kept: Mapping[str, str] | None = None) -> Iterator[None]:
         from reconciler.adapters.nursery import Nursery, interpreter  # noqa: PLC0415  # a plan never starts anything
 
         nursery_python = interpreter(tool)
         if count < NURSERY_WORTH_IT or not os.access(nursery_python, os.X_OK):
             yield
             return
-        self._nursery = Nursery(tool, environment.declared(self._environ, self._bin_dir(tool)))
+        self._nursery = Nursery(tool, environment.declared(self._environ, self._bin_dir(tool), kept))
         try:
             yield
         finally:
@@ -264,7 +270,7 @@ class LocalHost:
         return tool.command.rpartition("/")[0]
 
     def _secrets(self) -> tuple[str, ...]:
-        return tuple(v for k, v in self._environ.items() if k in environment.SECRETS)
+        return (*environment.secrets(self._environ), *self._hidden)
 
     @contextmanager
     def _writing(self, doing: str, name: str) -> Iterator[Directory]:

@@ -1,71 +1,82 @@
-"""The PATH that the site sets up for everybody, as a login shell without any user file reports it."""
+"""What the site sets up for everybody, as a login shell without any user file reports it."""
 
 from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 from reconciler.adapters import machine
+from reconciler.core.environment import is_kept, is_session, variable
+from reconciler.core.machine import LoginShell
+from reconciler.core.redact import redact
 from reconciler.errors import EndpointCommandError
 
 TIME_LIMIT = 60.0
 """Seconds; a site's profile scripts may initialise modules from a slow file system."""
 
-_BEGIN, _END = "<chiltepin-path:", ":chiltepin-path>"
+# PATH by itself: `env` might not be there.
+_SCRIPT = '{ printf "%s\\0" "$PATH"; /usr/bin/env -0; } >"$1"'
 
 
-def path() -> str:
-    """Return the login PATH.
+def ask() -> LoginShell:
+    """Return PATH and the other variables of a login shell that may reach a daemon, but for secrets.
 
-    Profile scripts may print anything before, so that the value is taken from between two marks. HOME
-    is an empty directory: then no file of the user's adds to it.
+    HOME is an empty directory: then no file of the user's adds to it. The answer goes to a file, because profile
+    scripts may print anything, and what they start in the background may hold the output open.
 
     Raises:
         EndpointCommandError: there is no bash, or it failed, or it did not end in time.
     """
     import shutil  # noqa: PLC0415  # asked for only when an endpoint has no pinned PATH yet
-    import subprocess  # noqa: PLC0415
     import tempfile  # noqa: PLC0415
 
-    line = (shutil.which("bash") or "/bin/bash", "-l", "-c", f'printf "%s" "{_BEGIN}$PATH{_END}"')
+    with tempfile.TemporaryDirectory(prefix="chiltepin-home-", ignore_cleanup_errors=True) as home:
+        answer, complaints = Path(home, ".answer"), Path(home, ".complaints")
+        line = (shutil.which("bash") or "/bin/bash", "-l", "-c", _SCRIPT, "bash", str(answer))
+        code = _run(line, home, complaints)
+        content = answer.read_bytes() if answer.exists() else b""
+        said = complaints.read_bytes()[-2000:].decode("utf-8", "replace")
+    path, *others = content.decode("utf-8", "surrogateescape").split("\0")
+    if not path:
+        raise _failure(f"it ended with code {code} and named no PATH", line, code, said)
+    pairs = (other.partition("=") for other in others)
+    found = {name: value for name, _, value in pairs if is_kept(name) or is_session(name)}
+    return LoginShell(path, {name: value for name, value in found.items() if variable(name, value).value})
+
+
+def _run(line: tuple[str, ...], home: str, complaints: Path) -> int:
+    import subprocess  # noqa: PLC0415
+
     user = machine.facts().user
-    with tempfile.TemporaryDirectory(prefix="chiltepin-home-") as home:
+    with complaints.open("wb") as stderr:
         try:
             shell = subprocess.Popen(
                 line,
                 env={"HOME": home, "USER": user, "LOGNAME": user, "TERM": "dumb"},
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
                 cwd="/",
                 start_new_session=True,
             )
         except OSError as e:
             raise _failure(f"it cannot be run: {e.strerror or e}", line) from e
         try:
-            out, err = shell.communicate(timeout=TIME_LIMIT)
+            return shell.wait(TIME_LIMIT)
         except subprocess.TimeoutExpired as e:
             os.killpg(shell.pid, signal.SIGKILL)
-            shell.communicate()
+            shell.wait()
             raise _failure(f"it did not end within {TIME_LIMIT:.0f} seconds", line) from e
-    _, begun, rest = out.decode("utf-8", "replace").rpartition(_BEGIN)
-    found, ended, _ = rest.partition(_END)
-    if not begun or not ended or not found:
-        raise _failure(
-            f"it ended with code {shell.returncode} and named no PATH",
-            line,
-            shell.returncode,
-            err.decode("utf-8", "replace")[-2000:],
-        )
-    return found
 
 
 def _failure(why: str, line: tuple[str, ...], code: int | None = None, output: str = "") -> EndpointCommandError:
+    said = redact(output).strip()
     return EndpointCommandError(
         "the login shell's PATH could not be had",
         command=line,
         code=code,
-        output=output,
-        why=why,
+        output=said,
+        why=f"{why}; it said: {said.splitlines()[-1]}" if said else why,
         remedy="write the PATH that user endpoints need into the manifest (`user_environment: {PATH: ...}`)",
     )

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from reconciler.adapters import faults, files, process
 from reconciler.adapters.own_dir import RUNS, open_own
 from reconciler.adapters.process import Daemon
-from reconciler.adapters.redact import last_lines, redact
 from reconciler.core.live import (
     LiveDirectory,
 )
 from reconciler.core.machine import EndpointTool
+from reconciler.core.redact import last_lines, redact
 from reconciler.errors import EndpointCommandError, TimedOut
 from reconciler.ports import Clock, Started
 

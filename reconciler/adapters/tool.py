@@ -95,10 +95,21 @@ def _site_directories(prefix: Path, command: Path) -> Iterator[Path]:
                         yield entry / "dist-packages"
 
 
+def _linked(site: Path) -> Iterator[Path]:
+    """Return the directories that `.pth` files add: an environment may share the packages of another."""
+    for file in sorted(site.glob("*.pth")) if site.is_dir() else ():
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):  # Python passes it over, too
+            continue
+        yield from (Path(line.strip()) for line in lines if line.startswith("/"))
+
+
 def _versions(prefix: Path, command: Path) -> dict[str, str]:
     """Read the versions off the names of the metadata directories."""
     found: dict[str, str] = {}
-    for site in _site_directories(prefix, command):
+    own = tuple(_site_directories(prefix, command))
+    for site in (*own, *(linked for directory in own for linked in _linked(directory))):
         try:
             with os.scandir(site) as entries:
                 names = [e.name for e in entries if e.name.endswith("-info")]

@@ -95,7 +95,7 @@ class GlobusCompute:
         self._pause.interrupt()
 
     def identity(self) -> Identity:
-        return self.login.identity()
+        return self.login.ask_identity()
 
     def prepare(self) -> None:
         self.login.prepare()

@@ -81,7 +81,7 @@ def whoami(
 
     check_format(output)
     account = _login(config_dir)
-    who = account.identity()
+    who = account.ask_identity()
     account.access_token()
     document = {
         "service": who.service,

@@ -126,7 +126,7 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write("\ninterrupted\n")
         return int(ExitCode.INTERRUPTED)
     except Exception:  # noqa: BLE001 - the last line of defence: report it as the bug that it is
-        return _bug()
+        return _bug(arguments)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -185,11 +185,13 @@ def _run_upstream(arguments: list[str]) -> int:
     raise UsageError(f"there is no command `chiltepin {arguments[0]}`", remedy=remedy)
 
 
-def _bug() -> int:
+def _bug(arguments: list[str]) -> int:
     import tempfile
     import traceback
 
-    text = traceback.format_exc()
+    from reconciler.adapters.hidden import cleaned
+
+    text = cleaned(traceback.format_exc(), arguments)
     where = ""
     with contextlib.suppress(OSError):
         descriptor, where = tempfile.mkstemp(prefix="chiltepin-bug-", suffix=".txt")

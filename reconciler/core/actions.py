@@ -197,10 +197,14 @@ class ClearStalePid(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class Start(_EndpointAction):
-    """Start the daemon; `id` is None only for the first start, which registers."""
+    """Start the daemon; `id` is None only for the first start, which registers.
+
+    `environment` is what it is given besides what is set here.
+    """
 
     kind: ClassVar[str] = "Start"
     id: str | None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,11 +217,12 @@ class Stop(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class Restart(_EndpointAction):
-    """Stop the daemon, wait until it is gone, start it again with the same UUID."""
+    """Stop the daemon, wait until it is gone, start it again with the same UUID and this `environment`, as `Start`."""
 
     kind: ClassVar[str] = "Restart"
     process: Process
     id: str
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

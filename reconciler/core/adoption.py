@@ -41,9 +41,10 @@ from reconciler.core.ownership import (
     unusable,
     witnesses,
 )
+from reconciler.core.pins import pinned
 from reconciler.core.reregistration import not_owned
 from reconciler.core.scope import Errand
-from reconciler.core.steps import mend_endpoint_json, path_of, steps_for, with_daemon
+from reconciler.core.steps import mend_endpoint_json, steps_for, with_daemon
 
 
 def plan_adoption(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
@@ -279,7 +280,9 @@ class _Adopter:
             text = "; ".join(problem.message for problem in problems)
             return Refusal(self.name, text, problems[0].hint or "remove the option", exit_code=3)
         marker = new_marker(self.endpoint, self.known, chosen)
-        ground = Ground(chosen, None, marker, cause=Cause.CONSENT)
+        ground = pinned(self.endpoint, Ground(chosen, None, marker, cause=Cause.CONSENT), self.live)
+        if isinstance(ground, Refusal):
+            return ground
         steps = steps_for(self.endpoint, ground, self.live, desired.host.run_on)
         creates = [action for action in steps.actions if isinstance(action, Create)]
         draft.actions += [replace(a, changes=(*self._shown(chosen, None), *a.changes)) for a in creates]
@@ -327,7 +330,8 @@ class _Adopter:
             marker = was.but(lineage=self.known.lineage, id=chosen, claim=ours)
         else:
             marker = new_marker(self.endpoint, self.known, chosen)
-            marker = marker.but(path=path_of(marker, self.live))
+            ground = pinned(self.endpoint, Ground(chosen, directory, marker), self.live)
+            marker = ground.marker if isinstance(ground, Ground) else marker  # else the next apply asks again
             specs = file_specs(self.endpoint, marker.path, f"{self.live.config_dir}/{directory.name}")
             there = [(spec, directory.files[spec.file]) for spec in specs if spec.file in directory.files]
             marker = marker.but(files={spec.file: found_record(spec, found) for spec, found in there})

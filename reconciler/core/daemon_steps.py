@@ -32,6 +32,7 @@ from reconciler.core.daemon import (
     judge_daemon,
 )
 from reconciler.core.desired import CONFIG, DesiredEndpoint
+from reconciler.core.environment import changed, not_at_hand
 from reconciler.core.live import (
     LiveDirectory,
     LiveState,
@@ -41,6 +42,7 @@ from reconciler.core.live import (
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import DaemonRecord, Marker
 from reconciler.core.ownership import Blocked, Ground
+from reconciler.core.pins import environment_for
 from reconciler.core.running import Running
 
 
@@ -90,8 +92,13 @@ def found_daemon(
         prefix=str(intent.get("prefix", "")),
         versions={str(k): str(v) for k, v in dict(intent.get("versions", {})).items()},
         config=str(intent.get("config") or (config.digest if config else "")),
-        environment=str(intent.get("environment", "")),
+        environment=_digests(intent.get("environment")),
     )
+
+
+def _digests(found: object) -> dict[str, str]:
+    """Return an intent's digests of variables; first versions wrote one digest of everything."""
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
 
 
 @dataclass
@@ -180,8 +187,10 @@ class _DaemonPlanner:
                 cause=cause,
                 preconditions=tuple(guards),
                 id=self.ground.id,
+                environment=environment_for(self.ground.marker, self.live),
             )
         )
+        self._note_lost_variables(self.ground.marker.daemon)
 
     def _plan_stopped(self, daemon: Daemon) -> None:
         if daemon.process:
@@ -257,21 +266,29 @@ class _DaemonPlanner:
                 hold="the manifest says `restart: never`" if self.endpoint.restart == "never" else None,
                 process=process,
                 id=self.ground.id,
+                environment=environment_for(self.ground.marker, self.live),
             )
         )
+        self._note_lost_variables(record)
 
     def _restart_reason(self, record: DaemonRecord) -> tuple[Cause, tuple[str, ...]] | None:
         if record.config and record.config != self.config:
             written = next((a.cause for a in self.steps.actions if isinstance(a, WriteFile) and a.file == CONFIG), None)
             return written or Cause.OTHER_CONFIGURATION, ("config.yaml is not the one it started with",)
         tool = self.live.tool
+        found: tuple[str, ...] = ()
         if isinstance(tool, EndpointTool):
-            changed = changed_versions(record, tool.versions, tool.prefix)
-            if changed:
-                return Cause.ENVIRONMENT, changed
-        if record.environment and self.live.environment_digest and record.environment != self.live.environment_digest:
-            return Cause.ENVIRONMENT, ("the declared environment variables are not the ones it started with",)
-        return None
+            found += changed_versions(record, tool.versions, tool.prefix)
+        found += changed(record.environment, self.ground.marker.environment, self.live.environment)
+        return (Cause.ENVIRONMENT, found) if found else None
+
+    def _note_lost_variables(self, record: DaemonRecord | None) -> None:
+        lost = not_at_hand(record.environment, self.ground.marker.environment, self.live.environment) if record else ()
+        if lost:
+            self._note(
+                f"its daemon had {', '.join(lost)}, not kept because a password is in it: set it here too, or it"
+                " starts without"
+            )
 
     def _note(self, text: str) -> None:
         self.steps.notes.append(Note(self.endpoint.name, text))

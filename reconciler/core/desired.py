@@ -122,6 +122,7 @@ class Desired:
         declared: whether the manifest declares any endpoint at all (an empty section deletes nothing).
         refused: by endpoint, options that the installed globus-compute-endpoint does not know.
         warnings: findings that do not stop the run.
+        secrets: values that nobody may see.
     """
 
     stack: str
@@ -134,6 +135,7 @@ class Desired:
     refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
     trash: Trash = field(default_factory=Trash)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     def formerly(self, name: str) -> tuple[str, ...]:
         """Return what an endpoint was called before, by `moved`; the latest name first."""

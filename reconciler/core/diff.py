@@ -24,6 +24,7 @@ from reconciler.core.documents import (
 )
 from reconciler.core.live import LiveFile
 from reconciler.core.marker import FileRecord
+from reconciler.core.redact import has_password, redact
 
 
 @dataclass(frozen=True)
@@ -169,14 +170,21 @@ def _added(spec: FileSpec) -> tuple[FieldChange, ...]:
 
 
 def _hider(sensitive: frozenset[str]) -> Callable[[KeyPath, Any], Any]:
-    return lambda path, value: SENSITIVE if path[0] in sensitive and value is not ABSENT else value
+    """Return what shows a value: not one that is sensitive, or holds a URL with a password."""
+
+    def hide(path: KeyPath, value: Any) -> Any:
+        if value is ABSENT:
+            return value
+        return SENSITIVE if path[0] in sensitive or has_password(str(value)) else value
+
+    return hide
 
 
 def unified(old: bytes, new: bytes, name: str) -> tuple[str, ...]:
-    """Return a unified diff of two texts, without its two header lines."""
+    """Return a unified diff of two texts, without its two header lines, and without what looks like a secret."""
     a = old.decode("utf-8", "replace").splitlines()
     b = new.decode("utf-8", "replace").splitlines()
-    return tuple(difflib.unified_diff(a, b, name, name, lineterm="", n=2))[2:]
+    return tuple(redact(line) for line in difflib.unified_diff(a, b, name, name, lineterm="", n=2))[2:]
 
 
 def field_changes(

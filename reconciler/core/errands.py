@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reconciler.core.actions import (
     Adopt,
     Cause,
@@ -23,6 +25,7 @@ from reconciler.core.draft import Draft
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
+from reconciler.core.pins import environment_for, pinned
 from reconciler.core.renaming import find_renaming
 from reconciler.core.retention import expired
 from reconciler.core.scope import Errand, Scope
@@ -161,10 +164,14 @@ def _restart(
         reason = ground.reason if isinstance(ground, Blocked) else live.registrations.reason  # type: ignore[union-attr]
         draft.blocked.append(Blocked(name, reason))
         return
-    directory = ground.directory
-    if directory is None or ground.id is None:
+    directory, endpoint_id = ground.directory, ground.id
+    if directory is None or endpoint_id is None:
         what = "its directory is not there" if directory is None else "it was never registered"
         draft.refusals.append(Refusal(name, what, "`chiltepin apply` makes and starts it"))
+        return
+    ground = pinned(endpoint, ground, live)
+    if isinstance(ground, Refusal):
+        draft.refusals.append(ground)
         return
     steps = Steps()
     if ground.repair:  # what a repair is needed for comes first, as in every apply
@@ -172,7 +179,9 @@ def _restart(
         steps.actions += [action for action in whole if isinstance(action, Adopt)]
     daemon = judge_daemon(directory, ground.marker, live)
     if daemon.state is DaemonState.RUNNING and daemon.process:
-        steps.actions.append(_asked_restart(endpoint, ground, ground.id, directory, daemon.process, errand, draft))
+        environment = environment_for(ground.marker, live, renew=True)
+        restart = _asked_restart(endpoint, ground, endpoint_id, directory, daemon.process, errand, draft)
+        steps.actions.append(replace(restart, environment=environment))
     else:
         config = directory.files.get(CONFIG)
         plan_daemon(endpoint, ground, live, steps, config.digest if config else "", desired.host.run_on)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from reconciler.core.environment import Variable
 from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import Marker
 
@@ -197,7 +198,8 @@ class LiveState:
         statuses: of the UUIDs that were asked for.
         tool: the installed globus-compute-endpoint, or why it cannot be used.
         login_path: the login shell's PATH; asked for only when an endpoint needs it and has none pinned.
-        environment_digest: of the environment that a daemon started now would be given.
+        login_variables: what else the login shell sets that may reach a daemon; asked for together.
+        environment: the variables set here that may reach a daemon, by name.
         trash: deleted endpoints that can be brought back.
         pending: by endpoint name, the intent of an action that has no outcome in the journal.
         candidates: by endpoint name, registrations that an interrupted first start may have made.
@@ -211,7 +213,8 @@ class LiveState:
     statuses: Mapping[str, Status | Unknown] = field(default_factory=dict)
     tool: EndpointTool | Damaged | None = None
     login_path: str | Unknown | None = None
-    environment_digest: str = ""
+    login_variables: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, Variable] = field(default_factory=dict)
     trash: tuple[TrashEntry, ...] = ()
     pending: Mapping[str, JournalEntry] = field(default_factory=dict)
     candidates: Mapping[str, tuple[Registration, ...] | Unknown] = field(default_factory=dict)

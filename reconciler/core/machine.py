@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,14 @@ class EndpointTool:
     command: str
     prefix: str
     versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LoginShell:
+    """What a login shell sets up for everybody: PATH, and the other variables that may reach a daemon."""
+
+    path: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

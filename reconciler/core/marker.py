@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MARKER = ".chiltepin.json"
 FORMAT_VERSION = 1
@@ -58,7 +58,7 @@ class DaemonRecord(Document):
         prefix: sys.prefix of the Python that runs it.
         versions: of globus-compute-endpoint, Python, parsl.
         config: digest of config.yaml when it started.
-        environment: digest of the environment it was given.
+        environment: by name, digests of the variables that it was given and that make it what it is; none when unknown.
         documents: digests of template, schema and user environment when it registered (its copy at the service).
     """
 
@@ -69,14 +69,25 @@ class DaemonRecord(Document):
     prefix: str
     versions: dict[str, str]
     config: str
-    environment: str
+    environment: dict[str, str] = Field(default_factory=dict)
     documents: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("environment", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """Read one digest of everything, as first versions wrote it: it does not say what a variable was."""
+        return {} if isinstance(value, str) else value
 
 
 class Marker(Document):
     """The whole marker file. Holds no secret.
 
     `protect` and `restart` are as last declared: they stay in force after the endpoint's block is gone.
+
+    Attributes:
+        path: the PATH that `user_environment: {PATH: auto}` stands for, with the tool's directory in front.
+        environment: variables that daemons are given besides those set where they are started; PATH is the
+            login shell's. None of them can hold a secret.
     """
 
     format_version: int = FORMAT_VERSION
@@ -89,6 +100,7 @@ class Marker(Document):
     restart: str = "when-idle"
     files: dict[str, FileRecord] = Field(default_factory=dict)
     path: str | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
     daemon: DaemonRecord | None = None
 
     def but(self, **changes: Any) -> Marker:

@@ -256,6 +256,14 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
 def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | None:
     """Refuse when a recorded claim is not ours; another identity or service is exit 77."""
     evidence = (f"{where} says: {say_claim(theirs)}", f"here it is: {say_claim(ours)}")
+    if theirs.service == ours.service and theirs.identity and ours.identity is None:
+        return Refusal(
+            name,
+            "it cannot be told whether this login is of the identity that it belongs to",
+            "`chiltepin login --force` makes a login that says whose it is",
+            evidence,
+            WRONG_IDENTITY,
+        )
     other_identity = theirs.identity and ours.identity and theirs.identity != ours.identity
     if theirs.service != ours.service or other_identity:
         return Refusal(

@@ -24,6 +24,7 @@ from reconciler.core.live import LiveState, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint, known_ids, lock_entry, locked_pools
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Blocked, Foreign, Ground, Known, find_ground
+from reconciler.core.pins import pinned
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
 from reconciler.core.renaming import find_renaming, renamed
@@ -35,6 +36,11 @@ from reconciler.core.steps import steps_for
 from reconciler.core.taking import Taking, take_over
 from reconciler.core.traces import Homes, homes_of
 from reconciler.core.undeletion import Undeletion, bring_back
+
+_BLANK = (
+    "warning: there is a blank in the config directory's path, {!r}: endpoints start, and their tasks never run;"
+    " use another one (`config_dir` of the host, or -c)"
+)
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,9 @@ def make_plan(
     """
     scope = scope or Scope()
     draft = Draft()
+    if desired.endpoints and any(c.isspace() for c in live.config_dir):
+        # Parsl puts the path into a shell's command line without quotes.
+        draft.notes.append(Note(None, _BLANK.format(live.config_dir)))
     if scope.errand is not None:
         plan_errand(scope.errand, desired, live, known, draft)
         return _finish(desired, live, known, draft, pools_text, scope)
@@ -223,13 +232,16 @@ def _plan_managed(
     renewal = renew(endpoint, judged, live, known) if name in scope.reregister else judged
     ground = renewal.ground if isinstance(renewal, Renewal) else renewal
     if isinstance(ground, Ground):
+        ground = pinned(endpoint, ground, live)
+    if isinstance(ground, Ground):
         steps = steps_for(endpoint, ground, live, desired.host.run_on)
         draft.actions += [*(renewal.actions if isinstance(renewal, Renewal) else ()), *steps.actions]
         draft.notes += steps.notes
         draft.refusals += steps.refusals
         draft.blocked += steps.blocked
         draft.running += steps.running
-        draft.markers[name] = renewal.marker if isinstance(renewal, Renewal) else ground.marker
+        pins = {"path": ground.marker.path, "environment": ground.marker.environment}
+        draft.markers[name] = renewal.marker.but(**pins) if isinstance(renewal, Renewal) else ground.marker
         draft.entries[name] = lock_entry(endpoint, ground.marker.claim, ground.id)
         return
     _decline(name, ground, known, draft)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -78,7 +79,7 @@ class Run:
 
 
 def daemon_record(
-    process: Process, host: HostFacts, tool: EndpointTool, environment: str, directory: LiveDirectory
+    process: Process, host: HostFacts, tool: EndpointTool, environment: Mapping[str, str], directory: LiveDirectory
 ) -> DaemonRecord:
     """Return the record of a daemon that was just started with the files in `directory`."""
     digests = {name: live_file.digest for name, live_file in directory.files.items()}
@@ -90,7 +91,7 @@ def daemon_record(
         prefix=tool.prefix,
         versions=dict(tool.versions),
         config=digests.get("config.yaml", ""),
-        environment=environment,
+        environment=dict(environment),
         documents={n: d for n, d in digests.items() if n in (TEMPLATE, SCHEMA, USER_ENVIRONMENT)},
     )
 
@@ -116,7 +117,7 @@ def marker_after(
             files[action.file] = action.record
         return marker.but(files=files)
     if isinstance(action, Start | Restart):
-        return marker.but(id=endpoint_id, daemon=daemon)
+        return marker.but(id=endpoint_id, daemon=daemon, environment=dict(action.environment))
     if isinstance(action, Stop | ClearStalePid):
         return marker.but(daemon=None)
     if isinstance(action, Reregister):

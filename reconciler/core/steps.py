@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reconciler.core.actions import (
     ABSENT,
     Adopt,
@@ -20,7 +22,7 @@ from reconciler.core.actions import (
 )
 from reconciler.core.daemon import DaemonState, is_recorded, judge_daemon
 from reconciler.core.daemon_steps import Steps, found_daemon, marked, plan_daemon
-from reconciler.core.desired import CONFIG, ENDPOINT_JSON, DesiredEndpoint
+from reconciler.core.desired import CONFIG, ENDPOINT_JSON, USER_ENVIRONMENT, DesiredEndpoint
 from reconciler.core.diff import diff_file, new_file, record_of
 from reconciler.core.documents import FileSpec, file_specs
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
@@ -29,14 +31,14 @@ from reconciler.core.ownership import Ground
 
 
 def steps_for(endpoint: DesiredEndpoint, ground: Ground, live: LiveState, run_on: tuple[str, ...]) -> Steps:
-    """Return what brings one endpoint to its desired state."""
-    specs = file_specs(endpoint, path_of(ground.marker, live), f"{live.config_dir}/{endpoint.directory}")
+    """Return what brings one endpoint to its desired state; its marker has all pins."""
+    specs = file_specs(endpoint, ground.marker.path, f"{live.config_dir}/{endpoint.directory}")
     named = {spec.file for spec in specs}
     # What an earlier manifest asked for and this one does not (an identity mapping) goes.
     specs += tuple(FileSpec(file, "none") for file in sorted(ground.marker.files) if file not in named)
     steps = Steps()
     if ground.directory is None:
-        steps.actions.append(_create(endpoint, ground, specs, live))
+        steps.actions.append(_create(endpoint, ground, specs))
         config = new_file(specs[0])[1].digest
     else:
         writes = _writes(endpoint, ground, ground.directory, specs)
@@ -50,14 +52,7 @@ def steps_for(endpoint: DesiredEndpoint, ground: Ground, live: LiveState, run_on
     return steps
 
 
-def path_of(marker: Marker, live: LiveState) -> str | None:
-    """Return the PATH that `PATH: auto` stands for: the pinned one, else the login shell's."""
-    if marker.path:
-        return marker.path
-    return live.login_path if isinstance(live.login_path, str) else None
-
-
-def _create(endpoint: DesiredEndpoint, ground: Ground, specs: tuple[FileSpec, ...], live: LiveState) -> Create:
+def _create(endpoint: DesiredEndpoint, ground: Ground, specs: tuple[FileSpec, ...]) -> Create:
     files: dict[str, tuple[bytes, int]] = {}
     records: dict[str, FileRecord] = {}
     changes: list[FileChange] = []
@@ -70,7 +65,7 @@ def _create(endpoint: DesiredEndpoint, ground: Ground, specs: tuple[FileSpec, ..
         changes.append(found.change)
     if ground.id:
         files[ENDPOINT_JSON] = (f'{{"endpoint_id": "{ground.id}"}}'.encode(), 0o644)
-    marker = ground.marker.but(files=records, path=path_of(ground.marker, live))
+    marker = ground.marker.but(files=records)
     return Create(
         endpoint=endpoint.name,
         directory=endpoint.directory,
@@ -91,6 +86,8 @@ def _writes(
         diff = diff_file(spec, live_file, ground.marker.files.get(spec.file))
         if diff is None:
             continue
+        if spec.file == USER_ENVIRONMENT and _only_path_renewed(endpoint, ground, directory):
+            diff = replace(diff, change=replace(diff.change, cause=Cause.ENVIRONMENT))
         guard = FileIs(spec.file, live_file.digest if live_file else None)
         found.append(
             WriteFile(
@@ -109,6 +106,16 @@ def _writes(
     if ground.id and not isinstance(directory.endpoint_id, str):
         found.append(mend_endpoint_json(endpoint, ground, directory.endpoint_id))
     return found
+
+
+def _only_path_renewed(endpoint: DesiredEndpoint, ground: Ground, directory: LiveDirectory) -> bool:
+    """Whether user_environment.yaml is as asked for but for the tool's directory in PATH."""
+    was, record = directory.marker, ground.marker.files.get(USER_ENVIRONMENT)
+    live_file = directory.files.get(USER_ENVIRONMENT)
+    if not isinstance(was, Marker) or was.path in (None, ground.marker.path) or not record or not live_file:
+        return False
+    before = next(s for s in file_specs(endpoint, was.path, "") if s.file == USER_ENVIRONMENT)
+    return (record.spec, record.digest) == (before.digest, live_file.digest)
 
 
 def mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, found: object) -> WriteFile:
@@ -164,14 +171,16 @@ def _repair(
         if records.get(spec.file) != record:
             cause = cause or _why_recorded(records.get(spec.file), record)
             records[spec.file] = record
-    marker = marker.but(files=records, path=marker.path or path_of(marker, live))
+    marker = marker.but(files=records)
+    was = directory.marker
+    if isinstance(was, Marker) and was.path is None and marker.path and USER_ENVIRONMENT not in rewritten:
+        cause = cause or Cause.RESOLVED  # else the login shell would be asked each time
     if (marker.protect, marker.restart) != (endpoint.protect, endpoint.restart):
         marker = marker.but(protect=endpoint.protect, restart=endpoint.restart)
         cause = cause or Cause.SPEC
     marker, cause = with_daemon(marker, cause, directory, live)
     if cause is None:
         return None
-    was = directory.marker
     expected: tuple[Precondition, ...] = (marked(was),) if isinstance(was, Marker) else ()
     return Adopt(
         endpoint=endpoint.name,

@@ -660,3 +660,40 @@ def test_whoami_of_nobody(stub: GlobusStub, home: Path, cli: typer.Typer) -> Non
     assert isinstance(run(cli, "whoami").exception, LoginRequired)
     assert isinstance(run(cli, "whoami", "--format", "xml").exception, UsageError)
     assert list(home.iterdir()) == []
+
+
+USERINFO = "/v2/oauth2/userinfo"
+
+
+def test_an_identity_that_the_store_does_not_say_is_asked_for(stub: GlobusStub, home: Path, cli: typer.Typer) -> None:
+    run(cli, "login", input="code\n")
+    store = home / ".globus_compute" / "storage.db"
+    login = Login(str(store.parent))
+    assert login.ask_identity().id == USER
+    assert stub.count("GET", USERINFO) == 0, "the store says it"
+    for server in (COMPUTE, AUTH):
+        known = rows(store)[login.settings.namespace, server]
+        put(store, login.settings.namespace, server, **{**known, "identity_id": None})
+    assert login.identity().id is None
+    stub.script[USERINFO] = [Reply(200, {"sub": OTHER_USER.upper()})]
+    assert login.ask_identity().id == OTHER_USER
+    [asked] = [r for r in stub.requests if r.path == USERINFO]
+    assert asked.authorization == f"Bearer {rows(store)[login.settings.namespace, AUTH]['access_token']}"
+    assert OTHER_USER in run(cli, "whoami").stdout
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(503, {}), Reply(401, {}), Reply(200, {"sub": "me"}), Reply(200, []), Reply(drop=True)]
+)
+def test_an_identity_that_cannot_be_had_is_nobodys(
+    stub: GlobusStub, home: Path, cli: typer.Typer, reply: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.adapters.globus_app.RETRIES", 0)
+    run(cli, "login", input="code\n")
+    store = home / ".globus_compute" / "storage.db"
+    login = Login(str(store.parent))
+    for server in (COMPUTE, AUTH):
+        known = rows(store)[login.settings.namespace, server]
+        put(store, login.settings.namespace, server, **{**known, "identity_id": None})
+    stub.script[USERINFO] = [reply]
+    assert login.ask_identity().id is None

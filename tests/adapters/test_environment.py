@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import signal
 import stat
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import pytest
 from reconciler.adapters import environment, login_shell, machine
 from reconciler.adapters.faults import FAULT_POINTS
 from reconciler.adapters.host import LocalHost
-from reconciler.adapters.redact import redact
+from reconciler.core.environment import join_path
+from reconciler.core.redact import redact
 from reconciler.errors import EndpointCommandError
 from tests.adapters.host_support import ROOT, outcome, python
 
@@ -24,10 +24,10 @@ BASE = {"HOME": "/h", "USER": "u", "LOGNAME": "u", "PATH": "/usr/bin", "GLOBUS_C
 def test_only_what_is_declared_passes() -> None:
     given = {
         **BASE,
-        "LC_ALL": "C",
         "https_proxy": "http://p",
         "GLOBUS_SDK_ENVIRONMENT": "local",
-        "LMOD_DIR": "/l",
+        "NO_PROXY": "",
+        "LC_ALL": "C",
         "GLOBUS_COMPUTE_ENDPOINT_DIR": "/trap",
         "GLOBUS_COMPUTE_USER_DIR": "/trap",
         "PYTHONPATH": "/x",
@@ -35,10 +35,18 @@ def test_only_what_is_declared_passes() -> None:
         "SSH_AUTH_SOCK": "x",
         "CHILTEPIN_FAULT": "x",
     }
-    chosen = environment.declared(given, "/env/bin")
-    kept = {*BASE, "LC_ALL", "https_proxy", "GLOBUS_SDK_ENVIRONMENT", "LMOD_DIR"}
-    assert set(chosen) == kept
-    assert chosen["PATH"] == "/env/bin:/usr/bin"
+    chosen = environment.declared(given, "/env/bin", {"LMOD_DIR": "/l", "PYTHONPATH": "/x", "HOME": "/kept"})
+    assert set(chosen) == {*BASE, "https_proxy", "GLOBUS_SDK_ENVIRONMENT", "LMOD_DIR"}
+    assert (chosen["PATH"], chosen["HOME"]) == ("/env/bin:/usr/bin", "/h")
+
+
+def test_what_is_kept_reaches_a_daemon_that_is_started_without_it_and_not_one_that_is_started_with_another() -> None:
+    kept = {"PATH": "/site/bin", "LANG": "C", "https_proxy": "http://p", "SLURM_CONF": "/s"}
+    cron = environment.declared({**BASE, "LANG": "de_DE"}, "/env/bin", kept)
+    assert {name: cron[name] for name in kept} == {**kept, "PATH": "/env/bin:/site/bin"}
+    shell = environment.declared({**BASE, "https_proxy": "http://q", "SLURM_CONF": ""}, "/env/bin", kept)
+    assert shell["https_proxy"] == "http://q"
+    assert "SLURM_CONF" not in shell
 
 
 def test_a_start_from_cron_still_has_home_user_and_path() -> None:
@@ -47,73 +55,92 @@ def test_a_start_from_cron_still_has_home_user_and_path() -> None:
     assert chosen["USER"] == chosen["LOGNAME"] == machine.facts().user
     assert chosen["PATH"].split(":")[0] == "/env/bin"
     assert "/usr/bin" in chosen["PATH"].split(":")
+    known = LocalHost("/nowhere", environ={}).environment()
+    assert {name: known[name].value for name in known} == {n: chosen[n] for n in ("HOME", "USER", "LOGNAME")}
 
 
 def test_path_has_no_relative_empty_or_repeated_entries() -> None:
-    assert environment.join_path("/e", "/a::.:b/c:/a:/e:/d") == "/e:/a:/d"
+    assert join_path("/e", "/a::.:b/c:/a:/e:/d") == "/e:/a:/d"
 
 
-@pytest.mark.parametrize(
-    ("change", "differs"),
-    [
-        ({"GLOBUS_COMPUTE_CLIENT_SECRET": "another"}, True),
-        ({"GLOBUS_SDK_ENVIRONMENT": "sandbox"}, True),
-        ({"https_proxy": "http://p"}, True),
-        ({"HOME": "/other"}, True),
-        ({"PATH": "/opt/bin"}, False),
-        ({"LOADEDMODULES": "intel"}, False),
-        ({"LD_LIBRARY_PATH": "/x"}, False),
-        ({"LANG": "de_DE.UTF-8"}, False),
-        ({"UNDECLARED": "x"}, False),
-    ],
-)
-def test_the_digest_covers_what_makes_another_daemon(change: dict[str, str], differs: bool) -> None:
-    assert (environment.digest(BASE) != environment.digest({**BASE, **change})) == differs
-    one = LocalHost("/nowhere", environ=BASE).environment_digest()
-    two = LocalHost("/nowhere", environ={}, extra={**BASE, **change}).environment_digest()
-    assert (one != two) == differs
+def test_a_secret_of_the_login_is_known_by_its_digest_alone() -> None:
+    found = LocalHost("/nowhere", environ=BASE, extra={"GLOBUS_COMPUTE_CLIENT_SECRET": "an0ther"}).environment()
+    assert found["GLOBUS_COMPUTE_CLIENT_SECRET"].value is None
+    assert found["GLOBUS_COMPUTE_CLIENT_SECRET"] != environment.variables(BASE)["GLOBUS_COMPUTE_CLIENT_SECRET"]
+    assert found["HOME"].value == "/h"
+    assert "PATH" not in found
+    assert "an0ther" not in repr(found)
 
 
-def test_the_digest_is_not_that_of_the_secret() -> None:
-    alone = environment.digest({"GLOBUS_COMPUTE_CLIENT_SECRET": "s3cret-value"})
-    assert hashlib.sha256(b"s3cret-value").hexdigest() not in alone
-    assert len(alone) == 64
+def test_passwords_of_proxies_are_secrets() -> None:
+    found = environment.secrets({**BASE, "https_proxy": "http://user:pa55w0rd@proxy:3128", "OTHER": "x://u:p@h"})
+    assert set(found) == {"s3cret-value", "pa55w0rd"}
 
 
-def test_names_and_values_cannot_be_shifted_into_each_other() -> None:
-    one = environment.digest({**BASE, "http_proxy": "a", "https_proxy": "b"})
-    two = environment.digest({**BASE, "http_proxy": "a\nhttps_proxy=b"})
-    assert one != two
-
-
-def test_the_login_path_is_the_sites_not_the_users(tmp_path: Path) -> None:
-    (tmp_path / ".bash_profile").write_text("export PATH=/from/the/user:$PATH\n")
-    found = LocalHost(str(tmp_path), python=sys.prefix, environ={"HOME": str(tmp_path)}).login_path().split(":")
-    assert found[0] == f"{sys.prefix}/bin"
-    assert "/usr/bin" in found
-    assert "/from/the/user" not in found
+def test_the_login_path_is_the_sites_not_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".bash_profile").write_text("export PATH=/from/the/user:$PATH LC_ALL=from-the-user\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/of/this/session")
+    found = LocalHost(str(tmp_path), environ={"HOME": str(tmp_path)}).login_shell()
+    assert "/usr/bin" in found.path.split(":")
+    assert "/from/the/user" not in found.path
+    assert "LD_LIBRARY_PATH" not in found.variables
+    assert found.variables.get("LC_ALL") != "from-the-user"
 
 
 def fake_bash(folder: Path, body: str) -> None:
+    """Make a shell that runs `body` as its profile, and then the script that it is given."""
     folder.mkdir(exist_ok=True)
     bash = folder / "bash"
-    bash.write_text(f"#!/bin/sh\n{body}\n")
+    bash.write_text(f'#!/bin/sh\nscript=$3; shift 4\n{body}\neval "$script"\n')
     bash.chmod(bash.stat().st_mode | stat.S_IXUSR)
 
 
 def test_noise_of_profile_scripts_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_bash(tmp_path / "bin", 'echo "Welcome to <chiltepin-path:"; PATH=/site/bin:/usr/bin; eval "$3"; echo bye')
+    fake_bash(
+        tmp_path / "bin", "echo Welcome; echo complaint >&2; export MODULEPATH=/m OTHER=x; PATH=/site/bin:/usr/bin"
+    )
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    assert login_shell.path() == "/site/bin:/usr/bin"
+    found = login_shell.ask()
+    assert found.path == "/site/bin:/usr/bin"
+    assert found.variables["MODULEPATH"] == "/m"
+    assert "OTHER" not in found.variables
 
 
-@pytest.mark.parametrize("body", ["exit 3", "sleep 60", "echo nothing"])
-def test_a_login_shell_that_fails_or_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+def test_secrets_of_the_site_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_bash(tmp_path / "bin", "export https_proxy=http://u:pa55word@p no_proxy=here")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    found = login_shell.ask()
+    assert found.variables["no_proxy"] == "here"
+    assert "pa55word" not in repr(found)
+
+
+def test_what_a_profile_script_leaves_running_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent holds the output open as long as it lives."""
+    fake_bash(tmp_path / "bin", f"sleep 30 & echo $! > {tmp_path}/pid")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setattr(login_shell, "TIME_LIMIT", 10)
+    try:
+        assert "/usr/bin" in login_shell.ask().path.split(":")
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [("exit 3", "code 3"), ("sleep 60", "did not end"), ("echo 'password=hunter22' >&2; exit 1", "password=***")],
+)
+def test_a_login_shell_that_fails_or_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, why: str
+) -> None:
     fake_bash(tmp_path / "bin", body)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     monkeypatch.setattr(login_shell, "TIME_LIMIT", 0.5)
     with pytest.raises(EndpointCommandError, match="PATH could not be had") as caught:
-        login_shell.path()
+        login_shell.ask()
+    assert why in (caught.value.why or "")
     assert "user_environment" in (caught.value.remedy or "")
 
 

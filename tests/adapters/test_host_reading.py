@@ -303,7 +303,7 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     for turn in range(2):
         before = {p: (p.lstat().st_mtime_ns, p.lstat().st_ctime_ns) for p in (tmp_path, *tmp_path.rglob("*"))}
         host.directories(), host.directory("main"), host.trash(), host.log_tail("main", 3)
-        host.facts(), host.tool(), host.environment_digest(), host.login_path()
+        host.facts(), host.tool(), host.environment(), host.login_shell()
         store.read_lock(), store.read_pools(), store.unfinished(), store.history()
         assert before == {p: (p.lstat().st_mtime_ns, p.lstat().st_ctime_ns) for p in (tmp_path, *tmp_path.rglob("*"))}
         with store.lease():

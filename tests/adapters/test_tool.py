@@ -108,3 +108,21 @@ def test_of_several_versions_left_by_an_upgrade_the_newest_counts(tmp_path: Path
     prefix = fake_environment(tmp_path / "env", "4.9.0")
     (prefix / "lib" / "python3.11" / "site-packages" / "globus_compute_endpoint-4.13.0.dist-info").mkdir()
     assert tool.find(str(prefix), {}).versions[tool.NAME] == "4.13.0"
+
+
+def test_an_environment_may_share_the_packages_of_another(tmp_path: Path) -> None:
+    first = fake_environment(tmp_path / "first", "4.17.0")
+    second = tmp_path / "second"
+    site = second / "lib" / "python3.12" / "site-packages"
+    site.mkdir(parents=True)
+    (second / "bin").mkdir()
+    (second / "pyvenv.cfg").write_text("version = 3.12.1\n")
+    (second / "bin" / "python").symlink_to(sys.executable)
+    script(second, f"#!{second}/bin/python\n")
+    (site / "a.pth").write_bytes(b"\xff")
+    (site / "b.pth").write_text(f"import nothing\n/not/there\n{first}/lib/python3.11/site-packages\n")
+    found = tool.find(str(second), {})
+    assert (found.prefix, found.versions) == (
+        str(second),
+        {"globus-compute-endpoint": "4.17.0", "parsl": "2026.4.20", "python": "3.12.1"},
+    )

@@ -19,8 +19,9 @@ import typer
 
 from reconciler.cli.main import build_app
 from tests.adapters.globus_stub import Reply
+from tests.adapters.host_support import fake_environment
 from tests.cli.command_lines import parse
-from tests.cli.support import ONE, POOLED, RENAMED, ROOT, Done, Shell
+from tests.cli.support import HEAD, ONE, POOLED, RENAMED, ROOT, Done, Shell
 
 MISTAKES: dict[str, tuple[str, ...]] = {
     "plam": ("there is no command `chiltepin plam`", "did you mean `plan`?", "`chiltepin --help`"),
@@ -49,7 +50,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "plan --color sometimes": ("--color sometimes: not known", "use auto, always or never"),
     "plan --target mian": ("--target mian: no such endpoint", "did you mean main?"),
     "plan --exclude x": ("--exclude x: no such endpoint", "known are: main"),
-    "plan --var account": ("--var account: not of the form NAME=VALUE", "write --var NAME=VALUE"),
+    "plan --var account": ("--var: one is not of the form NAME=VALUE", "write --var NAME=VALUE"),
     "lock export": ("there is no lockfile yet", "run `chiltepin apply` first"),
     "init": ("chiltepin.yaml: there is a manifest already", "choose another with -f FILE"),
 }
@@ -341,3 +342,18 @@ def test_ctrl_c_ends_a_wait_for_the_service(shell: Shell, command: str) -> None:
         gate.set()
     assert (child.returncode, out, err) == (130, "", "\ninterrupted\n")
     assert shell.tree() == before
+
+
+@pytest.mark.parametrize("python", ["../other", "../{{ 'other' }}"])
+def test_a_relative_python_counts_from_the_manifest(shell: Shell, monkeypatch: pytest.MonkeyPatch, python: str) -> None:
+    """Both the options and the daemons are of that environment, wherever the command is run."""
+    fake_environment(shell.base / "other", "4.14.0")
+    hosts = f"hosts: {{here: {{match: ['*'], python: \"{python}\"}}}}\n"
+    monkeypatch.chdir(shell.home)
+    manifest = ("-f", str(shell.manifest))
+    shell.write(HEAD + hosts + "endpoints:\n  main: {state: stopped}\n")
+    assert f"{shell.project}/../other/bin" in shell.ok("plan", *manifest).out
+    shell.write(HEAD + hosts + "endpoints:\n  main: {state: stopped, config: {email: a@b.example}}\n")
+    done = shell.run("plan", *manifest)
+    assert done.code == 3
+    done.says("4.14", "email")

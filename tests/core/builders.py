@@ -12,6 +12,7 @@ from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint, DesiredPoo
 from reconciler.core.diff import new_file
 from reconciler.core.digest import digest_bytes
 from reconciler.core.documents import dump_mapping, file_specs
+from reconciler.core.environment import Variable, given, variable
 from reconciler.core.lines import as_text
 from reconciler.core.live import (
     Identity,
@@ -40,10 +41,18 @@ IDENTITY = Identity(service="production", id="me", client_id="client")
 CONFIG_DIR = "/home/jdoe/.globus_compute"
 SITE = Site(service="production", identity="me", user="jdoe", host=None, config_dir="~/.globus_compute")
 TOOL = EndpointTool("/opt/gce/bin/globus-compute-endpoint", "/opt/gce", {"globus-compute-endpoint": "4.19.0"})
-ENVIRONMENT = "environment-1"
-LOGIN_PATH = "/usr/bin:/bin"
+LOGIN_PATH = "/opt/gce/bin:/usr/bin:/bin"
+KEPT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "https_proxy": "http://proxy-1"}
 TEMPLATE = TextFile("builtin@1", "engine:\n  type: GlobusComputeEngine\n")
 SCHEMA = TextFile("builtin@1", '{"type": "object"}\n')
+
+
+def here(**values: str) -> dict[str, Variable]:
+    """Return the variables of a place where these are set; the home is as everywhere."""
+    return {name: variable(name, value) for name, value in {"HOME": "/home/jdoe", **values}.items()}
+
+
+ENVIRONMENT = here(https_proxy="http://proxy-1")
 
 
 def uuid(name: str) -> str:
@@ -92,7 +101,7 @@ def record(config: str, pid: int = 100, **changes: Any) -> DaemonRecord:
         "prefix": TOOL.prefix,
         "versions": dict(TOOL.versions),
         "config": config,
-        "environment": ENVIRONMENT,
+        "environment": given(KEPT, ENVIRONMENT),
     }
     return DaemonRecord(**(values | changes))
 
@@ -116,6 +125,7 @@ def applied(wanted: DesiredEndpoint, *, registered: bool = True, running: bool =
         restart=wanted.restart,
         files=records,
         path=LOGIN_PATH,
+        environment=KEPT,
         daemon=record(files[CONFIG].digest) if running else None,
     )
     return LiveDirectory(
@@ -242,7 +252,8 @@ def settled(*endpoints: DesiredEndpoint, pools: tuple[DesiredPool, ...] = ()) ->
         directories={e.directory: applied(e, running=e.state == "running") for e in endpoints},
         registrations={r.id: r for r in (registration(e.directory, e.id or uuid(e.name)) for e in endpoints)},
         tool=TOOL,
-        environment_digest=ENVIRONMENT,
+        login_path=LOGIN_PATH,
+        environment=ENVIRONMENT,
     )
     text = pools_file(wanted, {name: entry.id for name, entry in lock.endpoints.items()}).text
     return Scene(wanted, state, Known(SITE, STACK, LINEAGE, lock), text)
@@ -256,7 +267,7 @@ def empty(*endpoints: DesiredEndpoint, pools: tuple[DesiredPool, ...] = ()) -> S
         config_dir=CONFIG_DIR,
         tool=TOOL,
         login_path=LOGIN_PATH,
-        environment_digest=ENVIRONMENT,
+        environment=ENVIRONMENT,
     )
     return Scene(desired(*endpoints, pools=pools), state, Known(SITE, STACK, LINEAGE, None), None)
 

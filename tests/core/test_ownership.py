@@ -11,7 +11,6 @@ from reconciler.core.live import Damaged, LiveDirectory, Unknown
 from reconciler.core.marker import Marker
 from tests.core.builders import (
     CONFIG_DIR,
-    IDENTITY,
     LOGIN_PATH,
     SITE,
     Scene,
@@ -56,7 +55,7 @@ def test_lost_directory_of_an_offline_endpoint() -> None:
                     + debug: true
                 + user_config_template.yaml.j2  builtin@1
                 + user_environment.yaml
-                    + PATH: "/usr/bin:/bin"
+                    + PATH: "/opt/gce/bin:/usr/bin:/bin"
                 + user_config_schema.json  builtin@1
             > start
 
@@ -413,11 +412,6 @@ def test_other_identity_of_a_lost_directory() -> None:
     assert exit_codes(scene) == [77]
 
 
-def test_identity_that_is_not_known_without_asking_is_no_other_one() -> None:
-    scene = settled(endpoint()).sees(identity=replace(IDENTITY, id=None)).knows(site=replace(SITE, identity=None))
-    assert not scene.plan().refusals
-
-
 def test_registration_gone() -> None:
     scene = settled(endpoint()).owns()
     says(
@@ -686,3 +680,15 @@ def test_directory_of_ours_that_was_never_started_and_an_unclaimed_registration(
 def test_text_names_the_directory_in_full() -> None:
     (refusal,) = empty(endpoint()).has(replace(STOPPED, marker=None)).plan().refusals
     assert f"{CONFIG_DIR}/main" in refusal.what
+
+
+def test_an_identity_that_cannot_be_told_passes_as_nobodys() -> None:
+    nobody = replace(SITE, identity=None)
+    for scene in (settled(endpoint()), settled(endpoint()).has().sees(statuses={uuid("main"): "offline"})):
+        plan = scene.knows(site=nobody).plan()
+        assert plan.actions == ()
+        [refusal] = plan.refusals
+        assert refusal.exit_code == 77
+        assert "cannot be told" in refusal.what
+        assert "identity me" in refusal.evidence[0]
+        assert "identity None" in refusal.evidence[1]

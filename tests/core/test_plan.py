@@ -21,6 +21,7 @@ from tests.core.builders import (
     edited,
     empty,
     endpoint,
+    here,
     marked,
     pool,
     says,
@@ -48,7 +49,7 @@ def test_new_endpoint() -> None:
                     + debug: true
                 + user_config_template.yaml.j2  builtin@1
                 + user_environment.yaml
-                    + PATH: "/usr/bin:/bin"
+                    + PATH: "/opt/gce/bin:/usr/bin:/bin"
                 + user_config_schema.json  builtin@1
             > start, and register
 
@@ -73,7 +74,7 @@ def test_new_endpoint_takes_over_a_registration_by_its_id() -> None:
                     + debug: true
                 + user_config_template.yaml.j2  builtin@1
                 + user_environment.yaml
-                    + PATH: "/usr/bin:/bin"
+                    + PATH: "/opt/gce/bin:/usr/bin:/bin"
                 + user_config_schema.json  builtin@1
             > start
 
@@ -470,7 +471,7 @@ def test_stopped_and_never_registered() -> None:
                     + debug: true
                 + user_config_template.yaml.j2  builtin@1
                 + user_environment.yaml
-                    + PATH: "/usr/bin:/bin"
+                    + PATH: "/opt/gce/bin:/usr/bin:/bin"
                 + user_config_schema.json  builtin@1
 
           ~ write the lockfile (new)
@@ -599,13 +600,14 @@ def test_started_with_other_configuration() -> None:
 
 def test_environment_changed() -> None:
     says(
-        settled(endpoint()).sees(environment_digest="environment-2").text(),
+        settled(endpoint()).sees(environment=here(https_proxy="http://proxy-2", NO_PROXY="*")).text(),
         """
         Plan for stack hrrr on ufe01:
 
           main: environment changed
             ! restart (PID 100)
-                the declared environment variables are not the ones it started with
+                NO_PROXY: (not set) -> "*"
+                https_proxy: "http://proxy-1" -> "http://proxy-2"
 
         Plan: 1 to restart.
         """,
@@ -620,11 +622,13 @@ def test_versions_and_prefix_changed() -> None:
         Plan for stack hrrr on ufe01:
 
           main: environment changed
+            ~ write user_environment.yaml
+                ~ PATH: "/opt/gce/bin:/usr/bin:/bin" -> "/opt/new/bin:/usr/bin:/bin"
             ! restart (PID 100)
                 globus-compute-endpoint 4.19.0 -> 4.20.0
                 prefix /opt/gce -> /opt/new
 
-        Plan: 1 to restart.
+        Plan: 1 to change, 1 to restart.
         """,
     )
 
@@ -646,7 +650,7 @@ def test_run_on_other_nodes() -> None:
                     + debug: true
                 + user_config_template.yaml.j2  builtin@1
                 + user_environment.yaml
-                    + PATH: "/usr/bin:/bin"
+                    + PATH: "/opt/gce/bin:/usr/bin:/bin"
                 + user_config_schema.json  builtin@1
 
           ~ write the lockfile (new)

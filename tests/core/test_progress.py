@@ -18,6 +18,7 @@ from reconciler.core.actions import (
     WriteFile,
 )
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT
+from reconciler.core.environment import given
 from reconciler.core.live import PidFile
 from reconciler.core.lock import Lock, lock_entry
 from reconciler.core.marker import FileRecord, Marker
@@ -53,16 +54,18 @@ def test_create_and_adopt_carry_their_marker() -> None:
 
 def test_a_start_records_uuid_and_daemon_and_a_stop_forgets_the_daemon() -> None:
     daemon = record("digest", pid=7)
-    starts: list[Any] = [Start(**OF, id=None), Restart(**OF, process=process(), id=uuid("main"))]
+    starts: list[Any] = [Start(**OF, id=None, environment={"TZ": "UTC"})]
+    starts.append(Restart(**OF, process=process(), id=uuid("main"), environment={"TZ": "UTC"}))
     for action in starts:
-        assert after(action, "new", daemon) == MARKER.but(id="new", daemon=daemon)  # type: ignore[union-attr]
+        expected = MARKER.but(id="new", daemon=daemon, environment={"TZ": "UTC"})  # type: ignore[union-attr]
+        assert after(action, "new", daemon) == expected
     ends: list[Any] = [Stop(**OF, process=process()), ClearStalePid(**OF, pid_file=PidFile(1, 1.0))]
     for action in ends:
         assert after(action).daemon is None
 
 
 def test_what_a_daemon_was_started_with_is_recorded() -> None:
-    found = daemon_record(process(), HOST, TOOL, ENVIRONMENT, DIRECTORY)
+    found = daemon_record(process(), HOST, TOOL, given({}, ENVIRONMENT), DIRECTORY)
     assert (found.pid, found.start_time, found.boot_id, found.prefix) == (100, 5000, "boot-1", "/opt/gce")
     assert found.config == DIRECTORY.files[CONFIG].digest
     assert found.documents == {n: DIRECTORY.files[n].digest for n in (TEMPLATE, SCHEMA, USER_ENVIRONMENT)}

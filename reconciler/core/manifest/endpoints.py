@@ -18,6 +18,7 @@ from reconciler.core.manifest.reading import validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.names import canonical_uuid, name_fault
 from reconciler.core.problems import Problem
+from reconciler.core.redact import has_password
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
@@ -129,7 +130,7 @@ class EndpointBuilder:
                 self.findings.at(place, f"{variable!r} is no name of an environment variable")
             elif result is not None and result.sensitive:
                 hidden.add(variable)
-            elif value and _SECRET_NAME.search(variable):
+            elif value and (_SECRET_NAME.search(variable) or has_password(value)):
                 hidden.add(variable)
                 if result is None:
                     message = f"`{variable}` looks like a secret written in the manifest"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from reconciler.core.problems import Position, Problem
+from reconciler.core.redact import without_passwords
 
 Path: TypeAlias = "tuple[str | int, ...]"
 """Keys and indices from the root of a document to a value."""
@@ -90,7 +91,7 @@ class Parsed:
         if any(secret in raw for secret in self._secrets()) or (self.root is None and "sensitive" in raw):
             return None
         shown = raw.replace("\t", " ")[:_SHOWN_COLUMNS]
-        return _SECRET_LINE.sub(lambda found: found["key"] + "***", shown)
+        return without_passwords(_SECRET_LINE.sub(lambda found: found["key"] + "***", shown))
 
     def masked(self, problem: Problem) -> Problem:
         """Return `problem` with its line as `line` shows it now that all values are known."""

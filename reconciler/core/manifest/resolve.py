@@ -124,6 +124,7 @@ def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:
         refused=builder.refused,
         warnings=findings.finish(),
         trash=trash,
+        secrets=renderers.secrets() | {e.user_environment[name] for e in endpoints.values() for name in e.sensitive},
     )
 
 
@@ -195,6 +196,12 @@ class _Renderers:
         except VariableError as error:
             self.findings.error(error.path or (), str(error), error.hint)
             return VariableTable({}, self.context.env, frozenset(), name)
+
+    def secrets(self) -> frozenset[str]:
+        """Return the values of sensitive variables: a part of a value may be shown where the whole is not."""
+        tables = [renderer.table for renderer in self._made.values()]
+        values = {str(s.value) for table in tables for s in table.sources.values() if s.sensitive and s.value}
+        return frozenset(values | {table.env.get(name, "") for table in tables for name in table.secret_env} - {""})
 
     def warn_unused(self) -> None:
         """Warn about `--var` names that nothing declares or uses."""

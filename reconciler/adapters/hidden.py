@@ -1,0 +1,27 @@
+"""Secrets that this run has met, so that not even the report of a bug shows them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from reconciler.adapters.environment import secrets
+from reconciler.core.redact import redact
+
+_known: set[str] = set()
+
+
+def remember(values: Iterable[str]) -> None:
+    """Take note of values that nobody may see."""
+    _known.update(values)
+
+
+def cleaned(text: str, arguments: Sequence[str]) -> str:
+    """Return `text` without any value that may be secret: of the manifest, the environment or the command line."""
+    values = {value for name, value in os.environ.items() if name.startswith("CHILTEPIN_VAR_")}
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        given = following if word == "--var" else word.removeprefix("--var=")
+        if word == "--var" or word.startswith("--var="):
+            values.add(given.partition("=")[2])
+    found = _known | values | set(secrets(os.environ))
+    return redact(text, sorted(found, key=len, reverse=True))
