@@ -83,6 +83,7 @@ def connect(
     from reconciler.adapters.auth import client_environment
     from reconciler.adapters.clock import SystemClock
     from reconciler.adapters.host import LocalHost
+    from reconciler.adapters.scheduler import Slurm
     from reconciler.adapters.start import TIME_LIMIT
     from reconciler.adapters.store import FileStore
     from reconciler.adapters.web import GlobusCompute
@@ -92,7 +93,7 @@ def connect(
     limit = TIME_LIMIT if start_limit is None else start_limit
     host = LocalHost(config_dir, python=python, extra=client_environment(), clock=clock, start_limit=limit)
     service = GlobusCompute(config_dir, clock=clock)
-    return Ports(Outside(host, service, store), clock, store.run)
+    return Ports(Outside(host, service, store, Slurm()), clock, store.run)
 
 
 def open_request(
@@ -105,6 +106,7 @@ def open_request(
     purge: bool = False,
     reregister: Collection[str] | None = None,
     take_over: bool = False,
+    retry: bool = False,
 ) -> Request:
     """Return the request that the options make.
 
@@ -130,7 +132,7 @@ def open_request(
                     remedy=f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}",
                 )
     limits = frozenset(target or ()), frozenset(exclude or ())
-    scope = Scope(*limits, destroy, purge, frozenset(reregister or ()), take_over)
+    scope = Scope(*limits, destroy, purge, frozenset(reregister or ()), take_over, retry=retry)
     return replace(request, scope=scope, new=frozenset(new or ()))
 
 

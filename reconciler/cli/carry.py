@@ -40,6 +40,7 @@ class Manner:
     output: str
     question: str
     saved: SavedPlan | None = None
+    drain: float = 0.0
 
 
 def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Manner) -> ExitCode:
@@ -118,7 +119,13 @@ def _agreed(question: str) -> bool:
 
 def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner: Manner) -> Run:
     stop = threading.Event()
-    conduct = Conduct(run=wired.run, parallelism=manner.parallelism, wait_online=manner.wait == "online", stop=stop)
+    conduct = Conduct(
+        run=wired.run,
+        parallelism=manner.parallelism,
+        wait_online=manner.wait == "online",
+        stop=stop,
+        drain=manner.drain,
+    )
     width = max((len(action.endpoint) for action in plan.actions), default=0)
     with _graceful(stop, console), progress(console, width) as events:
         return carry_out(sight, plan, wired.outside, wired.clock, conduct, events)

@@ -36,5 +36,5 @@ def run_errand(errand: Errand, invocation: Invocation, look: Look, *, question: 
     request = replace(wired.request(), scope=Scope(errand=errand))
     # Forgetting is what was asked for by name: that is the consent.
     consent = Consent(deletes=errand.kind == "forget", max_deletes=len(errand.names))
-    manner = Manner(look.yes, consent, 4, "online", look.output, question=question)
+    manner = Manner(look.yes, consent, 4, "online", look.output, question=question, drain=errand.drain)
     return plan_and_apply(console, wired, request, manner)

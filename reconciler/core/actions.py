@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any, ClassVar, Literal
 
 from reconciler.core.live import PidFile, Process
-from reconciler.core.marker import Claim, FileRecord, Marker
+from reconciler.core.marker import Claim, Death, FileRecord, Marker
+from reconciler.core.work import Work
 
 
 class Cause(str, Enum):
@@ -120,7 +121,7 @@ class DaemonIs:
 
 @dataclass(frozen=True)
 class Idle:
-    """No user endpoint is alive below it, so that no task can be lost."""
+    """Nothing is under way below it that would be lost: see `reconciler.core.busy`."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class _EndpointAction:
         preconditions: what must hold at the moment of the action; else it is deferred.
         changes: for the report.
         interrupts: user endpoints that the action ends, for the report.
+        work: what else it ends, for the report; None when nobody asked.
         hold: why it is not done in this run (e.g. `restart: never`); it stays in the plan.
     """
 
@@ -156,6 +158,7 @@ class _EndpointAction:
     preconditions: tuple[Precondition, ...] = ()
     changes: tuple[FileChange, ...] = ()
     interrupts: int = 0
+    work: Work | None = None
     hold: str | None = None
 
     @property
@@ -187,18 +190,23 @@ class WriteFile(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class ClearStalePid(_EndpointAction):
-    """Remove the PID file of a process that is proven dead."""
+    """Remove the PID file of a process that is proven dead; `deaths` is what the marker then says, if that is new."""
 
     kind: ClassVar[str] = "ClearStalePid"
     pid_file: PidFile
+    deaths: tuple[Death, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start(_EndpointAction):
-    """Start the daemon; `id` is None only for the first start, which registers."""
+    """Start the daemon; `id` is None only for the first start, which registers.
+
+    `deaths` is what the marker then says of earlier ones, if that is new.
+    """
 
     kind: ClassVar[str] = "Start"
     id: str | None
+    deaths: tuple[Death, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,7 +153,9 @@ def _restart(
         steps.actions.append(_asked_restart(endpoint, ground, ground.id, directory, daemon.process, errand, draft))
     else:
         config = directory.files.get(CONFIG)
-        plan_daemon(endpoint, ground, live, steps, config.digest if config else "", desired.host.run_on)
+        digest = config.digest if config else ""
+        # Asking for it by name is as good as --retry.
+        plan_daemon(endpoint, ground, live, steps, digest, desired.host.run_on, retry=True)
     if not any(action.kind in ("Start", "Restart") for action in steps.actions) and not steps.refusals:
         why = "; ".join(note.text for note in steps.notes) or "it cannot be restarted here"
         draft.refusals.append(Refusal(name, why, "run this where it runs"))

@@ -73,10 +73,18 @@ class DaemonRecord(Document):
     documents: dict[str, str] = Field(default_factory=dict)
 
 
+class Death(Document):
+    """The end of a daemon that nothing explains: when, by the file server's clock, and its PID."""
+
+    at: float
+    pid: int
+
+
 class Marker(Document):
     """The whole marker file. Holds no secret.
 
     `protect` and `restart` are as last declared: they stay in force after the endpoint's block is gone.
+    `deaths` are the last ones, in the order in which they were noticed.
     """
 
     format_version: int = FORMAT_VERSION
@@ -90,6 +98,7 @@ class Marker(Document):
     files: dict[str, FileRecord] = Field(default_factory=dict)
     path: str | None = None
     daemon: DaemonRecord | None = None
+    deaths: tuple[Death, ...] = ()
 
     def but(self, **changes: Any) -> Marker:
         """Return a copy with `changes`."""

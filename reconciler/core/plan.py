@@ -200,7 +200,7 @@ def _plan_managed(
     renewal = renew(endpoint, judged, live, known) if name in scope.reregister else judged
     ground = renewal.ground if isinstance(renewal, Renewal) else renewal
     if isinstance(ground, Ground):
-        steps = steps_for(endpoint, ground, live, desired.host.run_on)
+        steps = steps_for(endpoint, ground, live, desired.host.run_on, retry=scope.retry)
         draft.actions += [*(renewal.actions if isinstance(renewal, Renewal) else ()), *steps.actions]
         draft.notes += steps.notes
         draft.refusals += steps.refusals
