@@ -41,13 +41,15 @@ def _scripts(root: int, name: str) -> Iterator[str]:
 
 
 def _listed(root: int, path: str, *, only_directories: bool = False) -> list[str]:
+    """Return the regular files (or directories) at a path below `root`, none when that is not there."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     except (FileNotFoundError, NotADirectoryError):
         return []
     try:
         with os.scandir(fd) as entries:
-            return [e.name for e in entries if not only_directories or e.is_dir(follow_symlinks=False)]
+            wanted = [e for e in entries if (e.is_dir if only_directories else e.is_file)(follow_symlinks=False)]
+            return [e.name for e in wanted]
     finally:
         os.close(fd)
 

@@ -66,7 +66,7 @@ class Work:
         if self.tasks:
             parts.append(counted(self.tasks, "task"))
         elif self.user_endpoints:
-            parts.append("their tasks")
+            parts.append("its tasks" if self.user_endpoints == 1 else "their tasks")
         if self.jobs:
             parts.append(f"{counted(len(self.jobs), 'batch job')} ({', '.join(self.jobs)})")
         said = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
