@@ -597,9 +597,9 @@ class FakeScheduler:
 
     def jobs(self, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
         self._world.faults.reads("jobs")
-        ids = {name: self._world.folders[name].endpoint_id for name in self._world.jobs}
+        ids = {name: folder.endpoint_id for name, folder in self._world.folders.items()}
         return tuple(
-            BatchJob(job, (f"/somewhere/uep.{ids[name]}.{name}/submit_scripts/{job}",))
+            BatchJob(job, (f"/somewhere/uep.{ids.get(name)}.{name}/submit_scripts/{job}",))
             for name, jobs in self._world.jobs.items()
             for job in jobs
         )

@@ -236,6 +236,27 @@ class Reconciling(RuleBasedStateMachine):
         if result.code == ExitCode.OK:
             self._all_done(result)
 
+    @rule(name=NAMES, jobs=st.booleans(), drain=st.sampled_from([0.0, 30.0]))
+    def a_change_while_there_is_work(self, name: str, jobs: bool, drain: float) -> None:
+        if name not in self.blocks or not self.world.daemons_of(name):
+            return
+        if jobs:
+            self.world.submit(name, "18")
+        else:
+            self.world.user_endpoints[name] = 1
+        config = {"debug": not self.blocks[name].config.get("debug", False)}
+        self.blocks[name] = replace(self.blocks[name], config=config)
+        self._write_manifest()
+        self.apply(consent=False, drain=drain)
+
+    @rule(name=NAMES)
+    def keeps_dying(self, name: str) -> None:
+        for _ in range(4):
+            for daemon in self.world.daemons_of(name):
+                self.world.end(daemon, cleanly=False)
+            self.world.now += 100
+            self.apply(consent=False)
+
     @rule(consent=st.booleans())
     def settle(self, consent: bool) -> None:
         """Everything outside is well again, and time passes: what can be done is done."""
