@@ -95,7 +95,9 @@ def test_only_what_is_stopped_in_this_run_is_counted_for_the_plan() -> None:
 
 
 def test_counts_are_part_of_the_text_and_not_of_a_kept_plan() -> None:
-    scene = settled(endpoint(restart="now")).has(with_user_endpoints(edited(HERE, CONFIG, {"debug": 1}), 1))
+    scene = settled(endpoint(restart="now")).has(
+        with_user_endpoints(edited(HERE, CONFIG, {"debug": True, "amqp_port": 443}), 1)
+    )
     plan = scene.wants(endpoint(restart="now")).plan()
     one, two = (with_work(plan, {"main": Work(1, tasks)}) for tasks in (1, 2))
     assert one != two
