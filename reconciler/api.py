@@ -27,6 +27,7 @@ from reconciler.core.lock import read_lock as parse_lock
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome
 from reconciler.core.report import plan_lines
+from reconciler.core.work import Work
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode, UsageError
 from reconciler.invocation import Invocation, read_desired
@@ -191,6 +192,7 @@ class Stack:
         reregister: Collection[str] = (),
         destroy: bool = False,
         purge: bool = False,
+        retry: bool = False,
     ) -> Planned:
         """Observe, and say what an apply would do. Changes nothing.
 
@@ -201,6 +203,7 @@ class Stack:
             reregister: endpoints whose registration is gone, and which may get a new UUID.
             destroy: plan to stop and delete everything that the stack owns here.
             purge: with `destroy`, to deregister it as well.
+            retry: whether daemons that keep dying are started once more.
 
         Raises:
             LoginRequired: there is no login.
@@ -209,7 +212,9 @@ class Stack:
             UsageError: an endpoint is named that neither manifest nor lock knows.
         """
         wired = wire(self._invocation, self.desired)
-        request = open_request(wired, targets, exclude, new, destroy=destroy, purge=purge, reregister=reregister)
+        request = open_request(
+            wired, targets, exclude, new, destroy=destroy, purge=purge, reregister=reregister, retry=retry
+        )
         return Planned(make_sight(wired.outside, request), request)
 
     def apply(
@@ -220,6 +225,7 @@ class Stack:
         max_deletes: int = 1,
         parallelism: int = 4,
         wait_online: bool = True,
+        drain: float = 0.0,
         events: Events | None = None,
         stop: threading.Event | None = None,
     ) -> Applied:
@@ -234,6 +240,7 @@ class Stack:
             max_deletes: how many endpoints may be deleted.
             parallelism: how many daemons may be starting at once.
             wait_online: whether a start is done only when the service sees the daemon.
+            drain: for how many seconds to wait until daemons that must be idle are, before that counts as deferred.
             events: hears of each action, from several threads.
             stop: when it is set, the steps in flight are finished and no new one begins. Ctrl-C does the same,
                 and raises KeyboardInterrupt then.
@@ -247,7 +254,7 @@ class Stack:
             FileSystemError: the lock could not be written before the first action.
         """
         wired = wire(self._invocation, self.desired)
-        conduct = Conduct(wired.run, parallelism, wait_online, stop=stop or threading.Event())
+        conduct = Conduct(wired.run, parallelism, wait_online, stop=stop or threading.Event(), drain=drain)
         reviewed = None
         if planned is not None:
             from reconciler.core.saved_plan import save_plan
@@ -296,6 +303,9 @@ class _Silence:
     """Nobody hears how it goes."""
 
     def begin(self, action: EndpointAction) -> None:
+        """Say nothing."""
+
+    def wait(self, action: EndpointAction, work: Work, left: float) -> None:
         """Say nothing."""
 
     def end(self, outcome: Outcome) -> None:

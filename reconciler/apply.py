@@ -16,18 +16,21 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reconciler.core.actions import DELETING, EndpointAction, Rename, Restart, Start, Undelete
+from reconciler.core.actions import DELETING, EndpointAction, Idle, Rename, Restart, Start, Undelete
+from reconciler.core.busy import waits
 from reconciler.core.conditions import violated
-from reconciler.core.live import JournalEntry, LiveState
+from reconciler.core.live import JournalEntry, LiveState, Unknown
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
 from reconciler.core.running import Running, Unconfirmed
+from reconciler.core.work import Work
 from reconciler.effects import Conduct, Effect, Effects, Place, await_online
 from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, ReconcilerError
 from reconciler.ports import Clock, Outside
 from reconciler.records import Records
+from reconciler.workload import Workload
 
 MAX_THREADS = 64
 MAX_ASKING = 8
@@ -43,6 +46,9 @@ class Events(Protocol):
     def begin(self, action: EndpointAction) -> None:
         """An action starts."""
 
+    def wait(self, action: EndpointAction, work: Work, left: float) -> None:
+        """An action waits until its daemon is idle, for at most `left` seconds more; said again and again."""
+
     def end(self, outcome: Outcome) -> None:
         """An action ended, or will not be done."""
 
@@ -57,8 +63,13 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
     """
     records = Records(plan, outside.store)
     records.begin()
-    walker = _Walker(plan, outside, clock, conduct, events, records, Effects(plan, live, outside, clock, conduct))
+    known = live.registrations.reason if isinstance(live.registrations, Unknown) and not conduct.drain else None
+    workload = Workload(outside, known)
+    effects = Effects(plan, live, outside, clock, conduct)
+    walker = _Walker(plan, outside, clock, conduct, events, records, effects, workload)
     groups = [actions for _, actions in plan.by_endpoint()]
+    if conduct.drain:  # who waits for tasks must not keep others from their turn
+        groups.sort(key=lambda group: any(waits(action) for action in group))
     last = [g for g in groups if any(isinstance(a, DELETING) for a in g)]
     first = [g for g in groups if g not in last]
     starts = [action for action in plan.actions if isinstance(action, Start | Restart)]
@@ -86,10 +97,15 @@ class _Walker:
     events: Events
     records: Records
     effects: Effects
+    workload: Workload
     outcomes: list[Outcome] = field(default_factory=list)
     sequence: int = 0
     halted: ReconcilerError | None = None
     mutex: threading.Lock = field(default_factory=threading.Lock)
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock.monotonic()
 
     def walk(self, groups: list[tuple[EndpointAction, ...]]) -> None:
         """Work on several endpoints at once; the first one's actions begin first."""
@@ -147,15 +163,33 @@ class _Walker:
     def _endpoint(self, actions: tuple[EndpointAction, ...]) -> None:
         marker = self.plan.markers.get(actions[0].endpoint)
         for index, action in enumerate(actions):
-            with self.effects.place(action) as place:
-                outcome = self._why_not_now(action)
-                if outcome is None:
-                    self.events.begin(action)
-                    outcome, marker = self._perform(action, marker, place)
+            outcome, marker = self._attempt(action, marker)
             self._end(outcome)
             if outcome.kind != "done":
                 self._skip(actions[index + 1 :], outcome)
                 return
+
+    def _attempt(self, action: EndpointAction, marker: Marker | None) -> tuple[Outcome, Marker | None]:
+        """Do it when it may be done; while only tasks stand against it, wait as long as the drain allows."""
+        while True:
+            with self.effects.place(action) as place:
+                outcome = self._why_not_now(action)
+                if outcome is None:
+                    self.events.begin(action)
+                    return self._perform(action, marker, place)
+            if outcome.work is None or not self._drain(action, outcome.work):
+                return outcome, marker
+
+    def _drain(self, action: EndpointAction, work: Work) -> bool:
+        """Wait a while, without a place among those that start; say whether to look again."""
+        left = self.began + self.conduct.drain - self.clock.monotonic()
+        if left <= 0:
+            return False
+        self.events.wait(action, work, left)
+        until = self.clock.monotonic() + min(self.conduct.poll, left)
+        while not self.conduct.stop.is_set() and (rest := until - self.clock.monotonic()) > 0:
+            self.clock.sleep(min(1.0, rest))
+        return True
 
     def _why_not_now(self, action: EndpointAction) -> Outcome | None:
         """Return a deferral, or None when the action may be done."""
@@ -173,9 +207,11 @@ class _Walker:
                 self._halt(e)
             return _failed(action, e)
         for precondition in action.preconditions:
-            why = violated(precondition, directory)
+            work = self.workload.of(directory) if isinstance(precondition, Idle) and directory else None
+            why = violated(precondition, directory, work)
             if why:
-                return Outcome(action, "deferred", reason=why, remedy="run it again")
+                remedy = "run it again; `--drain 30m` waits until it is idle" if work else "run it again"
+                return Outcome(action, "deferred", reason=why, remedy=remedy, work=work)
         return None
 
     def _perform(self, action: EndpointAction, marker: Marker | None, place: Place) -> tuple[Outcome, Marker | None]:

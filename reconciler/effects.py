@@ -51,6 +51,8 @@ class Conduct:
         online_timeout: how long to wait for that, in seconds.
         stop_timeout: how long to wait for a daemon to end, in seconds.
         stop: set when the user wants to stop; steps in flight are finished, no new one begins.
+        drain: for how many seconds to wait until what must be idle is.
+        poll: seconds between two looks meanwhile.
     """
 
     run: str
@@ -59,6 +61,8 @@ class Conduct:
     online_timeout: float = 90.0
     stop_timeout: float = 60.0
     stop: threading.Event = field(default_factory=threading.Event)
+    drain: float = 0.0
+    poll: float = 10.0
 
 
 class Place:

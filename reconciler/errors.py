@@ -169,6 +169,10 @@ class ServiceRefused(ReconcilerError):
         self.status = status
 
 
+class SchedulerError(ReconcilerError):
+    """The batch system could not be asked; this says nothing about what is in its queue."""
+
+
 class LoginRequired(ReconcilerError):
     """No usable login, or the login is of another identity."""
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from reconciler.core.daemon import FRESH
+from reconciler.core.deaths import LINES, ended_here, too_many
 from reconciler.core.desired import Desired
 from reconciler.core.live import (
     Damaged,
@@ -22,7 +23,7 @@ from reconciler.core.lock import Lock
 from reconciler.core.machine import EndpointTool, LoginShell
 from reconciler.core.marker import Marker
 from reconciler.core.pins import takes_login_path
-from reconciler.errors import EndpointCommandError, ServiceRefused, ServiceUnreachable
+from reconciler.errors import EndpointCommandError, ReconcilerError, ServiceRefused, ServiceUnreachable
 from reconciler.ports import ComputeService, EndpointHost, Outside
 
 
@@ -54,7 +55,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
     wanted |= _displaced(desired.stack, directories)
     reachable = not isinstance(registrations, Unknown)
     login = _login_shell(host) if to_plan and _needs_login_shell(desired, directories) else None
-    return LiveState(
+    live = LiveState(
         host=facts,
         identity=identity,
         config_dir=host.config_dir,
@@ -69,6 +70,22 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
         pending=pending,
         candidates=_candidates(service, pending, directories, registrations),
     )
+    return replace(live, log_ends=_log_ends(host, live, desired.stack))
+
+
+def _log_ends(host: EndpointHost, live: LiveState, stack: str) -> dict[str, str]:
+    """Read the ends of the logs of daemons that are gone, and of those that keep dying."""
+    found: dict[str, str] = {}
+    for name, directory in live.directories.items():
+        marker = directory.marker
+        if not isinstance(marker, Marker) or marker.stack != stack or directory.processes:
+            continue
+        if ended_here(directory, marker, live) or too_many(marker.deaths):
+            try:
+                found[name] = host.log_tail(name, LINES)
+            except ReconcilerError:  # a log that cannot be read explains nothing
+                found[name] = ""
+    return found
 
 
 def ask_statuses(outside: Outside, live: LiveState, wanted: Iterable[str]) -> LiveState:

@@ -7,13 +7,14 @@ asked" is an exception.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reconciler.core.environment import Variable
 from reconciler.core.live import (
+    BatchJob,
     Identity,
     JournalEntry,
     LiveDirectory,
@@ -21,6 +22,7 @@ from reconciler.core.live import (
     Process,
     Registration,
     Status,
+    StatusReport,
     TrashEntry,
 )
 from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
@@ -60,6 +62,9 @@ class ComputeService(Protocol):
 
     def status(self, endpoint_id: str) -> Status | None:
         """Return "online" or "offline", or None when there is no such registration (404)."""
+
+    def report(self, endpoint_id: str) -> StatusReport | None:
+        """Return what the service says of an endpoint or user endpoint, or None when it does not know it (404)."""
 
     def delete(self, endpoint_id: str) -> None:
         """Delete a registration for ever; one that is already gone counts as deleted."""
@@ -183,6 +188,9 @@ class EndpointHost(Protocol):
     def log_tail(self, name: str, lines: int) -> str:
         """Return the last lines of the endpoint's log, or an empty string."""
 
+    def submits_jobs(self, ids: Collection[str]) -> bool:
+        """Whether user endpoints of the endpoints with these UUIDs ever submitted jobs to Slurm from here."""
+
     def to_trash(self, name: str) -> str:
         """Move the directory (and its user endpoints' directories) to the trash; return the entry's name."""
 
@@ -254,6 +262,16 @@ class Scheduler(Protocol):
     def partitions(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the partitions (queues) with their limits."""
 
+    def jobs(self, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
+        """Return this user's jobs that are running or waiting.
+
+        Args:
+            environment: variables with which the batch system is found, over those of this process.
+
+        Raises:
+            SchedulerError: its command is not there, failed, or gave no answer in time.
+        """
+
 
 @dataclass(frozen=True)
 class Outside:
@@ -262,3 +280,4 @@ class Outside:
     host: EndpointHost
     service: ComputeService
     store: Store
+    scheduler: Scheduler

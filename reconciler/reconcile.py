@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.apply import Events, apply_plan, unseen
 from reconciler.core.actions import Purge, Restart, Start
+from reconciler.core.busy import interrupting, with_work
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names
 from reconciler.core.exit_codes import exit_code_of_run
@@ -31,6 +32,7 @@ from reconciler.effects import Conduct
 from reconciler.errors import EndpointCommandError, ExitCode, Refused, UsageError
 from reconciler.observe import ask_statuses, observe
 from reconciler.ports import Clock, Outside
+from reconciler.workload import count_for_plan
 
 if TYPE_CHECKING:
     from reconciler.core.saved_plan import SavedPlan
@@ -141,6 +143,8 @@ def make_sight(outside: Outside, request: Request) -> Sight:
     _check_names(request, live, known)
     live = ask_statuses(outside, live, ids_in_question(request.scope, request.desired, live, known))
     plan = make_plan(request.desired, live, known, pools_text=outside.store.read_pools(), scope=request.scope)
+    # What would be interrupted is counted last: only then it is known whose tasks matter.
+    plan = with_work(plan, count_for_plan(outside, live, interrupting(plan)))
     return Sight(plan, live, known)
 
 

@@ -94,6 +94,7 @@ def connect(
     from reconciler.adapters.auth import client_environment
     from reconciler.adapters.clock import SystemClock
     from reconciler.adapters.host import LocalHost
+    from reconciler.adapters.scheduler import Slurm
     from reconciler.adapters.start import TIME_LIMIT
     from reconciler.adapters.store import FileStore
     from reconciler.adapters.web import GlobusCompute
@@ -105,7 +106,7 @@ def connect(
         config_dir, python=python, extra=client_environment(), clock=clock, start_limit=limit, hidden=hidden
     )
     service = GlobusCompute(config_dir, clock=clock)
-    return Ports(Outside(host, service, store), clock, store.run)
+    return Ports(Outside(host, service, store, Slurm()), clock, store.run)
 
 
 def open_request(
@@ -118,6 +119,7 @@ def open_request(
     purge: bool = False,
     reregister: Collection[str] | None = None,
     take_over: bool = False,
+    retry: bool = False,
 ) -> Request:
     """Return the request that the options make.
 
@@ -143,7 +145,7 @@ def open_request(
                     remedy=f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}",
                 )
     limits = frozenset(target or ()), frozenset(exclude or ())
-    scope = Scope(*limits, destroy, purge, frozenset(reregister or ()), take_over)
+    scope = Scope(*limits, destroy, purge, frozenset(reregister or ()), take_over, retry=retry)
     return replace(request, scope=scope, new=frozenset(new or ()))
 
 

@@ -7,15 +7,16 @@ at any one of them (`Crash`; from then on every port is dead until `revive`) or 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.daemon import TITLE
-from reconciler.core.desired import ENDPOINT_JSON
+from reconciler.core.desired import DOCUMENTS, ENDPOINT_JSON
 from reconciler.core.digest import digest_bytes
 from reconciler.core.environment import Variable, variable
 from reconciler.core.live import (
+    BatchJob,
     Damaged,
     DirectoryKind,
     Identity,
@@ -26,6 +27,7 @@ from reconciler.core.live import (
     Process,
     Registration,
     Status,
+    StatusReport,
     TrashEntry,
     UserEndpoint,
 )
@@ -39,7 +41,7 @@ from reconciler.errors import (
     Refused,
     ServiceUnreachable,
 )
-from reconciler.ports import Clock, ComputeService, EndpointHost, NewFile, Outside, Started, Store
+from reconciler.ports import Clock, ComputeService, EndpointHost, NewFile, Outside, Scheduler, Started, Store
 
 CONFIG_DIR = "/home/jdoe/.globus_compute"
 TOOL = EndpointTool("/opt/gce/bin/globus-compute-endpoint", "/opt/gce", {"globus-compute-endpoint": "4.19.0"})
@@ -147,6 +149,7 @@ class Folder:
     marker: Marker | Damaged | None = None
     pid: int | None = None
     touched: float = 0.0
+    written: float = 0.0
 
 
 class World:
@@ -159,6 +162,12 @@ class World:
         self.folders: dict[str, Folder] = {}
         self.daemons: list[Daemon] = []
         self.user_endpoints: dict[str, int] = {}
+        self.user_endpoints_since: float | None = None
+        self.tasks: dict[str, int] = {}
+        self.jobs: dict[str, list[str]] = {}
+        self.submitted: set[str] = set()
+        self.logs: dict[str, str] = {}
+        self.boots = 1
         self.registrations: dict[str, Registration] = {}
         self.owned: dict[str, Registration] | None = None
         """What this identity owns, when that is not all."""
@@ -179,12 +188,13 @@ class World:
         self.pools: str | None = None
         self.journal: list[JournalEntry] = []
         self.lease_lost = False
+        self.slept: Callable[[], None] = lambda: None
         self._numbers = 100
 
     @property
     def outside(self) -> Outside:
         """The ports."""
-        return Outside(FakeHost(self), FakeService(self), FakeStore(self))
+        return Outside(FakeHost(self), FakeService(self), FakeStore(self), FakeScheduler(self))
 
     def number(self) -> int:
         """Return a number never used before."""
@@ -221,16 +231,35 @@ class World:
         folder = self.folders[daemon.directory]
         daemon.phase = "up"
         folder.pid, folder.endpoint_id = daemon.pid, daemon.id
+        self.log(daemon.directory, f"========== Core Endpoint begins: {daemon.id}")
 
     def end(self, daemon: Daemon, *, cleanly: bool) -> None:
-        """A daemon ends; only a clean end removes its PID file. Its user endpoints end with it."""
+        """A daemon ends; only a clean end removes its PID file and is logged. Its user endpoints end with it."""
         self.daemons.remove(daemon)
         self.user_endpoints.pop(daemon.directory, None)
+        self.tasks.pop(daemon.directory, None)
+        if cleanly:
+            self.log(daemon.directory, "Shutdown complete.")
         folder = self.folders.get(daemon.directory)
         if folder and folder.pid == daemon.pid:
             folder.touched = self.now
             if cleanly:
                 folder.pid = None
+
+    def log(self, name: str, line: str) -> None:
+        """A daemon writes into its log."""
+        self.logs[name] = self.logs.get(name, "") + f"{line}\n"
+
+    def reboot(self) -> None:
+        """This node goes down without a word to anybody, and comes up again."""
+        self.boots += 1
+        for daemon in [d for d in self.daemons if d.node == self.node]:
+            self.end(daemon, cleanly=False)
+
+    def submit(self, name: str, *jobs: str) -> None:
+        """User endpoints of an endpoint put jobs into the batch system's queue."""
+        self.jobs[name] = list(jobs)
+        self.submitted.add(name)
 
     def after_crash(self, *, starts_go_on: bool) -> None:
         """What happens by itself once the apply is dead: daemons end, or come up, or die on the way."""
@@ -268,9 +297,13 @@ class World:
             files=dict(folder.files),
             endpoint_id=folder.endpoint_id,
             marker=folder.marker,
-            pid_file=PidFile(folder.pid, self.now - touched) if folder.pid is not None else None,
+            pid_file=PidFile(folder.pid, self.now - touched, touched) if folder.pid is not None else None,
             processes=tuple(d.process for d in alive if d.node == self.node),
-            user_endpoints=tuple(UserEndpoint(f"uep.{n}", f"{n}", n, 3.0) for n in range(count)),
+            user_endpoints=tuple(
+                UserEndpoint(f"uep.{n}", f"{name}/{n}", n, 3.0, self.user_endpoints_since) for n in range(count)
+            ),
+            documents_age=self.now - folder.written,
+            logged=folder.touched if name in self.logs else None,
         )
 
 
@@ -287,7 +320,8 @@ class FakeHost:
 
     def facts(self) -> HostFacts:
         node = self._world.node
-        return HostFacts(node, f"{node}.noaa.gov", f"boot-{node}", "jdoe", 1000, "/home/jdoe")
+        boot = f"boot-{node}" + (f"-{self._world.boots}" if self._world.boots > 1 else "")
+        return HostFacts(node, f"{node}.noaa.gov", boot, "jdoe", 1000, "/home/jdoe")
 
     def tool(self) -> EndpointTool:
         self._faults.reads("tool")
@@ -315,7 +349,7 @@ class FakeHost:
         with self._faults.effect("create"):
             if name in self._world.folders:
                 raise Refused(f"{name} exists by now")
-            folder = Folder(marker=marker)
+            folder = Folder(marker=marker, written=self._world.now)
             for file, new in files.items():
                 if file == "endpoint.json":
                     folder.endpoint_id = new.content.decode().split('"')[3]
@@ -337,6 +371,8 @@ class FakeHost:
             folder = self._folder(name)
             if backup:
                 self._back_up(name, folder, file)
+            if file in DOCUMENTS:
+                folder.written = self._world.now
             if file == "endpoint.json":
                 folder.endpoint_id = new.content.decode().split('"')[3]
             else:
@@ -436,7 +472,12 @@ class FakeHost:
         return True
 
     def log_tail(self, name: str, lines: int) -> str:
-        return "the last line of its log"
+        return self._world.logs.get(name, "") + "the last line of its log"
+
+    def submits_jobs(self, ids: Collection[str]) -> bool:
+        self._faults.reads("submits_jobs")
+        found = {f.endpoint_id: name for name, f in self._world.folders.items() if isinstance(f.endpoint_id, str)}
+        return any(found.get(i) in self._world.submitted for i in ids)
 
     def to_trash(self, name: str) -> str:
         with self._faults.effect("to_trash"):
@@ -520,6 +561,15 @@ class FakeService:
             return None
         return "online" if self._world.online(endpoint_id) else "offline"
 
+    def report(self, endpoint_id: str) -> StatusReport | None:
+        self._asked("report")
+        name, below, _ = endpoint_id.partition("/")
+        if below:
+            return StatusReport("online", self._world.tasks.get(name, 0) if endpoint_id == f"{name}/0" else 0)
+        if endpoint_id not in self._world.registrations:
+            return None
+        return StatusReport("online" if self._world.online(endpoint_id) else "offline")
+
     def delete(self, endpoint_id: str) -> None:
         with self._faults.effect("deregister"):
             self._asked("delete")
@@ -574,6 +624,28 @@ class FakeStore:
             raise LeaseHeld("the lease was taken over")
 
 
+class FakeScheduler:
+    """The batch system of a `World`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def cluster(self) -> str | None:
+        return "fake"
+
+    def partitions(self) -> Mapping[str, Mapping[str, object]]:
+        return {}
+
+    def jobs(self, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
+        self._world.faults.reads("jobs")
+        ids = {name: folder.endpoint_id for name, folder in self._world.folders.items()}
+        return tuple(
+            BatchJob(job, (f"/somewhere/uep.{ids.get(name)}.{name}/submit_scripts/{job}",))
+            for name, jobs in self._world.jobs.items()
+            for job in jobs
+        )
+
+
 class FakeClock:
     """Time that passes only when somebody sleeps."""
 
@@ -588,11 +660,12 @@ class FakeClock:
 
     def sleep(self, seconds: float) -> None:
         self._world.now += seconds
+        self._world.slept()
 
 
-def _ports(world: World) -> tuple[EndpointHost, ComputeService, Store, Clock]:
+def _ports(world: World) -> tuple[EndpointHost, ComputeService, Store, Scheduler, Clock]:
     """Held by mypy: the fakes implement the ports."""
-    return FakeHost(world), FakeService(world), FakeStore(world), FakeClock(world)
+    return FakeHost(world), FakeService(world), FakeStore(world), FakeScheduler(world), FakeClock(world)
 
 
 __all__ = [
@@ -602,6 +675,7 @@ __all__ = [
     "Daemon",
     "FakeClock",
     "FakeHost",
+    "FakeScheduler",
     "FakeService",
     "FakeStore",
     "Faults",

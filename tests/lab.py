@@ -14,6 +14,7 @@ from reconciler.core.live import LiveState
 from reconciler.core.lock import Lock, read_lock
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
+from reconciler.core.work import Work
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode
 from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight
@@ -28,10 +29,14 @@ class Listener:
 
     def __init__(self, during: Callable[[EndpointAction], None] | None = None) -> None:
         self._during = during
+        self.waited: list[tuple[str, str, float]] = []
 
     def begin(self, action: EndpointAction) -> None:
         if self._during:
             self._during(action)
+
+    def wait(self, action: EndpointAction, work: Work, left: float) -> None:
+        self.waited.append((action.endpoint, work.waited_for(), left))
 
     def end(self, outcome: Outcome) -> None:
         """Nothing is printed."""
@@ -44,6 +49,7 @@ class Result:
     code: ExitCode
     run: Run
     sight: Sight
+    waited: tuple[tuple[str, str, float], ...] = ()
 
     @property
     def outcomes(self) -> dict[tuple[str, str], str]:
@@ -87,13 +93,15 @@ class Lab:
         between: Callable[[], None] | None = None,
         during: Callable[[EndpointAction], None] | None = None,
         new: frozenset[str] = frozenset(),
+        drain: float = 0.0,
         **scope: Any,
     ) -> Result:
         """Plan and apply; `between` happens after the plan, `during` when an action begins."""
         self.runs += 1
         self.stop.clear()
         outside = self.world.outside
-        conduct = Conduct(run=f"run-{self.runs}", online_timeout=10.0, stop=self.stop)
+        conduct = Conduct(run=f"run-{self.runs}", online_timeout=10.0, stop=self.stop, drain=drain)
+        listener = Listener(during)
         with outside.store.lease():
             sight = make_sight(outside, self.request(new, **scope))
             if between:
@@ -101,10 +109,11 @@ class Lab:
             plan, left = consented(sight.plan, consent or Consent())
             run = Run(lock=plan.lock)
             if not plan.is_empty:
-                run = carry_out(sight, plan, outside, FakeClock(self.world), conduct, Listener(during))
+                run = carry_out(sight, plan, outside, FakeClock(self.world), conduct, listener)
             if not run.interrupted:
                 run = confirm(plan, run, outside, FakeClock(self.world), conduct)
-        return Result(exit_code_of_run(sight.plan, run, left_deletes=left is not None), run, sight)
+        code = exit_code_of_run(sight.plan, run, left_deletes=left is not None)
+        return Result(code, run, sight, tuple(listener.waited))
 
     def crash(self, at: int, *, starts_go_on: bool, **apply: Any) -> bool:
         """Apply and die at point number `at`; say whether the apply got that far."""

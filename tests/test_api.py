@@ -19,6 +19,7 @@ import pytest
 import reconciler
 from reconciler.core.actions import EndpointAction
 from reconciler.core.progress import Outcome
+from reconciler.core.work import Work
 from reconciler.errors import LeaseHeld, LoginRequired, Refused, StateFileError, UsageError
 from tests.adapters.globus_stub import ENDPOINT, GlobusStub, Reply, running_stub
 from tests.cli.support import HEAD, ONE, POOLED, RENAMED, ROOT, Shell, json_of, shell_at
@@ -51,6 +52,9 @@ class Heard:
 
     def begin(self, action: EndpointAction) -> None:
         self.begun.append(action.kind)
+
+    def wait(self, action: EndpointAction, work: Work, left: float) -> None:
+        """Nothing here waits for tasks."""
 
     def end(self, outcome: Outcome) -> None:
         self.ended.append((outcome.action.kind, outcome.kind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -24,7 +25,6 @@ from reconciler.errors import (
     TimedOut,
     UsageError,
 )
-from reconciler.ports import Outside
 from tests.core.builders import SCHEMA, TEMPLATE, endpoint
 from tests.fakes import FakeClock, FakeStore, World
 from tests.lab import Lab, desired
@@ -376,7 +376,7 @@ class BusyStore(FakeStore):
 def test_whoever_is_at_work_is_waited_for_as_long_as_was_said(hands: Hands, seconds: float, held: bool) -> None:
     world = hands.world
     ports = world.outside
-    busy = Outside(ports.host, ports.service, BusyStore(world, world.now + seconds))
+    busy = replace(ports, store=BusyStore(world, world.now + seconds))
     if held:
         with pytest.raises(LeaseHeld):
             by_hand.start(busy, hands.clock, "byhand", patience=10)

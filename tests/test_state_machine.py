@@ -217,6 +217,16 @@ class Reconciling(RuleBasedStateMachine):
     def user_endpoints(self, name: str, count: int) -> None:
         if self.world.daemons_of(name):
             self.world.user_endpoints[name] = count
+            self.world.tasks[name] = 2 * count
+
+    @rule(name=NAMES, jobs=st.sampled_from([(), ("17",)]))
+    def batch_jobs(self, name: str, jobs: tuple[str, ...]) -> None:
+        if self.there(name):
+            self.world.submit(name, *jobs)
+
+    @rule()
+    def reboot(self) -> None:
+        self.world.reboot()
 
     @rule(name=NAMES)
     def lose_directory(self, name: str) -> None:
@@ -257,21 +267,43 @@ class Reconciling(RuleBasedStateMachine):
 
     # applies
 
-    @rule(consent=st.booleans())
-    def apply(self, consent: bool) -> None:
-        result = self._apply(consent=consent)
+    @rule(consent=st.booleans(), retry=st.sampled_from([False, False, True]), drain=st.sampled_from([0.0, 0.0, 60.0]))
+    def apply(self, consent: bool, retry: bool = False, drain: float = 0.0) -> None:
+        result = self._apply(consent=consent, retry=retry, drain=drain)
         assert result is not None
         event(f"apply: {result.code.name}")
         if result.code == ExitCode.OK:
             self._all_done(result)
+
+    @rule(name=NAMES, jobs=st.booleans(), drain=st.sampled_from([0.0, 30.0]))
+    def a_change_while_there_is_work(self, name: str, jobs: bool, drain: float) -> None:
+        if name not in self.blocks or not self.world.daemons_of(name):
+            return
+        if jobs:
+            self.world.submit(name, "18")
+        else:
+            self.world.user_endpoints[name] = 1
+        config = {"debug": not self.blocks[name].config.get("debug", False)}
+        self.blocks[name] = replace(self.blocks[name], config=config)
+        self._write_manifest()
+        self.apply(consent=False, drain=drain)
+
+    @rule(name=NAMES)
+    def keeps_dying(self, name: str) -> None:
+        for _ in range(4):
+            for daemon in self.world.daemons_of(name):
+                self.world.end(daemon, cleanly=False)
+            self.world.now += 100
+            self.apply(consent=False)
 
     @rule(consent=st.booleans())
     def settle(self, consent: bool) -> None:
         """Everything outside is well again, and time passes: what can be done is done."""
         self.world.service_down, self.world.node = False, "ufe01"
         self.world.user_endpoints.clear()
+        self.world.jobs.clear()
         self.world.now += 100
-        self.apply(consent)
+        self.apply(consent, retry=True)
 
     @rule(consent=st.booleans(), failure=FAILURES, after=st.sampled_from([0, 0, 0, 1, 2, 4]))
     def apply_with_a_failure(self, consent: bool, failure: tuple[str, ReconcilerError], after: int) -> None:
@@ -282,6 +314,7 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule(consent=st.booleans(), at=st.integers(1, 40), starts_go_on=st.booleans())
     def apply_that_dies(self, consent: bool, at: int, starts_go_on: bool) -> None:
+        """What it had begun goes on by itself, which may bring a daemon up or down after it."""
         self.world.faults.passed.clear()
         self.world.faults.crash_at = at
         self._apply(consent=consent)
@@ -309,14 +342,48 @@ class Reconciling(RuleBasedStateMachine):
         self.world.after_crash(starts_go_on=True)
         assert set(self.world.folders) == folders
 
-    def _apply(self, *, consent: bool, errand: Errand | None = None) -> Result | None:
-        """Apply; whatever comes of it, only what may be deleted is."""
+    def _apply(
+        self, *, consent: bool, retry: bool = False, drain: float = 0.0, errand: Errand | None = None
+    ) -> Result | None:
+        """Apply; whatever comes of it, only what may be deleted is, no task is lost, and nothing dies for ever."""
+        busy, dying = self._busy(), self._dying() if not retry else []
+        try:
+            return self._apply_and_look(consent=consent, errand=errand, retry=retry, drain=drain)
+        finally:
+            assert busy.items() <= {d.directory: d.pid for d in self.world.daemons if d.phase == "up"}.items()
+            assert not any(self.world.daemons_of(name) for name in dying)
+
+    def _busy(self) -> dict[str, int]:
+        """Return the daemons that nobody may end now, with their PIDs: they have work, and no policy allows it."""
+        found = {}
+        for daemon in self.world.daemons:
+            name = daemon.directory
+            marker = self.world.folders[name].marker
+            policies = {self.blocks[name].restart if name in self.blocks else None}
+            policies |= {marker.restart if isinstance(marker, Marker) else None}
+            works = self.world.user_endpoints.get(name) or self.world.jobs.get(name)
+            if works and daemon.phase == "up" and "now" not in policies:
+                found[name] = daemon.pid
+        return found
+
+    def _dying(self) -> list[str]:
+        """Return the endpoints that nobody may start now: three deaths within a day are on record."""
+        found = []
+        for name in ("a", "b"):
+            folder = self.there(name)
+            if folder and isinstance(folder.marker, Marker) and not self.world.daemons_of(name):
+                times = [death.at for death in folder.marker.deaths]
+                found += [name] if len(times) == 3 and max(times) - min(times) <= 86_400 else []
+        return found
+
+    def _apply_and_look(self, *, consent: bool, errand: Errand | None, retry: bool, drain: float) -> Result | None:
         before = {name: (self._protected(name), name in self.blocks) for name in self.world.folders}
         held, known = self._held(), set(self.world.registrations)
         deletable = self._deletable(errand)
         result = None
         try:
-            result = self.lab.apply(Consent(deletes=consent, max_deletes=1), errand=errand)
+            consented = Consent(deletes=consent, max_deletes=1)
+            result = self.lab.apply(consented, errand=errand, retry=retry, drain=drain)
         except UsageError:  # the errand's name is one that nothing knows
             assert errand is not None
         except (ReconcilerError, Crash):  # before its first action, or killed

@@ -20,7 +20,9 @@ from pydantic import ValidationError
 from reconciler.adapters.files import Directory, translated
 from reconciler.adapters.names import user_endpoint
 from reconciler.adapters.process import Daemon, belongs
-from reconciler.core.desired import CONFIG, IDENTITY_MAPPING, SCHEMA, TEMPLATE, USER_ENVIRONMENT
+from reconciler.adapters.user_processes import with_processes
+from reconciler.core.daemon import is_up
+from reconciler.core.desired import CONFIG, DOCUMENTS, IDENTITY_MAPPING, SCHEMA, TEMPLATE, USER_ENVIRONMENT
 from reconciler.core.live import Damaged, DirectoryKind, LiveDirectory, LiveFile, PidFile, Process, UserEndpoint
 from reconciler.core.marker import FORMAT_VERSION, MARKER, Marker
 from reconciler.core.names import is_uuid, upstream_fault
@@ -29,6 +31,7 @@ MANAGED_FILES = frozenset({CONFIG, TEMPLATE, SCHEMA, USER_ENVIRONMENT, IDENTITY_
 LEGACY_CONFIG = "config.py"
 REGISTRATION = "endpoint.json"
 PID_FILE = "daemon.pid"
+LOG = "endpoint.log"
 FRESH = 90.0
 """Seconds within which a PID file was touched when its process lives (upstream's own threshold at start)."""
 
@@ -152,6 +155,8 @@ class Reading:
     pid_file: PidFile | None = None
     legacy: bool = False
     problem: str | None = None
+    documents_age: float | None = None
+    logged: float | None = None
 
 
 def _read_entry(fd: int, name: str, reading: Reading, contents: Contents, now: float) -> None:
@@ -160,9 +165,12 @@ def _read_entry(fd: int, name: str, reading: Reading, contents: Contents, now: f
         if name in MANAGED_FILES:
             content, info = read_regular(fd, name, follow=True)
             reading.files[name] = contents.file(name, content, stat.S_IMODE(info.st_mode))
+            if name in DOCUMENTS:
+                age = now - info.st_mtime
+                reading.documents_age = age if reading.documents_age is None else min(age, reading.documents_age)
         elif name == PID_FILE:
             content, info = read_regular(fd, name, follow=False)
-            reading.pid_file = PidFile(parse_pid(content), now - info.st_mtime)
+            reading.pid_file = PidFile(parse_pid(content), now - info.st_mtime, info.st_mtime)
         elif name == REGISTRATION:
             reading.endpoint_id = parse_registration(read_regular(fd, name, follow=False)[0])
         else:
@@ -183,6 +191,14 @@ def _read_entry(fd: int, name: str, reading: Reading, contents: Contents, now: f
 _WANTED = MANAGED_FILES | {PID_FILE, REGISTRATION, MARKER}
 
 
+def _modified(fd: int, name: str) -> float | None:
+    """Return when a file was last written; None when that cannot be told."""
+    try:
+        return os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime
+    except OSError:  # a remark on a death is all that is lost
+        return None
+
+
 def read_contents(fd: int, contents: Contents, now: float) -> Reading:
     """Read every file of an endpoint directory that means something to us."""
     reading = Reading()
@@ -191,6 +207,8 @@ def read_contents(fd: int, contents: Contents, now: float) -> Reading:
             _read_entry(fd, name, reading, contents, now)
         elif name == LEGACY_CONFIG:
             reading.legacy = True
+        elif name == LOG:
+            reading.logged = _modified(fd, name)
     config = reading.files.get(CONFIG)
     if config is not None and b"engine" in config.content:
         reading.legacy = reading.legacy or _engine_at_top(config.content)
@@ -238,6 +256,8 @@ def read_directory(
         os.close(fd)
     ids = known_ids(reading.endpoint_id, reading.marker)
     problem = upstream_fault(name)
+    running = _processes(daemons, name, root.path, (info.st_dev, info.st_ino), ids)
+    listed = [u for i in sorted(ids) for u in user_endpoints.get(i, ())] if user_endpoints else []
     return LiveDirectory(
         name=name,
         kind=_kind(reading, problem),
@@ -245,9 +265,11 @@ def read_directory(
         endpoint_id=reading.endpoint_id,
         marker=reading.marker,
         pid_file=reading.pid_file,
-        processes=_processes(daemons, name, root.path, (info.st_dev, info.st_ino), ids),
-        user_endpoints=tuple(u for i in sorted(ids) for u in user_endpoints.get(i, ())) if user_endpoints else (),
+        processes=running,
+        user_endpoints=with_processes(listed, [p for p in running if is_up(p)]),
         problem=problem or reading.problem,
+        documents_age=reading.documents_age,
+        logged=reading.logged,
     )
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.adapters import changes, environment, faults, files, login_shell, machine, tool, trash
+from reconciler.adapters import batch, changes, environment, faults, files, login_shell, machine, tool, trash
 from reconciler.adapters import process as processes
 from reconciler.adapters import start as starting
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.endpoint_dir import (
     FRESH,
+    LOG,
     Contents,
     live_user_endpoints,
     read_directory,
@@ -36,8 +37,6 @@ from reconciler.ports import Clock, EndpointHost, NewFile, Started
 
 if TYPE_CHECKING:
     from reconciler.adapters.nursery import Nursery
-
-_LOG = "endpoint.log"
 
 NURSERY_WORTH_IT = 3
 """So many starts at least pay for a process that imports globus-compute-endpoint once for all of them."""
@@ -219,13 +218,17 @@ class LocalHost:
 
     def log_tail(self, name: str, lines: int) -> str:
         files.check_component(name)
-        with files.translating("read the log", self._at(f"{name}/{_LOG}")):
+        with files.translating("read the log", self._at(f"{name}/{LOG}")):
             try:
                 with files.opened(self._path) as root, files.entered(root, name) as directory:
-                    text = files.read_end(directory, _LOG, min(1 << 22, 400 * max(lines, 100)))
+                    text = files.read_end(directory, LOG, min(1 << 22, 400 * max(lines, 100)))
             except FileNotFoundError:
                 return ""
         return last_lines(redact(text, self._secrets()), lines)
+
+    def submits_jobs(self, ids: Collection[str]) -> bool:
+        with files.translating("look for batch scripts", self._path):
+            return batch.submitted(self._path, ids)
 
     def to_trash(self, name: str) -> str:
         with self._writing(f"move {name} to the trash", name) as root, open_own(self._path, TRASH) as bin_:

@@ -206,6 +206,23 @@ def start_time(pid: int) -> int | None:
     return facts[0] if facts else None
 
 
+def parent(pid: int) -> int | None:
+    """Return a process's parent's PID, or None when there is no such process."""
+    facts = _stat(pid)
+    return facts[2] if facts else None
+
+
+def process_at(pid: int) -> Process | None:
+    """Return the process with this PID, whoever's it is; None when it has ended or cannot be seen."""
+    try:
+        uid = (_PROC / str(pid)).stat().st_uid
+    except OSError:  # gone
+        return None
+    title = os.fsdecode(_command_line(pid)).replace("\0", " ").strip()
+    answer = _process(pid, uid, title)
+    return answer[0] if answer else None
+
+
 def _pidfd(pid: int) -> int | None:
     """Open a pidfd; None when this kernel (before 5.3) or this Python build has none.
 

@@ -18,7 +18,8 @@ from reconciler.adapters.auth import Login
 from reconciler.adapters.budget import Budget, Pause, request_budget
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.translate import network_reason, refused, server_words, transient, unreachable
-from reconciler.core.live import Identity, Registration, Status
+from reconciler.core.heartbeat import outstanding_tasks
+from reconciler.core.live import Identity, Registration, Status, StatusReport
 from reconciler.errors import LoginRequired, ServiceUnreachable, UsageError
 from reconciler.ports import Clock
 
@@ -123,6 +124,10 @@ class GlobusCompute:
         return registration
 
     def status(self, endpoint_id: str) -> Status | None:
+        report = self.report(endpoint_id)
+        return report.status if report else None
+
+    def report(self, endpoint_id: str) -> StatusReport | None:
         endpoint = _uuid(endpoint_id)
         path = f"/v2/endpoints/{endpoint}/status"
         document = self._ask(path, lambda client: client.get_endpoint_status(endpoint), may_lack=True)
@@ -131,7 +136,9 @@ class GlobusCompute:
         if not isinstance(document, dict) or not isinstance(document.get("status"), str):
             raise self._nonsense(path)
         # Free text; everything but this word means that it does not serve.
-        return "online" if document["status"] == "online" else "offline"
+        if document["status"] != "online":
+            return StatusReport("offline")  # what it reported before it went away says nothing now
+        return StatusReport("online", outstanding_tasks(document.get("details")))
 
     def delete(self, endpoint_id: str) -> None:
         endpoint = _uuid(endpoint_id)

@@ -17,6 +17,8 @@ EPILOG = o.examples(
       chiltepin apply --yes                   for cron and pipelines
       chiltepin apply plan.json               just what `plan --out plan.json` kept
       chiltepin apply --yes --allow-delete    also deletes what left the manifest
+      chiltepin apply --yes --drain 2h        waits for running tasks before it restarts their daemons
+      chiltepin apply --yes --retry           starts daemons once more that keep dying
     """
 )
 
@@ -50,6 +52,10 @@ def apply(
     max_deletes: Annotated[int, typer.Option("--max-deletes", min=0, help="At most so many in one run.")] = 1,
     parallelism: ParallelismOption = 4,
     wait: WaitOption = "online",
+    drain: o.DrainOption = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Start daemons once more that died three times within 24 h.")
+    ] = False,
     output: o.FormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
@@ -57,26 +63,35 @@ def apply(
 ) -> int:
     """Make it so: configure, start, stop and delete endpoints."""
     from reconciler.cli.carry import Manner, plan_and_apply, read_plan, scope_of
+    from reconciler.cli.common import seconds_of
     from reconciler.cli.console import Console, print_warnings
     from reconciler.invocation import Invocation
     from reconciler.reconcile import Consent
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
+    patience = seconds_of(drain)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
-    request = open_request(wired, target, exclude, new, reregister=reregister, take_over=take_over)
+    request = open_request(wired, target, exclude, new, reregister=reregister, take_over=take_over, retry=retry)
     saved = None
     if plan is not None:
-        if target or exclude or new or reregister or take_over:
+        if target or exclude or new or reregister or take_over or retry:
             raise UsageError(
-                "--target, --exclude, --new, --reregister and --take-over are part of a kept plan",
+                "--target, --exclude, --new, --reregister, --take-over and --retry do not go with a kept plan",
                 remedy="leave them out",
             )
         saved = read_plan(plan)
         request = replace(request, scope=scope_of(saved), new=frozenset(saved.new), new_lineage=saved.lineage)
         yes = True
     manner = Manner(
-        yes, Consent(allow_delete, max_deletes), parallelism, wait, output, question="Apply this plan?", saved=saved
+        yes,
+        Consent(allow_delete, max_deletes),
+        parallelism,
+        wait,
+        output,
+        question="Apply this plan?",
+        saved=saved,
+        drain=patience,
     )
     return int(plan_and_apply(console, wired, request, manner))

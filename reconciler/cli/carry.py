@@ -46,6 +46,7 @@ class Manner:
     question: str
     saved: SavedPlan | None = None
     word: str = "yes"
+    drain: float = 0.0
 
 
 def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Manner) -> ExitCode:
@@ -131,7 +132,13 @@ def _allowed(plan: Plan, manner: Manner) -> Allowed:
 
 def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner: Manner) -> Run:
     stop = threading.Event()
-    conduct = Conduct(run=wired.run, parallelism=manner.parallelism, wait_online=manner.wait == "online", stop=stop)
+    conduct = Conduct(
+        run=wired.run,
+        parallelism=manner.parallelism,
+        wait_online=manner.wait == "online",
+        stop=stop,
+        drain=manner.drain,
+    )
     width = max((len(action.endpoint) for action in plan.actions), default=0)
     with _graceful(stop, console), progress(console, width) as events:
         return carry_out(sight, plan, wired.outside, wired.clock, conduct, events)

@@ -8,7 +8,24 @@ from reconciler.cli.console import Console, check_format
 from reconciler.core.lines import Line
 from reconciler.core.plan import Plan
 from reconciler.core.report import plan_lines
+from reconciler.errors import UsageError
 from reconciler.reconcile import Sight
+
+
+def seconds_of(drain: str | None) -> float:
+    """Return the seconds of `--drain`, 0 without it.
+
+    Raises:
+        UsageError: it is no duration.
+    """
+    from reconciler.core.manifest.retention import parse_duration
+
+    if drain is None:
+        return 0.0
+    seconds = parse_duration(drain)
+    if seconds is None:
+        raise UsageError(f"--drain {drain}: this is no duration", remedy="write e.g. 90s, 30m or 2h")
+    return float(seconds)
 
 
 def print_plan(console: Console, sight: Sight, output: str) -> None:

@@ -12,6 +12,7 @@ from reconciler.cli.apply import ParallelismOption, YesOption
 EPILOG = o.examples(
     """
       chiltepin destroy                  directories go to the trash, registrations stay
+      chiltepin destroy --drain 2h       waits for running tasks first
       chiltepin destroy --purge          registrations end for ever; their UUIDs cannot come back
     """
 )
@@ -28,6 +29,7 @@ def destroy(
     purge: Annotated[bool, typer.Option("--purge", help="Deregister too, and empty the stack's trash.")] = False,
     yes: YesOption = False,
     parallelism: ParallelismOption = 4,
+    drain: o.DrainOption = None,
     output: o.FormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
@@ -35,16 +37,19 @@ def destroy(
 ) -> int:
     """Stop and delete every endpoint of this stack on this host."""
     from reconciler.cli.carry import Manner, plan_and_apply
+    from reconciler.cli.common import seconds_of
     from reconciler.cli.console import Console, print_warnings
     from reconciler.invocation import Invocation
     from reconciler.reconcile import Consent
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
+    patience = seconds_of(drain)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
     request = open_request(wired, target, exclude, None, destroy=True, purge=purge)
     consent = Consent(deletes=True, max_deletes=1_000_000)
     question = "Destroy all of this, registrations included?" if purge else "Destroy all of this?"
-    manner = Manner(yes, consent, parallelism, "online", output, question=question, word=wired.desired.stack)
+    word = wired.desired.stack
+    manner = Manner(yes, consent, parallelism, "online", output, question=question, word=word, drain=patience)
     return int(plan_and_apply(console, wired, request, manner))

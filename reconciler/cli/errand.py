@@ -42,5 +42,5 @@ def run_errand(
     request = replace(wired.request(), scope=Scope(errand=errand))
     if consent is None:  # forgetting is what was asked for by name: that is the consent
         consent = Consent(deletes=errand.kind == "forget", max_deletes=len(errand.names))
-    manner = Manner(look.yes, consent, 4, "online", look.output, question=question)
+    manner = Manner(look.yes, consent, 4, "online", look.output, question=question, drain=errand.drain)
     return plan_and_apply(console, wired, request, manner)

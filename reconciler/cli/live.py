@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Protocol, TextIO, cast
 from reconciler.apply import Events
 from reconciler.cli.console import Console, Unbreakable
 from reconciler.core.actions import EndpointAction
+from reconciler.core.durations import say_duration
 from reconciler.core.lines import Line, Style
 from reconciler.core.progress import Outcome
+from reconciler.core.work import Work
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,16 +69,32 @@ def outcome_line(outcome: Outcome, width: int) -> Line:
     return Line(f"  {name}  {outcome.action.kind}{detail} {outcome.kind}{reason}", _STYLE[outcome.kind])
 
 
+def waiting_line(action: EndpointAction, work: Work, left: float) -> str:
+    """Return what a drain waits for, and for how long at most."""
+    return f"waiting for {work.waited_for()} of {action.endpoint}, {say_duration(left)} left"
+
+
 class PlainProgress:
-    """One line for each action that ended, to stderr."""
+    """One line for each action that ended, to stderr; one a minute while it waits."""
 
     def __init__(self, console: Console, width: int) -> None:
         self._console = console
         self._width = width
         self._mutex = threading.Lock()
+        self._said: dict[str, tuple[str, float]] = {}
 
     def begin(self, action: EndpointAction) -> None:
         """Nothing is printed before an action ended."""
+
+    def wait(self, action: EndpointAction, work: Work, left: float) -> None:
+        """Print what it waits for when that changes, and every minute."""
+        if self._console.quiet:
+            return
+        with self._mutex:
+            before = self._said.get(action.endpoint)
+            if before is None or before[0] != work.waited_for() or before[1] - left >= 60:
+                self._said[action.endpoint] = (work.waited_for(), left)
+                self._console.lines([Line(f"  {waiting_line(action, work, left)}", "dim")], stream=sys.stderr)
 
     def end(self, outcome: Outcome) -> None:
         """Print what became of it."""
@@ -95,11 +113,18 @@ class LiveProgress:
         self._width = width
         self._console = console
         self._finished: list[Line] = []
+        self._waiting: dict[str, float] = {}
 
     def begin(self, action: EndpointAction) -> None:
         """Show it as under way."""
         with self._mutex:
             self._doing[action.endpoint] = (_DOING[action.kind], time.monotonic())
+
+    def wait(self, action: EndpointAction, work: Work, left: float) -> None:
+        """Show what it waits for."""
+        with self._mutex:
+            since = self._waiting.setdefault(action.endpoint, time.monotonic())
+            self._doing[action.endpoint] = (waiting_line(action, work, left), since)
 
     def end(self, outcome: Outcome) -> None:
         """Let it scroll by."""

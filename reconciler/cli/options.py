@@ -91,6 +91,14 @@ TakeOverOption = Annotated[
     ),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DrainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--drain",
+        metavar="DURATION",
+        help="Wait so long (e.g. 30m) until no task would be lost, before it counts as deferred.",
+    ),
+]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name in the manifest.")]
 
 DEFAULT_FILE = Path("chiltepin.yaml")

@@ -9,10 +9,12 @@ import typer
 from reconciler.cli import options as o
 from reconciler.cli.errand_command import errand_command
 from reconciler.core.scope import Errand
+from reconciler.errors import UsageError
 
 EPILOG = o.examples(
     """
-      chiltepin restart ursa-main                waits until no user endpoint is alive (else exits 5)
+      chiltepin restart ursa-main                if no task would be lost (else exits 5)
+      chiltepin restart ursa-main --drain 2h     waits for running tasks first
       chiltepin restart ursa-main --interrupt    at once; running tasks are lost
     """
 )
@@ -24,6 +26,11 @@ def restart(
     interrupt: Annotated[
         bool, typer.Option("--interrupt", help="Do not wait until it is idle: running tasks are lost.")
     ] = False,
+    drain: o.DrainOption = None,
 ) -> Errand:
     """Restart an endpoint's daemon under the same UUID."""
-    return Errand("restart", (name,), interrupt=interrupt)
+    from reconciler.cli.common import seconds_of
+
+    if interrupt and drain is not None:
+        raise UsageError("--interrupt and --drain contradict each other", remedy="leave one of them out")
+    return Errand("restart", (name,), interrupt=interrupt, drain=seconds_of(drain))

@@ -23,6 +23,8 @@ def table_lines(rows: Sequence[StatusRow]) -> Iterator[Line]:
     yield Line("  ".join(_HEADINGS[i].ljust(widths[i]) for i in shown).rstrip(), "head")
     for row, values in zip(rows, cells, strict=True):
         yield Line("  ".join(values[i].ljust(widths[i]) for i in shown).rstrip(), _style(row))
+    for row in rows:
+        yield from (Line(f"{row.endpoint}: {note}", "warning") for note in row.notes)
 
 
 def trash_lines(rows: Sequence[TrashRow]) -> Iterator[Line]:

@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any, ClassVar, Literal
 
 from reconciler.core.live import PidFile, Process
-from reconciler.core.marker import Claim, FileRecord, Marker
+from reconciler.core.marker import Claim, Death, FileRecord, Marker
+from reconciler.core.work import Work
 
 
 class Cause(str, Enum):
@@ -122,7 +123,7 @@ class DaemonIs:
 
 @dataclass(frozen=True)
 class Idle:
-    """No user endpoint is alive below it, so that no task can be lost."""
+    """Nothing is under way below it that would be lost: see `reconciler.core.busy`."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class _EndpointAction:
         preconditions: what must hold at the moment of the action; else it is deferred.
         changes: for the report.
         interrupts: user endpoints that the action ends, for the report.
+        work: what else it ends, for the report; None when nobody asked.
         hold: why it is not done in this run (e.g. `restart: never`); it stays in the plan.
     """
 
@@ -158,6 +160,7 @@ class _EndpointAction:
     preconditions: tuple[Precondition, ...] = ()
     changes: tuple[FileChange, ...] = ()
     interrupts: int = 0
+    work: Work | None = None
     hold: str | None = None
 
     @property
@@ -189,10 +192,11 @@ class WriteFile(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class ClearStalePid(_EndpointAction):
-    """Remove the PID file of a process that is proven dead."""
+    """Remove the PID file of a process that is proven dead; `deaths` is what the marker then says, if that is new."""
 
     kind: ClassVar[str] = "ClearStalePid"
     pid_file: PidFile
+    deaths: tuple[Death, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,11 +204,13 @@ class Start(_EndpointAction):
     """Start the daemon; `id` is None only for the first start, which registers.
 
     `environment` is what it is given besides what is set here.
+    `deaths` is what the marker then says of earlier ones, if that is new.
     """
 
     kind: ClassVar[str] = "Start"
     id: str | None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    deaths: tuple[Death, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

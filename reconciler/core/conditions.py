@@ -15,14 +15,16 @@ from reconciler.core.actions import (
 from reconciler.core.daemon import is_up
 from reconciler.core.live import LiveDirectory
 from reconciler.core.marker import Marker
+from reconciler.core.work import Work
 
 
-def violated(precondition: Precondition, directory: LiveDirectory | None) -> str | None:
+def violated(precondition: Precondition, directory: LiveDirectory | None, work: Work | None = None) -> str | None:
     """Return why a precondition does not hold now, or None when it does.
 
     Args:
         precondition: from the plan.
         directory: the endpoint's directory as it is at this moment; None when nothing of that name is there.
+        work: what its daemon is busy with at this moment, for `Idle`; by default what the directory shows.
     """
     if isinstance(precondition, NameFree):
         return None if directory is None else "something of that name exists by now"
@@ -37,6 +39,9 @@ def violated(precondition: Precondition, directory: LiveDirectory | None) -> str
     if isinstance(precondition, EndpointIdIs):
         same = directory.endpoint_id == precondition.id
         return None if same else "endpoint.json was changed since the plan was made"
+    if isinstance(precondition, Idle):
+        work = work or Work(len(directory.user_endpoints))
+        return None if work.is_idle else work.why_busy()
     return _daemon(precondition, directory)
 
 
@@ -48,13 +53,9 @@ def _marked(precondition: MarkedAs, directory: LiveDirectory) -> str | None:
     return None if now == precondition else "its marker was changed since the plan was made"
 
 
-def _daemon(precondition: NoDaemon | DaemonIs | Idle, directory: LiveDirectory) -> str | None:
+def _daemon(precondition: NoDaemon | DaemonIs, directory: LiveDirectory) -> str | None:
     if isinstance(precondition, NoDaemon):
         return f"its daemon runs (PID {directory.processes[0].pid})" if directory.processes else None
-    if isinstance(precondition, Idle):
-        count = len(directory.user_endpoints)
-        noun = "user endpoint is" if count == 1 else "user endpoints are"
-        return f"{count} {noun} alive below it, and tasks may be running" if count else None
     wanted = precondition.process
     others = [p for p in directory.processes if is_up(p) or p.pid == wanted.pid]
     if any((p.pid, p.start_time) == (wanted.pid, wanted.start_time) for p in others):

@@ -31,6 +31,7 @@ from reconciler.core.daemon import (
     is_undecided,
     judge_daemon,
 )
+from reconciler.core.deaths import deaths_of, keeps_dying, too_many
 from reconciler.core.desired import CONFIG, DesiredEndpoint
 from reconciler.core.environment import changed, not_at_hand
 from reconciler.core.live import (
@@ -40,7 +41,7 @@ from reconciler.core.live import (
     Unknown,
 )
 from reconciler.core.machine import EndpointTool
-from reconciler.core.marker import DaemonRecord, Marker
+from reconciler.core.marker import DaemonRecord, Death, Marker
 from reconciler.core.ownership import Blocked, Ground
 from reconciler.core.pins import environment_for
 from reconciler.core.running import Running
@@ -63,15 +64,23 @@ def marked(marker: Marker) -> MarkedAs:
 
 
 def plan_daemon(
-    endpoint: DesiredEndpoint, ground: Ground, live: LiveState, steps: Steps, config: str, run_on: tuple[str, ...]
+    endpoint: DesiredEndpoint,
+    ground: Ground,
+    live: LiveState,
+    steps: Steps,
+    config: str,
+    run_on: tuple[str, ...],
+    *,
+    retry: bool = False,
 ) -> None:
     """Add to `steps` what brings the daemon to its desired state.
 
     Args:
         config: digest that config.yaml has once the writes in `steps` are done.
         run_on: the nodes on which daemons may be started; empty means any.
+        retry: whether one that keeps dying is started once more.
     """
-    _DaemonPlanner(endpoint, ground, live, steps, config, run_on).plan()
+    _DaemonPlanner(endpoint, ground, live, steps, config, run_on, retry).plan()
 
 
 def found_daemon(
@@ -109,6 +118,7 @@ class _DaemonPlanner:
     steps: Steps
     config: str
     run_on: tuple[str, ...]
+    retry: bool
 
     def plan(self) -> None:
         directory = self.ground.directory
@@ -138,7 +148,7 @@ class _DaemonPlanner:
                 name, directory = self.endpoint.name, self.endpoint.directory
                 self.steps.running.append(Running(name, directory, self.ground.id, daemon.process))
             return
-        if not self._may_start():
+        if not self._may_start() or self._keeps_dying():
             return
         cause = Cause.NEW if self.ground.directory is None and self.ground.id is None else Cause.NOT_RUNNING
         if daemon.state is DaemonState.STOPPING and daemon.process:
@@ -151,6 +161,18 @@ class _DaemonPlanner:
         elif self.ground.directory is None and self.ground.id:
             cause = self.ground.cause
         self._start(cause, waits=daemon.state is DaemonState.STARTING)
+
+    def _deaths(self) -> tuple[Death, ...]:
+        """Return what the marker is to say about deaths: those on record, and one that is not on record yet."""
+        directory = self.ground.directory
+        return deaths_of(directory, self.ground.marker, self.live) if directory else self.ground.marker.deaths
+
+    def _keeps_dying(self) -> bool:
+        directory, deaths = self.ground.directory, self._deaths()
+        if directory is None or directory.processes or self.retry or not too_many(deaths):
+            return False
+        self.steps.refusals.append(keeps_dying(self.endpoint.name, directory, deaths, self.live.log_ends))
+        return True
 
     def _unconfirmed(self) -> bool:
         """Whether it was started, is not restarted now, and no apply has seen it online since."""
@@ -180,6 +202,7 @@ class _DaemonPlanner:
             guards.append(marked(self.ground.marker))
         if not waits:
             guards.append(NoDaemon())
+        deaths = () if self.retry else self._deaths()
         self.steps.actions.append(
             Start(
                 endpoint=self.endpoint.name,
@@ -188,6 +211,7 @@ class _DaemonPlanner:
                 preconditions=tuple(guards),
                 id=self.ground.id,
                 environment=environment_for(self.ground.marker, self.live),
+                deaths=deaths if deaths != self.ground.marker.deaths else None,
             )
         )
         self._note_lost_variables(self.ground.marker.daemon)
@@ -234,6 +258,7 @@ class _DaemonPlanner:
                 cause=Cause.DIED,
                 preconditions=(marked(self.ground.marker), NoDaemon()),
                 pid_file=directory.pid_file,
+                deaths=deaths if (deaths := self._deaths()) != self.ground.marker.deaths else None,
             )
         )
 

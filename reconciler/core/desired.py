@@ -16,6 +16,9 @@ TEMPLATE = "user_config_template.yaml.j2"
 SCHEMA = "user_config_schema.json"
 USER_ENVIRONMENT = "user_environment.yaml"
 IDENTITY_MAPPING = "identity_mapping_config.json"
+
+DOCUMENTS = (TEMPLATE, SCHEMA, USER_ENVIRONMENT)
+"""What a user endpoint reads when it starts."""
 """The files of an endpoint directory that a manifest determines."""
 
 ENDPOINT_JSON = "endpoint.json"

@@ -184,7 +184,9 @@ def _restart(
         steps.actions.append(replace(restart, environment=environment))
     else:
         config = directory.files.get(CONFIG)
-        plan_daemon(endpoint, ground, live, steps, config.digest if config else "", desired.host.run_on)
+        digest = config.digest if config else ""
+        # Asking for it by name is as good as --retry.
+        plan_daemon(endpoint, ground, live, steps, digest, desired.host.run_on, retry=True)
     if not any(action.kind in ("Start", "Restart") for action in steps.actions) and not steps.refusals:
         why = "; ".join(note.text for note in steps.notes) or "it cannot be restarted here"
         draft.refusals.append(Refusal(name, why, "run this where it runs"))

@@ -42,10 +42,14 @@ class LiveFile:
 
 @dataclass(frozen=True)
 class PidFile:
-    """daemon.pid: the PID in it (None when unreadable as a number) and the seconds since it was touched."""
+    """daemon.pid: the PID in it (None when unreadable as a number) and the seconds since it was touched.
+
+    `modified` is the time of the last touch by the file server's clock: to be compared with other such times only.
+    """
 
     pid: int | None
     age: float
+    modified: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,17 @@ class Process:
 
 @dataclass(frozen=True)
 class UserEndpoint:
-    """A user endpoint with a fresh PID file: its directory's name, UUID and the PID file's age in seconds."""
+    """A user endpoint that is alive: its directory's name, UUID and the PID file's age in seconds.
+
+    It has a fresh PID file, or is a child process of its daemon; then name and UUID may be empty. `since` is
+    for how many seconds its process has run, None where that is not on this host.
+    """
 
     directory: str
     id: str
     pid: int | None
     age: float
+    since: float | None = None
 
 
 DirectoryKind = Literal["endpoint", "legacy", "link", "other", "unreadable"]
@@ -89,6 +98,8 @@ class LiveDirectory:
         processes: processes of this host whose title names this directory and this user's endpoint daemon.
         user_endpoints: user endpoints that are alive.
         problem: why it is unreadable.
+        documents_age: seconds since template, schema or user environment was last written; None without any.
+        logged: when the daemon last wrote into its log, by the file server's clock; None without a log.
     """
 
     name: str
@@ -100,6 +111,8 @@ class LiveDirectory:
     processes: tuple[Process, ...] = ()
     user_endpoints: tuple[UserEndpoint, ...] = ()
     problem: str | None = None
+    documents_age: float | None = None
+    logged: float | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +174,25 @@ Status = Literal["online", "offline"]
 
 
 @dataclass(frozen=True)
+class StatusReport:
+    """What the service says of an endpoint or user endpoint.
+
+    `tasks` is how many were outstanding when it last reported; None when it does not say, or cannot know.
+    """
+
+    status: Status
+    tasks: int | None = None
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """A job of this user in the batch system's queue: its ID, and the paths that it was submitted with."""
+
+    id: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class JournalEntry:
     """One line of the journal.
 
@@ -203,6 +235,7 @@ class LiveState:
         trash: deleted endpoints that can be brought back.
         pending: by endpoint name, the intent of an action that has no outcome in the journal.
         candidates: by endpoint name, registrations that an interrupted first start may have made.
+        log_ends: by directory, the end of the log of a daemon that is gone; empty where it cannot be read.
     """
 
     host: HostFacts
@@ -218,3 +251,4 @@ class LiveState:
     trash: tuple[TrashEntry, ...] = ()
     pending: Mapping[str, JournalEntry] = field(default_factory=dict)
     candidates: Mapping[str, tuple[Registration, ...] | Unknown] = field(default_factory=dict)
+    log_ends: Mapping[str, str] = field(default_factory=dict)

@@ -79,6 +79,13 @@ class DaemonRecord(Document):
         return {} if isinstance(value, str) else value
 
 
+class Death(Document):
+    """The end of a daemon that nothing explains: when, by the file server's clock, and its PID."""
+
+    at: float
+    pid: int
+
+
 class Marker(Document):
     """The whole marker file. Holds no secret.
 
@@ -88,6 +95,7 @@ class Marker(Document):
         path: the PATH that `user_environment: {PATH: auto}` stands for, with the tool's directory in front.
         environment: variables that daemons are given besides those set where they are started; PATH is the
             login shell's. None of them can hold a secret.
+        deaths: the last ones that nothing explains, in the order in which they were noticed.
     """
 
     format_version: int = FORMAT_VERSION
@@ -102,6 +110,7 @@ class Marker(Document):
     path: str | None = None
     environment: dict[str, str] = Field(default_factory=dict)
     daemon: DaemonRecord | None = None
+    deaths: tuple[Death, ...] = ()
 
     def but(self, **changes: Any) -> Marker:
         """Return a copy with `changes`."""

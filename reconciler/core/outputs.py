@@ -13,6 +13,7 @@ from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.report import describe, summary
 from reconciler.core.statuses import StatusRow, TrashRow
+from reconciler.core.work import Work
 
 FORMAT_VERSION: Literal[1] = 1
 
@@ -44,6 +45,14 @@ class FileOutput(Output):
     diff: list[str] = Field(default_factory=list)
 
 
+class WorkOutput(Output):
+    """What stopping a daemon would end, beside its user endpoints; `uncounted` says what could not be counted."""
+
+    tasks: int
+    jobs: list[str]
+    uncounted: list[str]
+
+
 class ActionOutput(Output):
     """One action of a plan."""
 
@@ -53,6 +62,7 @@ class ActionOutput(Output):
     cause: str
     description: str
     interrupts: int
+    work: WorkOutput | None
     hold: str | None
     preconditions: list[str]
     changes: list[FileOutput]
@@ -157,6 +167,9 @@ class StatusEndpointOutput(Output):
     pid: int | None
     age: float | None
     user_endpoints: int
+    on_previous_template: int
+    deaths: int
+    notes: list[str]
     pools: list[str]
     managed: bool
 
@@ -280,10 +293,15 @@ def _action(action: EndpointAction) -> ActionOutput:
         cause=action.cause.value,
         description=describe(action),
         interrupts=action.interrupts,
+        work=_work(action.work) if action.work else None,
         hold=action.hold,
         preconditions=[type(p).__name__ for p in action.preconditions],
         changes=[_file(change) for change in action.changes],
     )
+
+
+def _work(work: Work) -> WorkOutput:
+    return WorkOutput(tasks=work.tasks, jobs=list(work.jobs), uncounted=list(work.uncounted))
 
 
 def _file(change: FileChange) -> FileOutput:
@@ -366,6 +384,9 @@ def status_output(
                 pid=row.pid,
                 age=None if row.age is None else round(row.age, 1),
                 user_endpoints=row.user_endpoints,
+                on_previous_template=row.on_previous_template,
+                deaths=row.deaths,
+                notes=list(row.notes),
                 pools=list(row.pools),
                 managed=row.managed,
             )

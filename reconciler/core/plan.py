@@ -234,7 +234,7 @@ def _plan_managed(
     if isinstance(ground, Ground):
         ground = pinned(endpoint, ground, live)
     if isinstance(ground, Ground):
-        steps = steps_for(endpoint, ground, live, desired.host.run_on)
+        steps = steps_for(endpoint, ground, live, desired.host.run_on, retry=scope.retry)
         draft.actions += [*(renewal.actions if isinstance(renewal, Renewal) else ()), *steps.actions]
         draft.notes += steps.notes
         draft.refusals += steps.refusals

@@ -30,6 +30,7 @@ from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import DaemonRecord, FileRecord, Marker
 from reconciler.core.running import Unconfirmed
+from reconciler.core.work import Work
 from reconciler.errors import ReconcilerError
 
 OutcomeKind = Literal["done", "failed", "deferred", "skipped"]
@@ -46,6 +47,7 @@ class Outcome:
         log: the last lines of the endpoint's log, for a failed start.
         exit_code: of a failure.
         seconds: how long it took.
+        work: what it would have interrupted, when only that stands against it.
     """
 
     action: EndpointAction
@@ -56,6 +58,7 @@ class Outcome:
     log: str = ""
     exit_code: int = 0
     seconds: float = 0.0
+    work: Work | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ def marker_after(
         if action.record:
             files[action.file] = action.record
         return marker.but(files=files)
+    if isinstance(action, Start | ClearStalePid) and action.deaths is not None:
+        marker = marker.but(deaths=action.deaths)
     if isinstance(action, Start | Restart):
         return marker.but(id=endpoint_id, daemon=daemon, environment=dict(action.environment))
     if isinstance(action, Stop | ClearStalePid):

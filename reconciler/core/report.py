@@ -17,7 +17,6 @@ from reconciler.core.actions import (
     FieldChange,
     FileChange,
     Forget,
-    Idle,
     Purge,
     Rename,
     Reregister,
@@ -27,8 +26,10 @@ from reconciler.core.actions import (
     Undelete,
     WriteFile,
 )
+from reconciler.core.busy import waits
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
+from reconciler.core.work import Work, counted
 
 _SYMBOL: dict[type, tuple[str, Style]] = {
     Create: ("+", "add"),
@@ -60,7 +61,7 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
         elif plan.unreachable:
             yield Line(f"No changes on {where}, as far as can be told without the service.", "head")
         else:
-            yield Line(f"No changes. {_counted(len(plan.entries), 'endpoint')} on {where} as declared.", "head")
+            yield Line(f"No changes. {counted(len(plan.entries), 'endpoint')} on {where} as declared.", "head")
         yield from _notes(plan)
         return
     if not plan.is_empty:
@@ -91,10 +92,10 @@ def _endpoint_lines(name: str, actions: tuple[EndpointAction, ...]) -> Iterator[
             yield Line(f"        its registration {action.id} stays", "dim")
         if action.hold:
             yield Line(f"        waits: {action.hold}", "warning")
-        elif action.interrupts:
-            noun = _counted(action.interrupts, "user endpoint")
-            waits = any(isinstance(p, Idle) for p in action.preconditions)
-            text = f"waits until idle: {noun} alive below it" if waits else f"interrupts {noun} and their tasks"
+            continue
+        work = action.work or Work(action.interrupts)
+        if not work.is_idle:
+            text = f"waits until idle: {work.holds()}" if waits(action) else f"interrupts {work.losses()}"
             yield Line(f"        {text}", "warning")
 
 
@@ -243,7 +244,3 @@ def summary(plan: Plan) -> str:
     if not parts:
         parts = ["only our own files to write"] if plan.files else ["no changes"]
     return f"Plan: {', '.join(parts)}."
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

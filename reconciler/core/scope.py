@@ -15,6 +15,7 @@ class Errand:
     Attributes:
         names: the endpoints; for `adopt` none means all that have a directory here, for `purge` all in the trash.
         interrupt: of `restart`: do not wait until no user endpoint is alive.
+        drain: of `restart`: for how many seconds to wait until then.
         id: of `adopt`: the UUID that is right, or the registration to take.
         take_over: of `adopt`: move the claim of another place, or the marker of another lock, to here.
         entry: of `undelete` and `purge`: the entry of the trash that is meant.
@@ -26,6 +27,7 @@ class Errand:
     id: str | None = None
     take_over: bool = False
     entry: str | None = None
+    drain: float = 0.0
 
     @property
     def has_pools(self) -> bool:
@@ -50,6 +52,7 @@ class Scope:
         reregister: endpoints whose registration is gone and which may get a new UUID.
         take_over: move the claims of other places, and the markers of other locks, to here.
         errand: just this is done.
+        retry: daemons that keep dying are started once more, and their deaths forgotten.
     """
 
     targets: frozenset[str] = frozenset()
@@ -59,6 +62,7 @@ class Scope:
     reregister: frozenset[str] = frozenset()
     take_over: bool = False
     errand: Errand | None = None
+    retry: bool = False
 
     def covers(self, name: str) -> bool:
         """Whether the run may touch this endpoint."""

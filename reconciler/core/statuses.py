@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reconciler.core.daemon import judge_daemon
+from reconciler.core.deaths import recent_deaths, remark
 from reconciler.core.desired import Desired
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import Lock
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Known
 from reconciler.core.retention import expired
+from reconciler.core.user_endpoints import on_previous_template, say_previous
 
 _UNUSABLE = {"legacy": "legacy", "link": "a link", "other": "no endpoint", "unreadable": "unreadable"}
 
@@ -27,6 +29,9 @@ class StatusRow:
         pid: the daemon's process on this host.
         age: seconds since the daemon started.
         user_endpoints: how many are alive.
+        on_previous_template: how many of them started before template, schema or environment was last written.
+        deaths: how often its daemon died of late and nothing says why.
+        notes: what is worth knowing, in words.
         managed: whether the directory carries this stack's marker.
     """
 
@@ -39,6 +44,9 @@ class StatusRow:
     pid: int | None = None
     age: float | None = None
     user_endpoints: int = 0
+    on_previous_template: int = 0
+    deaths: int = 0
+    notes: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
     managed: bool = False
 
@@ -127,6 +135,10 @@ def _row(
     daemon = judge_daemon(directory, marker, live)
     local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
     endpoint_id = local_id or (marker.id if marker else None) or locked_id
+    managed = marker is not None and marker.stack == desired.stack
+    deaths = recent_deaths(directory, marker, live) if marker and managed else ()
+    previous = on_previous_template(directory)
+    notes = (say_previous(previous) if previous else None, remark(deaths, alive=bool(directory.processes)))
     return StatusRow(
         endpoint=name,
         host=host,
@@ -137,8 +149,11 @@ def _row(
         pid=daemon.process.pid if daemon.process else None,
         age=daemon.process.age if daemon.process else None,
         user_endpoints=len(directory.user_endpoints),
+        on_previous_template=previous,
+        deaths=len(deaths),
+        notes=tuple(note for note in notes if note),
         pools=_pools(name, desired),
-        managed=marker is not None and marker.stack == desired.stack,
+        managed=managed,
     )
 
 

@@ -22,15 +22,18 @@ from reconciler.core.actions import (
 )
 from reconciler.core.daemon import DaemonState, is_recorded, judge_daemon
 from reconciler.core.daemon_steps import Steps, found_daemon, marked, plan_daemon
-from reconciler.core.desired import CONFIG, ENDPOINT_JSON, USER_ENVIRONMENT, DesiredEndpoint
+from reconciler.core.desired import CONFIG, DOCUMENTS, ENDPOINT_JSON, USER_ENVIRONMENT, DesiredEndpoint
 from reconciler.core.diff import diff_file, new_file, record_of
 from reconciler.core.documents import FileSpec, file_specs
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.marker import FileRecord, Marker
 from reconciler.core.ownership import Ground
+from reconciler.core.user_endpoints import on_previous_template, say_previous, say_soon_previous
 
 
-def steps_for(endpoint: DesiredEndpoint, ground: Ground, live: LiveState, run_on: tuple[str, ...]) -> Steps:
+def steps_for(
+    endpoint: DesiredEndpoint, ground: Ground, live: LiveState, run_on: tuple[str, ...], *, retry: bool = False
+) -> Steps:
     """Return what brings one endpoint to its desired state; its marker has all pins."""
     specs = file_specs(endpoint, ground.marker.path, f"{live.config_dir}/{endpoint.directory}")
     named = {spec.file for spec in specs}
@@ -47,7 +50,7 @@ def steps_for(endpoint: DesiredEndpoint, ground: Ground, live: LiveState, run_on
             steps.actions.append(repair)
         steps.actions += writes
         config = _config_digest(ground.directory, writes)
-    plan_daemon(endpoint, ground, live, steps, config, run_on)
+    plan_daemon(endpoint, ground, live, steps, config, run_on, retry=retry)
     _note_stale(endpoint, ground, steps)
     return steps
 
@@ -218,13 +221,10 @@ def with_daemon(
 def _note_stale(endpoint: DesiredEndpoint, ground: Ground, steps: Steps) -> None:
     """User endpoints read template, schema and environment when they start; the running ones keep the old."""
     directory = ground.directory
-    if directory is None or not directory.user_endpoints:
+    if directory is None or any(isinstance(a, Restart | Stop) for a in steps.actions):
         return
-    if any(isinstance(a, WriteFile) and a.file != CONFIG for a in steps.actions) and not any(
-        isinstance(a, Restart | Stop) for a in steps.actions
-    ):
-        count = len(directory.user_endpoints)
-        text = "user endpoint stays on the previous template until it ends"
-        if count > 1:
-            text = "user endpoints stay on the previous template until they end"
-        steps.notes.append(Note(endpoint.name, f"{count} {text}"))
+    if any(isinstance(a, WriteFile) and a.file in DOCUMENTS for a in steps.actions):
+        if count := len(directory.user_endpoints):
+            steps.notes.append(Note(endpoint.name, say_soon_previous(count)))
+    elif count := on_previous_template(directory):
+        steps.notes.append(Note(endpoint.name, say_previous(count)))

