@@ -9,7 +9,7 @@ loses at most the step in flight, and the next plan finds its traces.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -81,6 +81,7 @@ class _Walker:
     outcomes: list[Outcome] = field(default_factory=list)
     sequence: int = 0
     halted: ReconcilerError | None = None
+    unrecorded: ReconcilerError | None = None
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def walk(self, groups: list[tuple[EndpointAction, ...]]) -> None:
@@ -113,8 +114,8 @@ class _Walker:
             if self.plan.errand is None or self.plan.errand.settles:
                 self._settle()
         except ReconcilerError as e:
-            return e
-        return None
+            return self.unrecorded or e
+        return self.unrecorded
 
     def _settle(self) -> None:
         """Close what earlier runs left open for endpoints that are now as planned: it must not mislead later ones."""
@@ -181,10 +182,12 @@ class _Walker:
                 marker = marker_after(marker, action, effect.endpoint_id, effect.daemon)
                 if effect.writes_marker:
                     self.outside.host.write_marker(action.directory, marker, backup=effect.keeps_marker)
-            self.records.done(action, effect.endpoint_id)
+            self._record(lambda: self.records.done(action, effect.endpoint_id))
             place.release()
             self.effects.confirm(action, effect)
-            self._journal(number, action, "done", {"id": effect.endpoint_id} if effect.endpoint_id else {})
+            if self.unrecorded is None:
+                learnt = {"id": effect.endpoint_id} if effect.endpoint_id else {}
+                self._record(lambda: self._journal(number, action, "done", learnt))
         except ReconcilerError as e:
             self._journal_failure(number, action, effect.endpoint_id, e)
             if isinstance(e, LeaseHeld):
@@ -193,6 +196,21 @@ class _Walker:
             return replace(failed, seconds=self.clock.monotonic() - began), marker
         seconds = self.clock.monotonic() - began
         return Outcome(action, "done", endpoint_id=effect.endpoint_id, seconds=seconds), marker
+
+    def _record(self, write: Callable[[], None]) -> None:
+        """Bring a file of ours up to date with what was done.
+
+        When that fails, the action was done all the same: it is not what failed. Its intent stays open, so
+        that the next run looks, and nothing more is begun.
+        """
+        try:
+            write()
+        except LeaseHeld:
+            raise
+        except ReconcilerError as e:
+            self._halt(e)
+            with self.mutex:
+                self.unrecorded = self.unrecorded or e
 
     def _log_of(self, action: EndpointAction, error: ReconcilerError) -> str:
         if not isinstance(error, EndpointCommandError):

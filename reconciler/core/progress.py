@@ -65,7 +65,7 @@ class Run:
         interrupted: whether the user stopped it.
         lock: as written last.
         left_out: pools without a UUID, with the reason.
-        unwritten: why lock and pools file could not be brought up to date at the end.
+        unwritten: why lock, pools file or journal could not be brought up to date.
         unconfirmed: daemons that run and that the service does not see.
     """
 

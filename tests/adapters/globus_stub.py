@@ -106,6 +106,7 @@ class GlobusStub:
         self.refresh: dict[str, str] = {}  # refresh tokens, and the resource server of each
         self.login_as = USER
         self.listing: list[dict[str, Any]] = []
+        self.registered_since: Callable[[], list[dict[str, Any]]] = list  # what daemons add by themselves
         self._lock = threading.Lock()
         self.url = ""
 
@@ -140,15 +141,19 @@ class GlobusStub:
         return self._compute(request)
 
     def _compute(self, request: Request) -> Reply:
+        listing = [*self.listing, *self.registered_since()]
         if request.path == "/v2/endpoints":
-            return Reply(200, self.listing)
-        known = {item["uuid"]: item for item in self.listing}
+            return Reply(200, listing)
+        known = {item["uuid"]: item for item in listing}
         wanted = request.path.split("/")[3]
         if wanted not in known:
             return error(404, f"Endpoint {wanted} could not be resolved")
         if request.path.endswith("/status"):
             return Reply(200, {"status": "online", "details": {}})
-        return Reply(200, {"result": 302} if request.method == "DELETE" else known[wanted])
+        if request.method != "DELETE":
+            return Reply(200, known[wanted])
+        self.listing = [item for item in self.listing if item["uuid"] != wanted]
+        return Reply(200, {"result": 302})
 
     def issue(self, server: str, *, renewable: bool) -> dict[str, Any]:
         """Issue a token as Globus Auth's reply describes it."""

@@ -60,9 +60,7 @@ def test_killed_with_an_unread_request_it_has_begun_nothing(nursery: Nursery, ou
     assert Path(output[0]).read_bytes() == b""
 
 
-def test_one_that_hangs_is_ended(
-    nursery: Nursery, output: tuple[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_hangs_is_ended(nursery: Nursery, output: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nurseries, "END_LIMIT", 0.3)
     nursery._process.send_signal(signal.SIGSTOP)
     assert nursery.start(VERSION, *output) is None
