@@ -186,7 +186,7 @@ class _Walker:
             place.release()
             self.effects.confirm(action, effect)
             if self.unrecorded is None:
-                learnt = {"id": effect.endpoint_id} if effect.endpoint_id else {}
+                learnt: dict[str, object] = {"id": effect.endpoint_id} if effect.endpoint_id else {}
                 self._record(lambda: self._journal(number, action, "done", learnt))
         except ReconcilerError as e:
             self._journal_failure(number, action, effect.endpoint_id, e)

@@ -135,7 +135,11 @@ class GlobusCompute:
 
     def delete(self, endpoint_id: str) -> None:
         endpoint = _uuid(endpoint_id)
-        self._ask(f"/v2/endpoints/{endpoint}", lambda client: client.delete_endpoint(endpoint), may_lack=True)
+        path = f"/v2/endpoints/{endpoint}"
+        document = self._ask(path, lambda client: client.delete_endpoint(endpoint), may_lack=True)
+        # Only the service's own word counts as done; asked again, it says that there is none.
+        if not isinstance(document, _Absent) and not (isinstance(document, dict) and "result" in document):
+            raise self._nonsense(path)
 
     def _ask(self, path: str, call: Call, *, may_lack: bool = False) -> Any:
         """Make one request, again and again while the failure may pass; return the reply's JSON document."""
@@ -187,8 +191,11 @@ class GlobusCompute:
         raise AssertionError("the second attempt returns")
 
     def _error_reply(self, error: ComputeAPIError, url: str, may_lack: bool) -> _Later | _Absent:
-        if error.http_status == 404 and may_lack and _about_the_endpoint(error.raw_json):
-            return _Absent()
+        if error.http_status == 404:
+            if not _own_words(error.raw_json):
+                raise unreachable(url, "It answered 404 in a form that is not the service's own.") from error
+            if may_lack:
+                return _Absent()
         words = server_words(error, self.login.clean)
         if transient(error.http_status):
             after = _retry_after(error.headers.get("Retry-After"), self._clock.now())
@@ -206,7 +213,7 @@ class GlobusCompute:
 
     def _document(self, url: str, response: GlobusHTTPResponse) -> Any:
         if response.http_status == 204:
-            return {}
+            return {"result": 204}
         if response.data is None:
             raise unreachable(url, "It answered with something that is not JSON.")
         return response.data
@@ -254,9 +261,12 @@ def _text(value: object) -> str | None:
     return value
 
 
-def _about_the_endpoint(document: object) -> bool:
-    """Say whether a 404 is the service's word on the endpoint, not a proxy's or a router's on the path."""
-    return isinstance(document, dict) and document != {"detail": "Not Found"}
+def _own_words(document: object) -> bool:
+    """Say whether an error reply has the form of the service's own, which a proxy's or a gateway's has not.
+
+    The service gives `code` and `reason` with each refusal. Whoever else answers 404 knows nothing of endpoints.
+    """
+    return isinstance(document, dict) and "code" in document and isinstance(document.get("reason"), str)
 
 
 def _backoff(attempt: int) -> float:

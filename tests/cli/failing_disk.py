@@ -86,16 +86,14 @@ def _path(target: Any, options: dict[str, Any]) -> str:
     """Return the absolute path that a call is about."""
     if isinstance(target, int):
         return _of_descriptor(target)
-    path = os.fsdecode(target)
-    if os.path.isabs(path):
-        return path
     folder = options.get("dir_fd", options.get("src_dir_fd"))
-    return f"{_of_descriptor(folder) if folder is not None else os.getcwd()}/{path}"
+    here = Path(_of_descriptor(folder)) if folder is not None else Path.cwd()
+    return str(here / os.fsdecode(target))
 
 
 def _of_descriptor(descriptor: int) -> str:
     try:
-        return os.readlink(f"/proc/self/fd/{descriptor}")
+        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
     except OSError:
         return ""
 

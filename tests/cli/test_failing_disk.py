@@ -1,4 +1,4 @@
-"""Every write of every action fails once, with every errno that disks know: nothing is lost, and the next run converges."""
+"""Every write of every action fails, in each way in which disks do: nothing is lost, and the next run converges."""
 
 from __future__ import annotations
 
