@@ -23,6 +23,7 @@ from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
 from reconciler.core.running import Running, Unconfirmed
+from reconciler.doubles import look_for_doubles
 from reconciler.effects import Conduct, Effect, Effects, Place, await_online
 from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, ReconcilerError
 from reconciler.ports import Clock, Outside
@@ -66,7 +67,15 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
         walker.walk(first)
     walker.walk_last(last)
     unwritten = walker.finish()
-    return Run(tuple(walker.outcomes), conduct.stop.is_set(), records.lock, dict(records.left_out), unwritten)
+    known = walker.effects.known_before
+    return Run(
+        tuple(walker.outcomes),
+        conduct.stop.is_set(),
+        records.lock,
+        dict(records.left_out),
+        unwritten,
+        warnings=look_for_doubles(walker.outcomes, known, live, records.lock, outside.service),
+    )
 
 
 @dataclass

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.adapters.auth import Login
 from reconciler.adapters.budget import Budget, Pause, request_budget
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.translate import network_reason, refused, server_words, transient, unreachable
+from reconciler.adapters.translate import network_reason, own_words, refused, server_words, transient, unreachable
 from reconciler.core.live import Identity, Registration, Status
 from reconciler.errors import LoginRequired, ServiceUnreachable, UsageError
 from reconciler.ports import Clock
@@ -191,11 +191,8 @@ class GlobusCompute:
         raise AssertionError("the second attempt returns")
 
     def _error_reply(self, error: ComputeAPIError, url: str, may_lack: bool) -> _Later | _Absent:
-        if error.http_status == 404:
-            if not _own_words(error.raw_json):
-                raise unreachable(url, "It answered 404 in a form that is not the service's own.") from error
-            if may_lack:
-                return _Absent()
+        if error.http_status == 404 and may_lack and own_words(error.raw_json):
+            return _Absent()
         words = server_words(error, self.login.clean)
         if transient(error.http_status):
             after = _retry_after(error.headers.get("Retry-After"), self._clock.now())
@@ -207,8 +204,6 @@ class GlobusCompute:
                 why=f"It answered 401: {words}",
                 remedy="run `chiltepin login --force`",
             ) from error
-        if error.raw_json is None:
-            raise unreachable(url, f"It answered {error.http_status} with something that is not JSON.") from error
         raise refused(error, url, self.login.clean) from error
 
     def _document(self, url: str, response: GlobusHTTPResponse) -> Any:
@@ -259,14 +254,6 @@ def _text(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError("not a string")
     return value
-
-
-def _own_words(document: object) -> bool:
-    """Say whether an error reply has the form of the service's own, which a proxy's or a gateway's has not.
-
-    The service gives `code` and `reason` with each refusal. Whoever else answers 404 knows nothing of endpoints.
-    """
-    return isinstance(document, dict) and "code" in document and isinstance(document.get("reason"), str)
 
 
 def _backoff(attempt: int) -> float:

@@ -177,6 +177,7 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
         lines += _unwritten_lines(run.unwritten)
     for name, reason in run.left_out.items():
         lines.append(Line(f"pool {name} is left out of the pools file: {reason}", "warning"))
+    lines += [Line(text, "warning") for text in run.warnings]
     counts = {kind: sum(o.kind == kind for o in run.outcomes) for kind in ("done", "failed", "deferred", "skipped")}
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "only our own files written"
     style: Style = "head"
@@ -186,7 +187,7 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
         style = "warning"
     prefix = "Interrupted" if run.interrupted else "Applied"
     lines.append(Line(f"{prefix} on {sight.where}: {said}.", style))
-    if not console.quiet or failed or run.unconfirmed:
+    if not console.quiet or failed or run.unconfirmed or run.warnings or run.unwritten:
         console.lines(lines, stream=sys.stderr)
 
 

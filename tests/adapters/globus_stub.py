@@ -193,9 +193,9 @@ class GlobusStub:
 
 
 @contextmanager
-def running_stub() -> Iterator[GlobusStub]:
-    stub = GlobusStub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(stub.answer))
+def running_stub(stub: GlobusStub | None = None) -> Iterator[GlobusStub]:
+    stub = stub or GlobusStub()
+    server = _Server(("127.0.0.1", 0), _handler(stub.answer))
     server.daemon_threads = True
     stub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -206,6 +206,11 @@ def running_stub() -> Iterator[GlobusStub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that waits no longer is no error of the test."""
 
 
 def closed_port() -> int:
