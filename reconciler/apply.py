@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -26,6 +26,7 @@ from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
 from reconciler.core.running import Running, Unconfirmed
 from reconciler.core.work import Work
+from reconciler.doubles import look_for_doubles
 from reconciler.effects import Conduct, Effect, Effects, Place, await_online
 from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, ReconcilerError
 from reconciler.ports import Clock, Outside
@@ -63,8 +64,8 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
     """
     records = Records(plan, outside.store)
     records.begin()
-    known = live.registrations.reason if isinstance(live.registrations, Unknown) and not conduct.drain else None
-    workload = Workload(outside, known)
+    unknown = live.registrations.reason if isinstance(live.registrations, Unknown) and not conduct.drain else None
+    workload = Workload(outside, unknown)
     effects = Effects(plan, live, outside, clock, conduct)
     walker = _Walker(plan, outside, clock, conduct, events, records, effects, workload)
     groups = [actions for _, actions in plan.by_endpoint()]
@@ -79,7 +80,15 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
         walker.walk(first)
     walker.walk_last(last)
     unwritten = walker.finish()
-    return Run(tuple(walker.outcomes), conduct.stop.is_set(), records.lock, dict(records.left_out), unwritten)
+    known = walker.effects.known_before
+    return Run(
+        tuple(walker.outcomes),
+        conduct.stop.is_set(),
+        records.lock,
+        dict(records.left_out),
+        unwritten,
+        warnings=look_for_doubles(walker.outcomes, known, live, records.lock, outside.service),
+    )
 
 
 def _most_common(starts: list[Start | Restart]) -> Mapping[str, str]:
@@ -101,6 +110,7 @@ class _Walker:
     outcomes: list[Outcome] = field(default_factory=list)
     sequence: int = 0
     halted: ReconcilerError | None = None
+    unrecorded: ReconcilerError | None = None
     mutex: threading.Lock = field(default_factory=threading.Lock)
     began: float = field(init=False)
 
@@ -137,8 +147,8 @@ class _Walker:
             if self.plan.errand is None or self.plan.errand.settles:
                 self._settle()
         except ReconcilerError as e:
-            return e
-        return None
+            return self.unrecorded or e
+        return self.unrecorded
 
     def _settle(self) -> None:
         """Close what earlier runs left open for endpoints that are now as planned: it must not mislead later ones."""
@@ -225,10 +235,12 @@ class _Walker:
                 marker = marker_after(marker, action, effect.endpoint_id, effect.daemon)
                 if effect.writes_marker:
                     self.outside.host.write_marker(action.directory, marker, backup=effect.keeps_marker)
-            self.records.done(action, effect.endpoint_id)
+            self._record(lambda: self.records.done(action, effect.endpoint_id))
             place.release()
             self.effects.confirm(action, effect)
-            self._journal(number, action, "done", {"id": effect.endpoint_id} if effect.endpoint_id else {})
+            if self.unrecorded is None:
+                learnt: dict[str, object] = {"id": effect.endpoint_id} if effect.endpoint_id else {}
+                self._record(lambda: self._journal(number, action, "done", learnt))
         except ReconcilerError as e:
             self._journal_failure(number, action, effect.endpoint_id, e)
             if isinstance(e, LeaseHeld):
@@ -237,6 +249,21 @@ class _Walker:
             return replace(failed, seconds=self.clock.monotonic() - began), marker
         seconds = self.clock.monotonic() - began
         return Outcome(action, "done", endpoint_id=effect.endpoint_id, seconds=seconds), marker
+
+    def _record(self, write: Callable[[], None]) -> None:
+        """Bring a file of ours up to date with what was done.
+
+        When that fails, the action was done all the same: it is not what failed. Its intent stays open, so
+        that the next run looks, and nothing more is begun.
+        """
+        try:
+            write()
+        except LeaseHeld:
+            raise
+        except ReconcilerError as e:
+            self._halt(e)
+            with self.mutex:
+                self.unrecorded = self.unrecorded or e
 
     def _log_of(self, action: EndpointAction, error: ReconcilerError) -> str:
         if not isinstance(error, EndpointCommandError):

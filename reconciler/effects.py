@@ -112,6 +112,12 @@ class Effects:
         self._outside = outside
         self._clock = clock
         self._conduct = conduct
+        # By endpoint, the UUIDs of its name that were owned before its first start (also one that was cut off).
+        self.known_before: dict[str, frozenset[str]] = {
+            name: frozenset(entry.data.get("known", ()))
+            for name, entry in live.pending.items()
+            if entry.action == Start.kind and not entry.data.get("id")
+        }
         self._places = threading.Semaphore(conduct.parallelism)
         self._moved: dict[str, str] = {}
         """By endpoint, the entry of the trash that a Delete of this run made."""
@@ -149,6 +155,7 @@ class Effects:
             if action.id is None:
                 owned = self._outside.service.owned()
                 data["known"] = sorted(r.id for r in owned.values() if r.name == action.directory)
+                self.known_before.setdefault(action.endpoint, frozenset(data["known"]))
         elif isinstance(action, WriteFile):
             data["file"] = action.file
         elif isinstance(action, Rename):

@@ -252,10 +252,8 @@ def apply(
 
             check_same(reviewed, sight.plan)
         plan, left = consented(sight.plan, consent)
-        run = Run(lock=plan.lock, left_out=dict(plan.left_out))
         with working or nullcontext():
-            if not plan.is_empty:
-                run = carry_out(sight, plan, outside, clock, conduct, events)
+            run = carry_out(sight, plan, outside, clock, conduct, events)
             if not run.interrupted:
                 run = confirm(plan, run, outside, clock, conduct)
     return Applied(sight, run, left)
@@ -291,6 +289,8 @@ def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct:
         EndpointCommandError: a daemon is to be started and globus-compute-endpoint cannot be used.
         LoginRequired: a daemon is to be started and no token can be had.
     """
+    if plan.is_empty:  # what earlier runs left open in the journal is closed all the same
+        return replace(apply_plan(plan, sight.live, outside, clock, conduct, events), left_out=dict(plan.left_out))
     starts = any(isinstance(a, Start | Restart) for a in plan.actions)
     if starts and isinstance(sight.live.tool, Damaged):
         raise EndpointCommandError(

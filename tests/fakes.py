@@ -180,6 +180,7 @@ class World:
         self.backups: list[tuple[str, str, bytes]] = []
         self.service_down = False
         self.sees_daemons = True
+        self.lost_replies = 0
         self.ends_at_once = False
         self.environment: dict[str, str] = {"HOME": "/home/jdoe", "https_proxy": "http://proxy-1"}
         self.tool: EndpointTool | EndpointCommandError = TOOL
@@ -220,9 +221,13 @@ class World:
 
     def register(self, daemon: Daemon) -> None:
         """Register a daemon's endpoint, under its UUID or a new one."""
-        if daemon.id is None:
-            daemon.id = f"00000000-0000-4000-8000-{self.number():012d}"
-            self.registrations[daemon.id] = Registration(daemon.id, daemon.directory)
+        while daemon.id is None:
+            made = f"00000000-0000-4000-8000-{self.number():012d}"
+            host = f"{daemon.node}.noaa.gov"
+            self.registrations[made] = Registration(made, daemon.directory, hostname=host, local_user="jdoe")
+            if self.lost_replies == 0:
+                daemon.id = made
+            self.lost_replies = max(0, self.lost_replies - 1)  # the SDK asks again, and makes another
         full = replace(self.registrations[daemon.id], hostname=f"{daemon.node}.noaa.gov", local_user="jdoe")
         self.registrations[daemon.id] = full
 

@@ -107,9 +107,7 @@ class Lab:
             if between:
                 between()
             plan, left = consented(sight.plan, consent or Consent())
-            run = Run(lock=plan.lock)
-            if not plan.is_empty:
-                run = carry_out(sight, plan, outside, FakeClock(self.world), conduct, listener)
+            run = carry_out(sight, plan, outside, FakeClock(self.world), conduct, listener)
             if not run.interrupted:
                 run = confirm(plan, run, outside, FakeClock(self.world), conduct)
         code = exit_code_of_run(sight.plan, run, left_deletes=left is not None)

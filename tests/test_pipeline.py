@@ -277,6 +277,35 @@ def test_lease_held_by_another() -> None:
         lab.apply()
 
 
+def test_a_lockfile_that_cannot_be_written_is_no_failure_of_the_action() -> None:
+    """What was done is told as done, what was not begun as skipped, and the file by its name."""
+    lab = Lab(desired(endpoint(), endpoint("two"), pools=MPI))
+    lab.world.faults.fail("write_lock", FULL, after=1)
+    done = lab.apply()
+    assert done.code == ExitCode.FAILED
+    assert done.run.unwritten is FULL
+    assert "failed" not in done.outcomes.values()
+    assert {name for name, folder in lab.world.folders.items() if folder.marker} == {
+        name for (name, kind), what in done.outcomes.items() if (kind, what) == ("Create", "done")
+    }
+    assert lab.world.daemons == [], "nothing is begun whose UUID could not be kept"
+    lab.world.faults.revive()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_an_apply_without_changes_closes_what_was_left_open_in_the_journal() -> None:
+    lab = running()
+    lab.wants(endpoint(state="stopped"))
+    lab.world.faults.fail("append", FULL, after=1)  # the intent gets in, the outcome does not
+    assert lab.apply().code == ExitCode.FAILED
+    lab.world.faults.revive()
+    assert lab.sight().plan.is_empty
+    assert [e.action for e in lab.world.outside.store.unfinished()] == ["Stop"]
+    assert lab.apply().code == ExitCode.OK
+    assert lab.world.outside.store.unfinished() == ()
+
+
 @pytest.mark.parametrize("name", ["write_lock", "write_pools", "append", "write_marker", "write_file", "create"])
 @pytest.mark.parametrize("after", range(4))
 def test_disk_full_loses_nothing_and_the_next_apply_converges(name: str, after: int) -> None:

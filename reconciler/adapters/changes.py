@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from reconciler.adapters import faults, files
 from reconciler.adapters import process as processes
@@ -47,7 +48,7 @@ def create(
         faults.reached("create.built")
         _into_place(builds, aside, root, name)
     except BaseException:
-        if files.exists(builds, aside):
+        with suppress(OSError):  # what made it fail is to be told; what stays is swept later
             files.remove_tree(builds, aside)
         raise
     faults.reached("create.renamed")

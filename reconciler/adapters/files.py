@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from reconciler.adapters import faults
@@ -200,8 +200,17 @@ def write_new(directory: Directory, name: str, content: bytes, mode: int = PRIVA
         finally:
             os.close(fd)  # NFS reports a full disk or quota here
     except BaseException:
-        os.unlink(name, dir_fd=directory.fd)
+        discard(directory, name)
         raise
+
+
+def discard(directory: Directory, name: str) -> None:
+    """Remove a file of ours that is not needed; what cannot be removed now goes with a later sweep.
+
+    The error that made it needless, or the success, is what counts.
+    """
+    with suppress(OSError):
+        os.unlink(name, dir_fd=directory.fd)
 
 
 def replace(
@@ -223,7 +232,7 @@ def replace(
     try:
         os.replace(temporary, name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
     except BaseException:
-        os.unlink(temporary, dir_fd=directory.fd)
+        discard(directory, temporary)
         raise
     os.fsync(directory.fd)
     if points:

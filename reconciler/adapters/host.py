@@ -162,6 +162,7 @@ class LocalHost:
         with self._endpoint("write the marker", name) as directory:
             if backup:
                 self._keep_copy(directory, name, MARKER)
+            files.sweep(directory)
             files.replace(directory, MARKER, changes.marker_bytes(marker), points=("marker.temp", "marker.written"))
 
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
@@ -258,7 +259,8 @@ class LocalHost:
             trash.move_out(root, bin_, self._entry(entry), name)
 
     def purge(self, entry: str) -> None:
-        with files.translating("purge", entry), open_own(self._path, TRASH) as bin_:
+        where = self._at(f"{OWN_DIRECTORY}/{TRASH}/{self._entry(entry)}")
+        with files.translating("remove it from the trash", where), open_own(self._path, TRASH) as bin_:
             trash.purge(bin_, self._entry(entry))
 
     def _entry(self, entry: str) -> str:

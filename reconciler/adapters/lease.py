@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from reconciler.adapters import faults, files, machine
@@ -144,8 +144,13 @@ def acquire(directory: Directory, run: str, now: float) -> Holder:
         if not _link(directory, temporary, LEASE):
             _take_over(directory, temporary)
     finally:
-        os.unlink(temporary, dir_fd=directory.fd)
-    os.fsync(directory.fd)
+        files.discard(directory, temporary)
+    try:
+        os.fsync(directory.fd)
+    except OSError:
+        with suppress(OSError):  # what cannot be removed either is a dead process's lease in a moment
+            release(directory, ours)
+        raise
     faults.reached("lease.acquired")
     return ours
 
@@ -289,6 +294,9 @@ def held(path: str, run: str, now: float) -> Iterator[Lease]:
     lease.start()
     try:
         yield lease
-    finally:
-        with files.translating("release the lease", path):
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to tell; a dead process's lease is taken over
             lease.end()
+        raise
+    with files.translating("release the lease", path):
+        lease.end()

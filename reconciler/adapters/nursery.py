@@ -29,10 +29,23 @@ class Brood:
         self._code: int | None = None
         self._ended = threading.Event()
 
+        self._begun = threading.Event()
+        self._settled = threading.Event()
+
+    def begin(self) -> None:
+        """Take note that its process is there."""
+        self._begun.set()
+        self._settled.set()
+
     def tell(self, code: int) -> None:
         """Take note of its exit code."""
         self._code = code
         self._ended.set()
+        self._settled.set()
+
+    def begun(self, limit: float) -> bool | None:
+        """Wait until it is certain whether its process ever was; None when that takes longer than `limit` seconds."""
+        return self._begun.is_set() if self._settled.wait(limit) else None
 
     def code(self) -> int | None:
         """Return its exit code, None while it runs."""
@@ -86,7 +99,7 @@ class Nursery:
         return self._ready.wait(READY_LIMIT) and not self._dead
 
     def start(self, argv: Sequence[str], path: str, output: int) -> Brood | None:
-        """Run one start command, or return None when the nursery is gone.
+        """Run one start command, or return None when the nursery is gone and has not begun it.
 
         Args:
             argv: the command line, the program's path first.
@@ -107,19 +120,31 @@ class Nursery:
             except OSError:  # it ended: the ordinary command serves
                 del self._broods[number]
                 return None
-        return brood
+        begun = brood.begun(END_LIMIT)
+        if begun is None:  # it hangs; once it is dead, what it has not begun it never will
+            self._process.kill()
+            begun = brood.begun(END_LIMIT)
+        # In doubt it counts as begun: two daemons of one endpoint would be worse than none.
+        return None if begun is False else brood
 
     def _listen(self) -> None:
-        """Take the answers until it ends; what is under way then goes on, and counts as ended well."""
+        """Take the answers until it ends; what is under way then goes on, and counts as ended well.
+
+        The end of the pipe comes only when every child has said that it is there and closed its side.
+        """
         for line in self._process.stdout or ():
             message = json.loads(line)
             if "ready" in message:
                 self._ready.set()
                 continue
             with self._mutex:
-                brood = self._broods.pop(message["n"], None)
-            if brood is not None:
+                brood = self._broods.get(message["n"])
+                if "code" in message:
+                    self._broods.pop(message["n"], None)
+            if brood is not None and "code" in message:
                 brood.tell(message["code"])
+            elif brood is not None:
+                brood.begin()
         with self._mutex:
             self._dead = True
             left, self._broods = list(self._broods.values()), {}

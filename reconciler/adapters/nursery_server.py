@@ -5,8 +5,8 @@ same arguments, in a session of its own. Only the import, half a second and 30 M
 Imports nothing of ours: it is run as a script, by an environment that may not have us.
 
 Reads requests from stdin, a JSON object a line: {"n": number, "argv": [...], "output": path}. Writes to
-its stdout {"ready": true}, and for each request {"n": number, "code": exit code} when the command ended
-(the daemon goes on). Ends at the end of its input.
+its stdout {"ready": true}, and for each request {"n": number} from its process when that is there, and
+{"n": number, "code": exit code} when the command ended (the daemon goes on). Ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -54,11 +54,13 @@ def load() -> Entry:
     return entry
 
 
-def become(entry: Entry, request: dict[str, Any]) -> NoReturn:
+def become(entry: Entry, request: dict[str, Any], answers: int) -> NoReturn:
     """In the child: run the command to its end. The daemon detaches from here on the way."""
     import setproctitle
 
     os.setsid()
+    # Said by the child, before anything else: however its parent ends, either this is read or nothing was begun.
+    say(answers, {"n": request["n"]})
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     output = os.open(request["output"], os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
@@ -114,7 +116,7 @@ def serve(entry: Entry, answers: int) -> None:
             request = json.loads(line)
             pid = os.fork()
             if pid == 0:
-                become(entry, request)
+                become(entry, request, answers)
             children[pid] = request["n"]
 
 

@@ -194,7 +194,7 @@ def _spawn_and_wait(start: Start, deadline: float) -> Started:
             return started
         finally:
             os.close(fd)
-            files.remove(runs, output)
+            files.discard(runs, output)  # whether the daemon is up does not hang on it
 
 
 def _child(start: Start, path: str, output: int) -> _Child | Brood:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from reconciler.adapters.files import translated
 from reconciler.errors import FileSystemError, LoginRequired
 
 FILE = "storage.db"
@@ -127,11 +128,13 @@ class TokenStore:
                 self._link(default)
             else:
                 self._create(self.own.resolve())
-        except (OSError, sqlite3.Error, RuntimeError) as error:  # RuntimeError: links in a circle (Python < 3.13)
+        except OSError as error:
+            raise translated(error, "make the token store", str(self.own)) from error
+        except (sqlite3.Error, RuntimeError) as error:  # RuntimeError: links in a circle (Python < 3.13)
             raise FileSystemError(
-                "The token store cannot be made.",
+                "cannot make the token store",
                 where=str(self.own),
-                why=getattr(error, "strerror", None) or str(error),
+                why=str(error),
                 remedy="make the config directory writable, or choose another with --config-dir",
             ) from error
 

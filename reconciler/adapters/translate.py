@@ -51,6 +51,10 @@ def refused(error: GlobusAPIError, url: str, clean: Clean) -> ReconcilerError:
     status, said = error.http_status, server_words(error, clean)
     if transient(status):
         return unreachable(url, f"It answered {status}: {said}", remedy="run the command again later")
+    if error.raw_json is None:  # no service of Globus, but something before it
+        return unreachable(url, f"It answered {status} with something that is not JSON.")
+    if status == 404 and not own_words(error.raw_json):
+        return unreachable(url, "It answered 404 in a form that is not the service's own.")
     if asks_for_login(error):
         return LoginRequired(
             "The service wants another login for this.",
@@ -63,8 +67,18 @@ def refused(error: GlobusAPIError, url: str, clean: Clean) -> ReconcilerError:
         status=status,
         where=without_query(url),
         why=f"It answered {status}: {said}",
-        remedy="see that it was asked as the right identity: `chiltepin whoami`" if status == 403 else None,
+        remedy="see that it was asked as the right identity: `chiltepin whoami`"
+        if status == 403
+        else "mend what it names, or wait, and run the command again",
     )
+
+
+def own_words(document: object) -> bool:
+    """Say whether an error reply has the form of the service's own, which a proxy's or a gateway's has not.
+
+    The service gives `code` and `reason` with each refusal. Whoever else answers 404 knows nothing of endpoints.
+    """
+    return isinstance(document, dict) and "code" in document and isinstance(document.get("reason"), str)
 
 
 def transient(status: int) -> bool:

@@ -65,8 +65,9 @@ def move_in(root: Directory, trash: Directory, name: str, now: float) -> str:
         try:
             os.rename(name, _ENDPOINT, src_dir_fd=root.fd, dst_dir_fd=folder.fd)
         except OSError:
-            os.unlink(_RECORD, dir_fd=folder.fd)
-            os.rmdir(entry, dir_fd=trash.fd)
+            with suppress(OSError):  # what made it fail is to be told; an entry without a directory is none
+                os.unlink(_RECORD, dir_fd=folder.fd)
+                os.rmdir(entry, dir_fd=trash.fd)
             raise
         os.fsync(folder.fd)
         os.fsync(root.fd)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.adapters.auth import Login
 from reconciler.adapters.budget import Budget, Pause, request_budget
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.translate import network_reason, refused, server_words, transient, unreachable
+from reconciler.adapters.translate import network_reason, own_words, refused, server_words, transient, unreachable
 from reconciler.core.heartbeat import outstanding_tasks
 from reconciler.core.live import Identity, Registration, Status, StatusReport
 from reconciler.errors import LoginRequired, ServiceUnreachable, UsageError
@@ -142,7 +142,11 @@ class GlobusCompute:
 
     def delete(self, endpoint_id: str) -> None:
         endpoint = _uuid(endpoint_id)
-        self._ask(f"/v2/endpoints/{endpoint}", lambda client: client.delete_endpoint(endpoint), may_lack=True)
+        path = f"/v2/endpoints/{endpoint}"
+        document = self._ask(path, lambda client: client.delete_endpoint(endpoint), may_lack=True)
+        # Only the service's own word counts as done; asked again, it says that there is none.
+        if not isinstance(document, _Absent) and not (isinstance(document, dict) and "result" in document):
+            raise self._nonsense(path)
 
     def _ask(self, path: str, call: Call, *, may_lack: bool = False) -> Any:
         """Make one request, again and again while the failure may pass; return the reply's JSON document."""
@@ -194,7 +198,7 @@ class GlobusCompute:
         raise AssertionError("the second attempt returns")
 
     def _error_reply(self, error: ComputeAPIError, url: str, may_lack: bool) -> _Later | _Absent:
-        if error.http_status == 404 and may_lack and _about_the_endpoint(error.raw_json):
+        if error.http_status == 404 and may_lack and own_words(error.raw_json):
             return _Absent()
         words = server_words(error, self.login.clean)
         if transient(error.http_status):
@@ -207,13 +211,11 @@ class GlobusCompute:
                 why=f"It answered 401: {words}",
                 remedy="run `chiltepin login --force`",
             ) from error
-        if error.raw_json is None:
-            raise unreachable(url, f"It answered {error.http_status} with something that is not JSON.") from error
         raise refused(error, url, self.login.clean) from error
 
     def _document(self, url: str, response: GlobusHTTPResponse) -> Any:
         if response.http_status == 204:
-            return {}
+            return {"result": 204}
         if response.data is None:
             raise unreachable(url, "It answered with something that is not JSON.")
         return response.data
@@ -259,11 +261,6 @@ def _text(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError("not a string")
     return value
-
-
-def _about_the_endpoint(document: object) -> bool:
-    """Say whether a 404 is the service's word on the endpoint, not a proxy's or a router's on the path."""
-    return isinstance(document, dict) and document != {"detail": "Not Found"}
 
 
 def _backoff(attempt: int) -> float:

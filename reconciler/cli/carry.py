@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from reconciler.cli.ask import Allowed, agreed, ask_for_deletes
 from reconciler.cli.common import print_plan
 from reconciler.cli.console import Console, check_format
-from reconciler.cli.live import progress
+from reconciler.cli.live import PlainProgress, progress
 from reconciler.core.exit_codes import exit_code_of_run
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
-from reconciler.errors import ExitCode, UsageError
+from reconciler.errors import ExitCode, ReconcilerError, UsageError
 from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight, waiting
 from reconciler.wiring import Wired
 
@@ -74,21 +74,19 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
         late = [purge.endpoint for purge in waiting(sight.plan, plan)]
         if late:
             console.say(f"{len(late)} in the trash past their retention, kept for want of consent: {', '.join(late)}")
-        if plan.is_empty:
-            run = Run(lock=plan.lock, left_out=dict(plan.left_out))
-        else:
-            if not (manner.yes or allowed.agreed) and not agreed(manner.question, manner.word):
-                console.say("nothing was done")
-                return ExitCode.FAILED
-            run = _carry_out(console, wired, sight, plan, manner)
+        if not (plan.is_empty or manner.yes or allowed.agreed) and not agreed(manner.question, manner.word):
+            console.say("nothing was done")
+            return ExitCode.FAILED
+        run = _carry_out(console, wired, sight, plan, manner)
         run = _confirm(console, wired, plan, run, manner)
-    code = exit_code_of_run(sight.plan, run, left_deletes=left is not None)
-    if manner.output == "json":
-        from reconciler.core.outputs import apply_output, to_json
+        code = exit_code_of_run(sight.plan, run, left_deletes=left is not None)
+        # Before the lease is given back: whatever that meets, what was done is told.
+        if manner.output == "json":
+            from reconciler.core.outputs import apply_output, to_json
 
-        console.result(to_json(apply_output(sight.plan, run, int(code))))
-    elif not plan.is_empty or run.unconfirmed:
-        _print_end(console, sight, run)
+            console.result(to_json(apply_output(sight.plan, run, int(code))))
+        elif not plan.is_empty or run.unconfirmed or run.unwritten:
+            _print_end(console, sight, run)
     return code
 
 
@@ -140,7 +138,8 @@ def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner:
         drain=manner.drain,
     )
     width = max((len(action.endpoint) for action in plan.actions), default=0)
-    with _graceful(stop, console), progress(console, width) as events:
+    listener = progress(console, width) if plan.actions else nullcontext(PlainProgress(console, width))
+    with _graceful(stop, console), listener as events:
         return carry_out(sight, plan, wired.outside, wired.clock, conduct, events)
 
 
@@ -182,9 +181,10 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
         lines += [Line(""), Line(f"{daemon.endpoint}: {daemon.reason}", "error")]
         lines += [Line(f"  next: {daemon.remedy}")] if daemon.remedy else []
     if run.unwritten:
-        lines.append(Line(f"lock and pools file are not up to date: {run.unwritten}", "error"))
+        lines += _unwritten_lines(run.unwritten)
     for name, reason in run.left_out.items():
         lines.append(Line(f"pool {name} is left out of the pools file: {reason}", "warning"))
+    lines += [Line(text, "warning") for text in run.warnings]
     counts = {kind: sum(o.kind == kind for o in run.outcomes) for kind in ("done", "failed", "deferred", "skipped")}
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "only our own files written"
     style: Style = "head"
@@ -194,8 +194,15 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
         style = "warning"
     prefix = "Interrupted" if run.interrupted else "Applied"
     lines.append(Line(f"{prefix} on {sight.where}: {said}.", style))
-    if not console.quiet or failed or run.unconfirmed:
+    if not console.quiet or failed or run.unconfirmed or run.warnings or run.unwritten:
         console.lines(lines, stream=sys.stderr)
+
+
+def _unwritten_lines(error: ReconcilerError) -> list[Line]:
+    what = f"{error.where}: {error.what}" if error.where else error.what
+    lines = [Line(""), Line("what was done is not on record everywhere, so nothing more was begun:", "error")]
+    lines.append(Line(f"  {what}: {error.why}" if error.why else f"  {what}", "error"))
+    return [*lines, Line(f"  next: {error.remedy}")] if error.remedy else lines
 
 
 def _failure_lines(outcome: Outcome) -> list[Line]:

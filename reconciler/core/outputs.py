@@ -331,6 +331,8 @@ def apply_output(plan: Plan, run: Run, exit_code: int) -> ApplyOutput:
     """Return what an apply did as its document."""
     ids = {name: entry.id for name, entry in run.lock.endpoints.items()} if run.lock else {}
     remarks = _remarks(plan) | {"left_out": dict(run.left_out)}
+    texts = [*run.warnings, *([str(run.unwritten)] if run.unwritten else [])]
+    remarks["notes"] = [*remarks["notes"], *(NoteOutput(endpoint=None, text=text) for text in texts)]
     return ApplyOutput(
         stack=plan.desired.stack,
         exit_code=exit_code,

@@ -360,7 +360,7 @@ def _first_start(
         return Blocked(endpoint.name, looked_at.reason)
     claimed = _claimed(live, known)
     candidates = tuple(r for r in looked_at if r.id not in claimed)
-    made = _made_by_start(candidates, pending, live)
+    made = made_by_start(candidates, _began_on(pending, live), live)
     if len(made) == 1:
         return Ground(made[0].id, directory, marker.but(id=made[0].id), repair=Cause.INTERRUPTED)
     if not candidates or endpoint.name in known.new:
@@ -374,14 +374,15 @@ def _first_start(
     )
 
 
-def _made_by_start(
-    candidates: Iterable[Registration], intent: JournalEntry, live: LiveState
-) -> tuple[Registration, ...]:
-    """Return those of this user and of the node that the start was begun on, which may be another than this one.
+def _began_on(intent: JournalEntry, live: LiveState) -> str:
+    return str(intent.data.get("host") or live.host.name)
+
+
+def made_by_start(candidates: Iterable[Registration], began: str, live: LiveState) -> tuple[Registration, ...]:
+    """Return those of this user and of the node `began`, where the start was begun: perhaps another than this one.
 
     A host without a name of its own registers as `localhost`.
     """
-    began = str(intent.data.get("host") or live.host.name)
     here = {began.partition(".")[0], "localhost"}
     if began == live.host.name:
         here.add(live.host.fqdn.partition(".")[0])

@@ -69,8 +69,9 @@ class Run:
         interrupted: whether the user stopped it.
         lock: as written last.
         left_out: pools without a UUID, with the reason.
-        unwritten: why lock and pools file could not be brought up to date at the end.
+        unwritten: why lock, pools file or journal could not be brought up to date.
         unconfirmed: daemons that run and that the service does not see.
+        warnings: what the user should look at and no later run will mention.
     """
 
     outcomes: tuple[Outcome, ...] = ()
@@ -79,6 +80,7 @@ class Run:
     left_out: dict[str, str] = field(default_factory=dict)
     unwritten: ReconcilerError | None = None
     unconfirmed: tuple[Unconfirmed, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def daemon_record(

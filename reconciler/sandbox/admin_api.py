@@ -9,7 +9,9 @@ import asyncio
 import hmac
 import re
 import secrets
-from collections import Counter
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +23,13 @@ from reconciler.sandbox.replies import Handler, Refusal, check_fields, read_obje
 
 ADMIN_HEADER = "X-Sandbox-Admin"
 _OWN_ROUTES = "/sandbox/"
+_AUTH_ROUTES = "/v2/oauth2/"
+_MOMENTS = 100_000
 
 
 @dataclass
 class Fault:
-    """What to do to the next `times` requests that match: answer, delay, drop or truncate."""
+    """What to do to the next `times` requests that match: answer, delay, drop, truncate, or lose the reply."""
 
     method: str
     path: re.Pattern[str]
@@ -33,6 +37,7 @@ class Fault:
     status: int | None
     delay: float
     drop: bool
+    lost: bool
     truncate: bool
     body: str
     headers: dict[str, str]
@@ -49,6 +54,7 @@ class AdminApi:
         self._token = admin_token
         self._about = about
         self._requests: Counter[tuple[str, str]] = Counter()
+        self._moments: deque[float] = deque(maxlen=_MOMENTS)
         self._faults: list[Fault] = []
         self._faults_allowed = faults
 
@@ -81,19 +87,26 @@ class AdminApi:
         return web.json_response({"client_id": identity.id, "client_secret": secret, "username": identity.username})
 
     async def requests(self, request: web.Request) -> web.Response:
-        """List how often each method and path was requested, the sandbox's own routes left out."""
+        """List how often each method and path was requested, the sandbox's own routes left out.
+
+        With `?window=SECONDS` also the most requests to Compute that any window of that length has seen.
+        """
         self._check(request)
         counts = [{"method": m, "path": p, "count": n} for (m, p), n in sorted(self._requests.items())]
-        return web.json_response({"requests": counts, "total": sum(self._requests.values())})
+        reply: dict[str, Any] = {"requests": counts, "total": sum(self._requests.values())}
+        if "window" in request.query:
+            reply["busiest"] = _busiest(self._moments, _seconds(request.query["window"]))
+        return web.json_response(reply)
 
     async def reset_requests(self, request: web.Request) -> web.Response:
         """Start counting from zero."""
         self._check(request)
         self._requests.clear()
+        self._moments.clear()
         return web.json_response({})
 
     async def add_faults(self, request: web.Request) -> web.Response:
-        """Misbehave as told: ``{"rules": [{method, path, times, status|delay|drop|truncate, body, headers}]}``."""
+        """Misbehave as told: ``{"rules": [{method, path, times, status|delay|drop|lost|truncate, body, headers}]}``."""
         self._check(request)
         if not self._faults_allowed:
             raise Refusal(403, "FORBIDDEN", "The sandbox was not started with --faults")
@@ -113,6 +126,8 @@ class AdminApi:
         """Count a request by method and path."""
         if not request.path.startswith(_OWN_ROUTES):
             self._requests[request.method, request.path] += 1
+            if not request.path.startswith(_AUTH_ROUTES):
+                self._moments.append(time.monotonic())
         return await handler(request)
 
     @web.middleware
@@ -129,6 +144,9 @@ class AdminApi:
             headers = {"Content-Type": "application/json", **fault.headers}
             return web.Response(status=fault.status, body=fault.body.encode(), headers=headers)
         response = await handler(request)
+        if fault.lost:
+            _hang_up(request)
+            raise asyncio.CancelledError
         if fault.truncate:
             return await _truncated(request, response)
         return response
@@ -141,6 +159,24 @@ class AdminApi:
         return None
 
 
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise Refusal(422, "UNPROCESSABLE_ENTITY", "window: not a number of seconds") from None
+
+
+def _busiest(moments: Iterable[float], window: float) -> int:
+    """Return the largest number of moments that lie within `window` seconds."""
+    most, recent = 0, deque[float]()
+    for moment in moments:
+        recent.append(moment)
+        while recent[0] <= moment - window:
+            recent.popleft()
+        most = max(most, len(recent))
+    return most
+
+
 def _fault(rule: Any) -> Fault:
     if not isinstance(rule, dict):
         raise Refusal(422, "UNPROCESSABLE_ENTITY", "a rule must be an object")
@@ -150,6 +186,7 @@ def _fault(rule: Any) -> Fault:
         "status": int,
         "delay": (int, float),
         "drop": bool,
+        "lost": bool,
         "truncate": bool,
         "body": str,
         "headers": dict,
@@ -166,6 +203,7 @@ def _fault(rule: Any) -> Fault:
         status=rule.get("status"),
         delay=rule.get("delay", 0),
         drop=rule.get("drop", False),
+        lost=rule.get("lost", False),
         truncate=rule.get("truncate", False),
         body=rule.get("body", ""),
         headers=rule.get("headers", {}),

@@ -106,6 +106,7 @@ class GlobusStub:
         self.refresh: dict[str, str] = {}  # refresh tokens, and the resource server of each
         self.login_as = USER
         self.listing: list[dict[str, Any]] = []
+        self.registered_since: Callable[[], list[dict[str, Any]]] = list  # what daemons add by themselves
         self._lock = threading.Lock()
         self.url = ""
 
@@ -140,15 +141,19 @@ class GlobusStub:
         return self._compute(request)
 
     def _compute(self, request: Request) -> Reply:
+        listing = [*self.listing, *self.registered_since()]
         if request.path == "/v2/endpoints":
-            return Reply(200, self.listing)
-        known = {item["uuid"]: item for item in self.listing}
+            return Reply(200, listing)
+        known = {item["uuid"]: item for item in listing}
         wanted = request.path.split("/")[3]
         if wanted not in known:
             return error(404, f"Endpoint {wanted} could not be resolved")
         if request.path.endswith("/status"):
             return Reply(200, {"status": "online", "details": {}})
-        return Reply(200, {"result": 302} if request.method == "DELETE" else known[wanted])
+        if request.method != "DELETE":
+            return Reply(200, known[wanted])
+        self.listing = [item for item in self.listing if item["uuid"] != wanted]
+        return Reply(200, {"result": 302})
 
     def issue(self, server: str, *, renewable: bool) -> dict[str, Any]:
         """Issue a token as Globus Auth's reply describes it."""
@@ -188,9 +193,9 @@ class GlobusStub:
 
 
 @contextmanager
-def running_stub() -> Iterator[GlobusStub]:
-    stub = GlobusStub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(stub.answer))
+def running_stub(stub: GlobusStub | None = None) -> Iterator[GlobusStub]:
+    stub = stub or GlobusStub()
+    server = _Server(("127.0.0.1", 0), _handler(stub.answer))
     server.daemon_threads = True
     stub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -201,6 +206,11 @@ def running_stub() -> Iterator[GlobusStub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that waits no longer is no error of the test."""
 
 
 def closed_port() -> int:

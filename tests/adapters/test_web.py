@@ -166,6 +166,7 @@ def test_no_usable_answer_is_unreachable_never_absent(
 SHAPES: dict[str, list[Any]] = {
     "owned": [{}, {"endpoints": []}, "[]", 7, [1], [None], [{}], [{**ENTRY, "uuid": "x"}], [{**ENTRY, "name": 3}]],
     "get": [[], [ENTRY], {}, "x", {**ENTRY, "uuid": None}, {**ENTRY, "uuid": CLIENT}, {**ENTRY, "hostname": 3}],
+    "delete": [[], {}, "deleted", 1, {"status": "online"}],
     "status": [[], {}, {"status": None}, {"status": True}, "online", {"state": "online"}],
 }
 
@@ -180,11 +181,25 @@ def test_json_of_another_shape_is_unreachable(
         call(service)
 
 
-def test_a_routers_404_is_not_about_the_endpoint(stub: GlobusStub, service: GlobusCompute) -> None:
-    stub.script[STATUS] = [Reply(404, {"detail": "Not Found"})]
-    with pytest.raises(ServiceRefused) as caught:
-        service.status(ENDPOINT)
-    assert caught.value.status == 404
+NOT_THE_SERVICE: dict[str, Any] = {
+    "a router": {"detail": "Not Found"},
+    "a gateway": {"message": "no Route matched with those values"},
+    "a load balancer": {"error": "not found", "status": 404},
+    "a cloud": {"code": 404, "message": "default backend - 404"},
+    "a list": [],
+    "a word": "Not Found",
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("who", NOT_THE_SERVICE)
+@every_call
+def test_404_of_anybody_else_is_no_proof(stub: GlobusStub, service: GlobusCompute, name: str, who: str) -> None:
+    path, call = CALLS[name]
+    stub.script[path] = [Reply(404, NOT_THE_SERVICE[who])]
+    with pytest.raises(ServiceUnreachable) as caught:
+        call(service)
+    assert caught.value.remedy
 
 
 @every_call
