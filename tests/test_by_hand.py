@@ -176,6 +176,18 @@ def _never_stops(host: object, name: str, process: object, timeout: float) -> bo
     return False
 
 
+def test_a_managed_endpoint_that_is_started_by_hand_has_its_environment(hands: Hands) -> None:
+    hands.world.environment = {"HOME": "/home/jdoe", "SLURM_CONF": "/s", "LANG": "C"}
+    lab = Lab(desired(endpoint()), hands.world)
+    lab.apply()
+    hands.stop("main")
+    hands.world.environment = {"HOME": "/home/jdoe", "LANG": "de_DE"}
+    hands.start("main")
+    given = hands.world.daemons[0].environment
+    assert (given["SLURM_CONF"], given["PATH"]) == ("/s", "/usr/bin:/bin")
+    lab.assert_converged()
+
+
 def test_a_start_that_fails_raises_and_registers_nothing(hands: Hands) -> None:
     hands.world.service_down = True
     with pytest.raises(RuntimeError) as caught:
