@@ -89,6 +89,16 @@ def _user_endpoints(user: User) -> list[Path]:
     return list(user.config_dir.glob("uep.*/daemon.pid"))
 
 
+def _await_end_of_user_endpoints(user: User) -> None:
+    """Wait until they have ended by themselves; the processes outlive their PID files by a moment."""
+
+    def is_over() -> bool:
+        alive = any("Globus Compute Endpoint (" in title for title in user.processes().values())
+        return not alive and not _user_endpoints(user)
+
+    wait_for(is_over, "the user endpoints ended", 60)
+
+
 @contextlib.contextmanager
 def _draining(user: User, *command: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command that drains, from the moment at which it says so."""
@@ -115,7 +125,7 @@ def test_a_restart_waits_for_a_running_task_and_is_done_after_it(ready: User) ->
         assert ready.config("one")["display_name"] == "Changed"
         assert ready.daemon("one") == daemon
         task.end()
-    wait_for(lambda: not _user_endpoints(ready), "the user endpoint ended", 60)
+    _await_end_of_user_endpoints(ready)
     ready.apply()
     assert ready.daemon("one") != daemon
     ready.assert_converged("one")
@@ -173,6 +183,6 @@ def test_user_endpoints_on_the_previous_template_are_only_said(ready: User) -> N
         assert said in ready.plan("--detailed-exitcode")
         assert said in ready.chiltepin("status").out
         task.end()
-    wait_for(lambda: not _user_endpoints(ready), "the user endpoint ended", 60)
+    _await_end_of_user_endpoints(ready)
     assert said not in ready.plan("--detailed-exitcode")
     assert ready.daemon("one") == daemon
