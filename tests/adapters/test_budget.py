@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import threading
+import uuid
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.adapters.budget import Pause, SlidingWindow, Unlimited, request_budget
+from reconciler.adapters.budget import (
+    DOCUMENTED,
+    RESERVED_LAG,
+    VARIABLE,
+    Pause,
+    SlidingWindow,
+    Unlimited,
+    request_budget,
+)
 from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.web import GlobusCompute
 from reconciler.errors import Interrupted, UsageError
-from tests.adapters.globus_stub import FakeClock
+from tests.adapters.globus_stub import CLIENT, SECRET, FakeClock, GlobusStub, Reply, Request, running_stub
 
 STEPS = st.lists(st.tuples(st.sampled_from(["acquire", "reserve", "idle"]), st.integers(1, 25)), max_size=60)
 
@@ -146,3 +157,31 @@ def test_the_sandbox_has_no_limit_unless_one_is_set() -> None:
 def test_nonsense_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="CHILTEPIN_REQUEST_BUDGET"):
         request_budget("production", FakeClock(), environ={"CHILTEPIN_REQUEST_BUDGET": text})
+
+
+def test_a_hundred_endpoints_stay_within_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted at the service: a hundred first starts with what their daemons send, and a hundred statuses."""
+    clock = FakeClock()
+    arrived: list[float] = []
+
+    class Service(GlobusStub):
+        def _compute(self, request: Request) -> Reply:
+            arrived.append(clock.monotonic())
+            return super()._compute(request)
+
+    with running_stub(Service()) as stub:
+        login = {"GLOBUS_COMPUTE_CLIENT_ID": CLIENT, "GLOBUS_COMPUTE_CLIENT_SECRET": SECRET}
+        for name, value in {**stub.environment(), **login, VARIABLE: DOCUMENTED}.items():
+            monkeypatch.setenv(name, value)
+        service = GlobusCompute(str(tmp_path), clock=clock)
+        service.prepare()
+        stub.listing = [{"uuid": str(uuid.UUID(int=n)), "name": f"e{n}"} for n in range(1, 101)]
+        for number, endpoint in enumerate(service.owned()):
+            service.owned()  # just before a first start
+            service.reserve(4)
+            # A daemon sends them some time after it was granted a place, and not all at once.
+            arrived += [clock.monotonic() + RESERVED_LAG * ((number * 7 + n) % 10) / 10 for n in range(4)]
+            service.status(endpoint)
+    assert len(arrived) == 1 + 100 * 6
+    assert most_in_a_window(arrived, 10) < 20
+    assert clock.slept < 600 / 19 * 13, "and no longer than that takes"
