@@ -114,7 +114,8 @@ class Lab:
         return Result(code, run, sight, tuple(listener.waited))
 
     def crash(self, at: int, *, starts_go_on: bool, **apply: Any) -> bool:
-        """Apply and die at point number `at`; say whether the apply got that far."""
+        """Apply and die at point number `at` of this apply; say whether the apply got that far."""
+        self.world.faults.passed.clear()
         self.world.faults.crash_at = at
         try:
             self.apply(**apply)

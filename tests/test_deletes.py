@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.core.actions import DELETING
 from reconciler.core.desired import CONFIG, Trash
+from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
 from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ServiceUnreachable, UsageError
@@ -130,6 +131,7 @@ def test_undelete_that_is_killed_anywhere_is_finished_by_the_same_command(declar
         assert set(lab.world.registrations) == set(uuids.values())
         assert lab.world.outside.store.unfinished() == ()
         if not crashed:
+            assert at > 4
             return
 
 
@@ -269,6 +271,7 @@ def test_a_return_that_is_killed_anywhere_is_finished_by_the_next_apply(starts_g
         assert set(lab.world.registrations) == set(uuids.values())
         assert (lab.world.trash, lab.world.going) == ({}, [])
         if not crashed:
+            assert at > 4
             return
 
 
@@ -371,7 +374,42 @@ def test_purge_that_is_killed_anywhere_is_finished_by_the_same_command(starts_go
         assert uuids["old"] not in lab.world.registrations
         lab.assert_converged()
         if not crashed:
+            assert at > 4
             return
+
+
+def test_the_journal_forgets_a_purge_that_was_cut_off() -> None:
+    lab, _ = deleted()
+    lab.world.faults.passed.clear()
+    lab.apply(ONE, **errand("purge"))
+    last = len(lab.world.faults.passed)
+    lab, _ = deleted()
+    lab.world.faults.passed.clear()
+    assert lab.crash(last - 1, starts_go_on=True, consent=ONE, **errand("purge"))
+    assert [e.action for e in lab.world.outside.store.unfinished()] == ["Purge"]
+    lab.wants(endpoint(config={}))
+    assert lab.apply().code == ExitCode.OK
+    assert lab.world.outside.store.unfinished() == ()
+
+
+def test_purge_after_a_delete_that_was_cut_off_before_the_lock_was_written() -> None:
+    lab, uuids = deleted()
+    lab.world.lock, now = _with_entry_of_old(), lab.world.lock
+    assert now != lab.world.lock
+    assert lab.ids() == uuids
+    assert lab.apply(ONE, **errand("purge")).code == ExitCode.OK
+    assert (lab.world.deregistered, lab.world.trash) == ([uuids["old"]], {})
+    assert lab.world.lock == now
+
+
+def _with_entry_of_old() -> str:
+    """Return the lock of a lab in which `old` is not deleted yet."""
+    lab = Lab(desired(endpoint(), endpoint("old"), pools=MPI))
+    lab.apply()
+    lab.wants(endpoint())
+    lab.apply()
+    assert lab.world.lock is not None
+    return lab.world.lock
 
 
 def test_purge_of_what_is_gone_at_the_service_drops_the_entry_and_says_so() -> None:
@@ -598,6 +636,27 @@ def test_the_retention_leaves_an_endpoint_of_the_same_name_alone() -> None:
     assert lab.ids()["old"] == newer
 
 
+def test_the_retention_and_a_lock_entry_of_the_same_name_that_must_be_written() -> None:
+    lab, _ = deleted()
+    lab.wants(endpoint(), endpoint("old"))
+    lab.apply(new=frozenset({"old"}))
+    whole = lab.world.lock
+    lab.world.lock = emit_lock(lab.lock().without_endpoint("old"))
+    keeps(lab, 0)
+    assert lab.apply(ONE).outcomes == {("old", "Purge"): "done"}
+    assert lab.world.lock == whole
+
+
+def test_the_retention_leaves_what_became_another_identitys() -> None:
+    lab, uuids = deleted()
+    keeps(lab, 0)
+    lab.world.owned = {k: v for k, v in lab.world.registrations.items() if k != uuids["old"]}
+    result = lab.apply(YES)
+    assert result.code == ExitCode.OK
+    assert "stays in the trash: the registration" in result.sight.plan.notes[0].text
+    assert in_trash(lab) == ["old"]
+
+
 def test_the_retention_waits_for_the_service() -> None:
     lab, _ = deleted()
     keeps(lab, 0)
@@ -628,6 +687,7 @@ def test_the_end_of_a_retention_that_is_killed_anywhere(starts_go_on: bool) -> N
         assert set(lab.world.registrations) == {uuids["main"]}
         lab.assert_converged()
         if not crashed:
+            assert at > 4
             return
 
 
