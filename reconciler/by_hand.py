@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from reconciler.core.daemon import FRESH, DaemonState, is_undecided, judge_daemon, started_elsewhere
+from reconciler.core.daemon import DaemonState, is_undecided, judge_daemon, started_elsewhere
 from reconciler.core.desired import DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
@@ -19,15 +19,13 @@ from reconciler.core.environment import given, join_path, keep
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import name_fault
+from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.progress import daemon_record
 from reconciler.core.single import elsewhere, listing, refuse_managed, runs, still
 from reconciler.effects import CALLS_OF_A_START
 from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
 from reconciler.observe import ask_statuses
 from reconciler.ports import Clock, EndpointHost, NewFile, Outside
-
-TOUCHED_EVERY = 15.0
-"""Seconds between two touches of its PID file by a daemon that lives."""
 
 _PAUSE = 0.2
 
@@ -129,7 +127,7 @@ def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Ma
         if daemon.state is DaemonState.ELSEWHERE:
             # A daemon that was killed here a moment ago leaves a PID file that nobody touches any more.
             known = marker is not None and started_elsewhere(marker, live)
-            if known or clock.monotonic() - began > FRESH + TOUCHED_EVERY:
+            if known or clock.monotonic() - began > LISTED_AS_RUNNING + LOOKED_AT_EVERY:
                 raise elsewhere(f"{host.config_dir}/{name}", name, _node(marker, live))
         if daemon.state in (DaemonState.RUNNING, DaemonState.DOUBLED) and daemon.process is not None:
             host.signal_stop(name, daemon.process)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 
-from reconciler.core.daemon import FRESH
 from reconciler.core.deaths import LINES, ended_here, too_many
 from reconciler.core.desired import Desired
 from reconciler.core.live import (
@@ -22,6 +21,7 @@ from reconciler.core.live import (
 from reconciler.core.lock import Lock
 from reconciler.core.machine import EndpointTool, LoginShell
 from reconciler.core.marker import Marker
+from reconciler.core.pid_file import is_fresh
 from reconciler.core.pins import takes_login_path
 from reconciler.errors import EndpointCommandError, ReconcilerError, ServiceRefused, ServiceUnreachable
 from reconciler.ports import ComputeService, EndpointHost, Outside
@@ -178,7 +178,7 @@ def _away(stack: str, directories: Mapping[str, LiveDirectory], here: str) -> se
         marker, pid_file = directory.marker, directory.pid_file
         if not isinstance(marker, Marker) or marker.stack != stack or marker.id is None or directory.processes:
             continue
-        if pid_file is not None and pid_file.age <= FRESH:
+        if pid_file is not None and is_fresh(pid_file.age):
             continue
         known_here = marker.daemon is not None and marker.daemon.host == here
         unexplained = pid_file is not None and (marker.daemon is None or pid_file.pid != marker.daemon.pid)

@@ -15,9 +15,6 @@ from reconciler.core.names import upstream_fault
 from reconciler.errors import Refused
 from reconciler.ports import NewFile
 
-_CLOCK_GRAIN = 1.0
-"""Seconds by which two readings of one PID file's age may differ without a touch in between."""
-
 
 def marker_bytes(marker: Marker) -> bytes:
     """Return the marker as it is written to disk."""
@@ -82,12 +79,11 @@ def rename(root: Directory, name: str, new: str) -> None:
     faults.reached("rename.done")
 
 
-def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ...], now: float) -> None:
+def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ...]) -> None:
     """Remove a PID file whose process is dead, if it is still the one that was seen.
 
     Args:
         found: the endpoint's processes on this host, looked up just now.
-        now: seconds since the epoch.
 
     Raises:
         Refused: it was written or touched since, or its process lives.
@@ -98,7 +94,7 @@ def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ..
         return
     pid = parse_pid(content)
     why = None
-    if pid != seen.pid or now - info.st_mtime < seen.age - _CLOCK_GRAIN:
+    if pid != seen.pid or info.st_mtime != seen.modified:
         why = "it was written or touched since the plan was made"
     elif found:
         why = f"process {found[0].pid} of this endpoint lives"

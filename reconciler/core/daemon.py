@@ -15,11 +15,10 @@ from reconciler.core.live import (
 )
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
+from reconciler.core.pid_file import is_fresh
 
 TITLE = "Globus Compute Endpoint "
 _TITLE_ID = re.compile(re.escape(TITLE) + r"\*\(([0-9A-Fa-f-]{36}), ")
-FRESH = 30.0
-"""Seconds since its last touch for which a PID file counts as that of a live daemon (its own rule for `list`)."""
 
 
 class DaemonState(Enum):
@@ -73,7 +72,7 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
         return Daemon(DaemonState.ELSEWHERE)
     if pid_file is None:
         return Daemon(DaemonState.STOPPED)
-    if pid_file.age > FRESH or (marker and _last_started_here(directory, marker, live)):
+    if not is_fresh(pid_file.age) or (marker and _last_started_here(directory, marker, live)):
         return Daemon(DaemonState.DEAD)
     return Daemon(DaemonState.ELSEWHERE)
 

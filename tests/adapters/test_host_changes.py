@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,21 +202,28 @@ except FileSystemError as e:
     assert (tmp_path / "main" / "config.yaml").read_text() == "old"
 
 
+def seen_now(directory: Path) -> PidFile:
+    """Return the PID file as an observation of this moment has it."""
+    path = directory / "daemon.pid"
+    return PidFile(int(path.read_text()), 0.0, path.stat().st_mtime)
+
+
 def test_a_stale_pid_file_is_removed(tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     directory = endpoint(tmp_path, **{"daemon.pid": f"{dead.pid}\n"})
     host = LocalHost(str(tmp_path))
-    host.clear_pid_file("main", PidFile(dead.pid, 0.0))
+    seen = seen_now(directory)
+    host.clear_pid_file("main", seen)
     assert not (directory / "daemon.pid").exists()
-    host.clear_pid_file("main", PidFile(dead.pid, 0.0))
+    host.clear_pid_file("main", seen)
 
 
 def test_a_pid_file_whose_number_went_to_another_program_is_stale(tmp_path: Path) -> None:
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         directory = endpoint(tmp_path, **{"daemon.pid": str(stranger.pid)})
-        LocalHost(str(tmp_path)).clear_pid_file("main", PidFile(stranger.pid, 0.0))
+        LocalHost(str(tmp_path)).clear_pid_file("main", seen_now(directory))
         assert not (directory / "daemon.pid").exists()
         assert stranger.poll() is None
     finally:
@@ -228,7 +236,8 @@ def test_a_pid_file_that_is_not_stale_stays(tmp_path: Path, case: str) -> None:
     daemon = fake_daemon(directory, "main", UUID_A, tmp_path)
     try:
         (directory / "daemon.pid").write_text(str(daemon.pid if case == "alive" else 99))
-        seen = {"another pid": PidFile(98, 0.0), "touched": PidFile(99, 100.0), "alive": PidFile(daemon.pid, 0.0)}
+        now = seen_now(directory)
+        seen = {"another pid": replace(now, pid=98), "touched": replace(now, modified=now.modified - 15), "alive": now}
         if case != "alive":
             end(daemon)
         with pytest.raises(Refused, match="not stale"):

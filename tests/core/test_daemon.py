@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.actions import Adopt, NoDaemon, Start
-from reconciler.core.daemon import FRESH, DaemonState, changed_versions, judge_daemon
+from reconciler.core.daemon import DaemonState, changed_versions, judge_daemon
 from reconciler.core.live import LiveDirectory, PidFile, Process, Unknown
 from reconciler.core.marker import Marker
+from reconciler.core.pid_file import LISTED_AS_RUNNING
 from tests.core.builders import HOST, Scene, applied, endpoint, intent, marked, process, record, says, settled, uuid
 
 RUNNING = applied(endpoint())
@@ -35,7 +36,7 @@ def state_of(directory: LiveDirectory, **live: object) -> DaemonState:
     return judge_daemon(directory, marker, at(directory, **live).live).state
 
 
-@pytest.mark.parametrize("age", [1.0, FRESH + 1, 10_000.0])
+@pytest.mark.parametrize("age", [1.0, LISTED_AS_RUNNING + 1, 10_000.0])
 def test_dead_on_this_host_with_a_fresh_or_a_stale_pid_file(age: float) -> None:
     says(
         at(dead(age)).text(),
@@ -69,7 +70,7 @@ def test_fresh_pid_file_of_a_daemon_that_another_node_started() -> None:
 def test_fresh_pid_file_with_another_pid_than_the_recorded_one_is_not_proven_dead() -> None:
     """Somebody started it again, perhaps on another login node of this home."""
     assert state_of(dead(3.0, pid=99)) is DaemonState.ELSEWHERE
-    assert state_of(dead(FRESH + 1, pid=99)) is DaemonState.DEAD
+    assert state_of(dead(LISTED_AS_RUNNING + 1, pid=99)) is DaemonState.DEAD
 
 
 def test_fresh_pid_file_without_any_record() -> None:
