@@ -224,6 +224,7 @@ class _Walker:
             if marker is not None and not isinstance(action, DELETING):
                 marker = marker_after(marker, action, effect.endpoint_id, effect.daemon)
                 if effect.writes_marker:
+                    self.outside.store.check_lease()  # whoever took it over meanwhile has planned on this directory
                     self.outside.host.write_marker(action.directory, marker, backup=effect.keeps_marker)
             self.records.done(action, effect.endpoint_id)
             place.release()
