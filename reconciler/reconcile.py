@@ -291,7 +291,7 @@ def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct:
         EndpointCommandError: a daemon is to be started and globus-compute-endpoint cannot be used.
         LoginRequired: a daemon is to be started and no token can be had.
     """
-    starts = any(isinstance(a, Start | Restart) for a in plan.actions)
+    starts = any(isinstance(a, Start | Restart) and not a.hold for a in plan.actions)
     if starts and isinstance(sight.live.tool, Damaged):
         raise EndpointCommandError(
             "globus-compute-endpoint cannot be used, so nothing was done",

@@ -108,6 +108,38 @@ def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ..
     faults.reached("pid.cleared")
 
 
+def withdraw_pid_file(directory: Directory, seen: PidFile | None, found: tuple[Process, ...]) -> bool:
+    """Remove the PID file of a daemon on another node; say whether there was one.
+
+    Args:
+        seen: the one that was seen, None when there was none.
+        found: the endpoint's processes on this host, looked up just now.
+
+    Raises:
+        Refused: it is another daemon's by now.
+    """
+    content = files.read_file(directory, PID_FILE)
+    if content is None:
+        return False
+    pid, why = parse_pid(content), None
+    if content.strip() and (seen is None or pid != seen.pid):
+        why = (
+            f"it names process {content.strip()[:20].decode('ascii', 'replace')}: another daemon was started meanwhile"
+        )
+    elif found:
+        why = f"process {found[0].pid} of this endpoint runs on this node"
+    if why is not None:
+        raise Refused(
+            "the PID file is not that of the daemon on the other node",
+            where=directory.at(PID_FILE),
+            why=why,
+            remedy="run `chiltepin plan` again",
+        )
+    files.remove(directory, PID_FILE)
+    faults.reached("pid.withdrawn")
+    return True
+
+
 def drop_pid_file(root: Directory, name: str, pid: int) -> None:
     """Remove the PID file of a process that has ended without doing that itself."""
     try:

@@ -171,6 +171,11 @@ class LocalHost:
             found = self.directory(name)
             changes.clear_pid_file(directory, seen, found.processes if found else ())
 
+    def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
+        with self._endpoint("remove the PID file", name) as directory:
+            found = self.directory(name)
+            return changes.withdraw_pid_file(directory, seen, found.processes if found else ())
+
     def start(
         self, name: str, endpoint_id: str | None, tool: EndpointTool, kept: Mapping[str, str] | None = None
     ) -> Started:

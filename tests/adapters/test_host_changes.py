@@ -467,3 +467,46 @@ def test_the_log_is_shown_without_secrets(tmp_path: Path) -> None:
     assert "amqps://***@broker:5671/v" in tail
     assert not {"hunter22", "topsecretvalue", "abcdefgh"} & set(tail.replace(".", " ").split())
     assert len(tail.splitlines()) == 4
+
+
+# --- the PID file of a daemon on another node
+
+
+def test_withdrawing_a_pid_file(tmp_path: Path) -> None:
+    directory = endpoint(tmp_path, **{"daemon.pid": "99\n"})
+    host = LocalHost(str(tmp_path))
+    seen = seen_now(directory)
+    assert host.withdraw_pid_file("main", seen)
+    assert not (directory / "daemon.pid").exists()
+    assert not host.withdraw_pid_file("main", seen)
+    assert not host.withdraw_pid_file("main", None)
+
+
+@pytest.mark.parametrize("seen", [PidFile(99, 1.0), PidFile(None, 1.0), None])
+def test_an_empty_pid_file_is_what_a_touch_brought_back(tmp_path: Path, seen: PidFile | None) -> None:
+    directory = endpoint(tmp_path, **{"daemon.pid": ""})
+    assert LocalHost(str(tmp_path)).withdraw_pid_file("main", seen)
+    assert not (directory / "daemon.pid").exists()
+
+
+@pytest.mark.parametrize("seen", [PidFile(98, 1.0), PidFile(None, 1.0), None])
+def test_the_pid_file_of_another_daemon_is_not_withdrawn(tmp_path: Path, seen: PidFile | None) -> None:
+    directory = endpoint(tmp_path, **{"daemon.pid": "99\n"})
+    with pytest.raises(Refused, match="not that of the daemon on the other node") as caught:
+        LocalHost(str(tmp_path)).withdraw_pid_file("main", seen)
+    assert "process 99" in (caught.value.why or "")
+    assert (directory / "daemon.pid").read_text() == "99\n"
+
+
+def test_a_pid_file_whose_daemon_runs_here_is_not_withdrawn(tmp_path: Path) -> None:
+    directory = endpoint(tmp_path)
+    daemon = fake_daemon(directory, "main", UUID_A, tmp_path)
+    try:
+        (directory / "daemon.pid").write_text(str(daemon.pid))
+        with pytest.raises(Refused, match="not that of the daemon on the other node") as caught:
+            LocalHost(str(tmp_path)).withdraw_pid_file("main", seen_now(directory))
+        assert f"process {daemon.pid} of this endpoint runs on this node" in (caught.value.why or "")
+        assert daemon.poll() is None
+    finally:
+        end(daemon)
+    assert (directory / "daemon.pid").exists()
