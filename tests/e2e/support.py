@@ -164,7 +164,7 @@ class User:
         ours, theirs = pty.openpty()
         try:
             os.write(ours, typed.encode())
-            command = unprivileged([str(BIN / "chiltepin"), *arguments])
+            command = self.as_user([str(BIN / "chiltepin"), *arguments])
             done = subprocess.run(
                 command, env=self.environ, cwd=self.project, stdin=theirs, capture_output=True, timeout=200, check=False
             )
