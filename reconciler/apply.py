@@ -73,7 +73,7 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
         groups.sort(key=lambda group: any(waits(action) for action in group))
     last = [g for g in groups if any(isinstance(a, DELETING) for a in g)]
     first = [g for g in groups if g not in last]
-    starts = [action for action in plan.actions if isinstance(action, Start | Restart)]
+    starts = [action for action in plan.actions if isinstance(action, Start | Restart) and not action.hold]
     tool = live.tool
     kept = _most_common(starts)
     with outside.host.many_starts(len(starts), tool, kept) if isinstance(tool, EndpointTool) else nullcontext():
@@ -208,7 +208,7 @@ class _Walker:
         if self.halted:
             return Outcome(action, "skipped", reason=self.halted.what, remedy=self.halted.remedy)
         if action.hold:
-            return Outcome(action, "deferred", reason=action.hold, remedy=f"`chiltepin restart {action.endpoint}`")
+            return Outcome(action, "deferred", reason=action.hold, remedy=action.instead or _by_hand(action))
         try:
             self.outside.store.check_lease()
             directory = self.outside.host.directory(action.found_in) if action.preconditions else None
@@ -234,6 +234,7 @@ class _Walker:
             if marker is not None and not isinstance(action, DELETING):
                 marker = marker_after(marker, action, effect.endpoint_id, effect.daemon)
                 if effect.writes_marker:
+                    self.outside.store.check_lease()  # whoever took it over meanwhile has planned on this directory
                     self.outside.host.write_marker(action.directory, marker, backup=effect.keeps_marker)
             self._record(lambda: self.records.done(action, effect.endpoint_id))
             place.release()
@@ -321,7 +322,7 @@ def unseen(running: Sequence[Running], outside: Outside, clock: Clock, conduct: 
                 clock,
                 daemon.directory,
                 daemon.id,
-                pid=daemon.process.pid,
+                pid=daemon.process.pid if daemon.process else None,
                 seconds=conduct.online_timeout,
                 stop=conduct.stop,
             )
@@ -340,6 +341,10 @@ def unseen(running: Sequence[Running], outside: Outside, clock: Clock, conduct: 
 def _code_of(error: ReconcilerError) -> int:
     """Return the exit code that one endpoint's error stands for in a whole apply."""
     return int(error.exit_code if error.exit_code in _PASSED_ON else ExitCode.PARTIAL)
+
+
+def _by_hand(action: EndpointAction) -> str:
+    return f"`chiltepin restart {action.endpoint}`"
 
 
 def _failed(action: EndpointAction, error: ReconcilerError, log: str = "") -> Outcome:

@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from reconciler.core.daemon import FRESH, DaemonState, is_undecided, judge_daemon, started_elsewhere
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.desired import DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
+from reconciler.core.elsewhere import in_doubt
 from reconciler.core.environment import given, join_path, keep
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import name_fault
+from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.progress import daemon_record
 from reconciler.core.single import elsewhere, listing, refuse_managed, runs, still
 from reconciler.effects import CALLS_OF_A_START
@@ -26,10 +28,8 @@ from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
 from reconciler.observe import ask_statuses
 from reconciler.ports import Clock, EndpointHost, NewFile, Outside
 
-TOUCHED_EVERY = 15.0
-"""Seconds between two touches of its PID file by a daemon that lives."""
-
 _PAUSE = 0.2
+_AWAY = (DaemonState.ELSEWHERE, DaemonState.UNDECIDED)
 
 
 def configure(
@@ -80,8 +80,8 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
         endpoint_id = _known_id(host, directory, marker)
         tool = host.tool()
         outside.service.prepare()
-        if daemon.state is DaemonState.ELSEWHERE or _online_elsewhere(outside, directory, endpoint_id):
-            raise elsewhere(f"{host.config_dir}/{name}", name, _node(marker, live))
+        if daemon.state in _AWAY or _online_elsewhere(outside, directory, endpoint_id):
+            raise elsewhere(f"{host.config_dir}/{name}", name, _node(daemon))
         if daemon.state is DaemonState.DEAD and marker is not None and directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
         outside.service.reserve(CALLS_OF_A_START)
@@ -126,11 +126,11 @@ def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Ma
         if daemon.state is DaemonState.DEAD and directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
             return marker
-        if daemon.state is DaemonState.ELSEWHERE:
+        if daemon.state in _AWAY:
             # A daemon that was killed here a moment ago leaves a PID file that nobody touches any more.
-            known = marker is not None and started_elsewhere(marker, live)
-            if known or clock.monotonic() - began > FRESH + TOUCHED_EVERY:
-                raise elsewhere(f"{host.config_dir}/{name}", name, _node(marker, live))
+            known = daemon.sighting is not None and daemon.sighting.record is not None
+            if known or clock.monotonic() - began > LISTED_AS_RUNNING + LOOKED_AT_EVERY:
+                raise elsewhere(f"{host.config_dir}/{name}", name, _node(daemon))
         if daemon.state in (DaemonState.RUNNING, DaemonState.DOUBLED) and daemon.process is not None:
             host.signal_stop(name, daemon.process)
             host.wait_stopped(name, daemon.process, max(0.0, deadline - clock.monotonic()))
@@ -251,8 +251,8 @@ def _look(outside: Outside, name: str) -> tuple[LiveDirectory, Marker | None, Li
         )
     registrations = Unknown("not asked")
     live = LiveState(host.facts(), outside.service.identity(), host.config_dir, registrations=registrations)
-    if marker is not None and is_undecided(directory, marker, live):
-        live = ask_statuses(outside, live, [marker.id] if marker.id else [])
+    if marker is not None:
+        live = ask_statuses(outside, live, in_doubt([directory], live, resting=[name]))
     return directory, marker, replace(live, directories={name: directory})
 
 
@@ -292,6 +292,6 @@ def _online_elsewhere(outside: Outside, directory: LiveDirectory, endpoint_id: s
     return outside.service.status(endpoint_id) == "online"
 
 
-def _node(marker: Marker | None, live: LiveState) -> str | None:
-    """Return the node on record, None when it is not known."""
-    return marker.daemon.host if marker and marker.daemon and started_elsewhere(marker, live) else None
+def _node(daemon: Daemon) -> str | None:
+    """Return the node on which a daemon runs, None when it is not known."""
+    return daemon.sighting.node if daemon.sighting else None

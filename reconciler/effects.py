@@ -20,19 +20,18 @@ from reconciler.core.actions import (
     Restart,
     Start,
     Stop,
+    StopElsewhere,
     Undelete,
     WriteFile,
 )
 from reconciler.core.desired import CONFIG, ENDPOINT_JSON
 from reconciler.core.environment import given
-from reconciler.core.live import (
-    LiveState,
-    Process,
-)
+from reconciler.core.live import LiveState, Process
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import MARKER, DaemonRecord
 from reconciler.core.plan import Plan
 from reconciler.core.progress import daemon_record
+from reconciler.elsewhere import stop_elsewhere
 from reconciler.errors import EndpointCommandError, Refused
 from reconciler.ports import Clock, NewFile, Outside
 
@@ -50,6 +49,7 @@ class Conduct:
         wait_online: whether a start is done only when the service says online.
         online_timeout: how long to wait for that, in seconds.
         stop_timeout: how long to wait for a daemon to end, in seconds.
+        elsewhere_timeout: the same for one on another node, which looks for its PID file every 15 s only.
         stop: set when the user wants to stop; steps in flight are finished, no new one begins.
         drain: for how many seconds to wait until what must be idle is.
         poll: seconds between two looks meanwhile.
@@ -60,6 +60,7 @@ class Conduct:
     wait_online: bool = True
     online_timeout: float = 90.0
     stop_timeout: float = 60.0
+    elsewhere_timeout: float = 120.0
     stop: threading.Event = field(default_factory=threading.Event)
     drain: float = 0.0
     poll: float = 10.0
@@ -127,6 +128,7 @@ class Effects:
             ClearStalePid: self._clear,
             Start: self._start,
             Stop: self._stop,
+            StopElsewhere: self._stop_elsewhere,
             Restart: self._restart,
             Adopt: lambda action: Effect(writes_marker=True, keeps_marker=action.backup),
             Delete: self._delete,
@@ -156,6 +158,8 @@ class Effects:
                 owned = self._outside.service.owned()
                 data["known"] = sorted(r.id for r in owned.values() if r.name == action.directory)
                 self.known_before.setdefault(action.endpoint, frozenset(data["known"]))
+        elif isinstance(action, StopElsewhere):
+            data |= {"id": action.id, "node": action.node}
         elif isinstance(action, WriteFile):
             data["file"] = action.file
         elif isinstance(action, Rename):
@@ -210,7 +214,7 @@ class Effects:
         if directory is None:
             raise EndpointCommandError("its directory vanished while it started", where=action.directory)
         environment = given(action.environment, self._live.environment)
-        record = daemon_record(started.process, self._live.host, tool, environment, directory)
+        record = daemon_record(started.process, self._live.host, tool, environment, directory, self._clock.now())
         return Effect(started.endpoint_id, record, writes_marker=True)
 
     def confirm(self, action: EndpointAction, effect: Effect) -> None:
@@ -241,6 +245,10 @@ class Effects:
                 where=directory_name,
                 remedy="it may be ending its user endpoints; wait, and apply again",
             )
+
+    def _stop_elsewhere(self, action: StopElsewhere) -> Effect:
+        stop_elsewhere(action, self._outside, self._clock, self._conduct.elsewhere_timeout)
+        return Effect(writes_marker=True)
 
     def _restart(self, action: Restart) -> Effect:
         self._take_down(action.directory, action.process)
@@ -292,14 +300,14 @@ def await_online(
     directory_name: str,
     endpoint_id: str,
     *,
-    pid: int,
+    pid: int | None,
     seconds: float,
     stop: threading.Event | None = None,
 ) -> None:
     """Wait until the service says that the daemon of an endpoint is online.
 
     Args:
-        pid: of the daemon; when it ends there is nothing to wait for.
+        pid: of the daemon; when it ends there is nothing to wait for. None for one on another node.
         seconds: how long to wait.
         stop: when set, nothing is waited for any more.
 
@@ -308,12 +316,13 @@ def await_online(
         ServiceUnreachable: the service could not be asked.
     """
     deadline = clock.monotonic() + seconds
+    who = f"PID {pid}" if pid is not None else "on another node"
     pause = 0.1
     while True:
         if outside.service.status(endpoint_id) == "online":
             return
         directory = outside.host.directory(directory_name)
-        if directory is None or all(p.pid != pid for p in directory.processes):
+        if pid is not None and (directory is None or all(p.pid != pid for p in directory.processes)):
             raise EndpointCommandError(
                 "the daemon ended before the service saw it",
                 where=directory_name,
@@ -323,7 +332,7 @@ def await_online(
             raise EndpointCommandError("the service did not see it yet when the wait was interrupted")
         if clock.monotonic() > deadline:
             raise EndpointCommandError(
-                f"the daemon (PID {pid}) runs, and after {seconds:.0f} s the service still does not see it",
+                f"the daemon ({who}) runs, and after {seconds:.0f} s the service still does not see it",
                 where=directory_name,
                 remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again",
             )

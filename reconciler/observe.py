@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 
-from reconciler.core.daemon import FRESH
 from reconciler.core.deaths import LINES, ended_here, too_many
 from reconciler.core.desired import Desired
+from reconciler.core.elsewhere import in_doubt, without_a_node
 from reconciler.core.live import (
     Damaged,
     JournalEntry,
@@ -51,9 +51,8 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
     trash = host.trash(sizes=desired.trash.max_bytes is not None)
     registrations = _answer(asked)
     facts = host.facts()
-    wanted = _lost(desired, lock, directories) | _away(desired.stack, directories, facts.name)
-    wanted |= _displaced(desired.stack, directories)
     reachable = not isinstance(registrations, Unknown)
+    wanted = _lost(desired, lock, directories) | _displaced(desired.stack, directories)
     login = _login_shell(host) if to_plan and _needs_login_shell(desired, directories) else None
     live = LiveState(
         host=facts,
@@ -70,6 +69,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
         pending=pending,
         candidates=_candidates(service, pending, directories, registrations),
     )
+    live = _look_elsewhere(service, desired, live) if reachable else live
     return replace(live, log_ends=_log_ends(host, live, desired.stack))
 
 
@@ -167,24 +167,33 @@ def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDir
     return found
 
 
-def _away(stack: str, directories: Mapping[str, LiveDirectory], here: str) -> set[str]:
-    """Return the UUIDs of endpoints that show no sign of life here, and may well run on another node.
+def _ours(desired: Desired, directories: Mapping[str, LiveDirectory]) -> tuple[LiveDirectory, ...]:
+    """Return the directories that this stack has marked, or wants."""
+    wanted = {e.directory for e in desired.endpoints.values() if e.state != "unmanaged"}
+    return tuple(
+        d
+        for d in directories.values()
+        if (d.marker.stack == desired.stack if isinstance(d.marker, Marker) else d.name in wanted)
+    )
 
-    Another node is on record, or a PID file that no start of ours explains: its age alone, by this node's
-    clock and cache, proves nothing.
-    """
-    found: set[str] = set()
-    for directory in directories.values():
-        marker, pid_file = directory.marker, directory.pid_file
-        if not isinstance(marker, Marker) or marker.stack != stack or marker.id is None or directory.processes:
-            continue
-        if pid_file is not None and pid_file.age <= FRESH:
-            continue
-        known_here = marker.daemon is not None and marker.daemon.host == here
-        unexplained = pid_file is not None and (marker.daemon is None or pid_file.pid != marker.daemon.pid)
-        if unexplained or (marker.daemon is not None and not known_here):
-            found.add(marker.id)
-    return found
+
+def _look_elsewhere(service: ComputeService, desired: Desired, live: LiveState) -> LiveState:
+    """Ask the service about endpoints that show no process here and may well run on another node."""
+    ours = _ours(desired, live.directories)
+    resting = {e.directory for e in desired.endpoints.values() if e.state == "stopped"}
+    wanted = in_doubt(ours, live, resting) - set(live.statuses)
+    live = replace(live, statuses={**live.statuses, **_statuses(service, wanted)})
+    if isinstance(live.registrations, Unknown):
+        return live
+    found: dict[str, Registration] = {}
+    for endpoint_id in sorted(without_a_node(ours, live)):
+        try:
+            registration = service.get(endpoint_id)
+        except (ServiceUnreachable, ServiceRefused):
+            continue  # only the node's name stays unknown, and what it would have proved
+        if registration is not None:
+            found[endpoint_id] = registration
+    return replace(live, registrations={**live.registrations, **found}) if found else live
 
 
 def _displaced(stack: str, directories: Mapping[str, LiveDirectory]) -> set[str]:

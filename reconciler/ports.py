@@ -156,6 +156,15 @@ class EndpointHost(Protocol):
             Refused: the PID file changed, or its process lives.
         """
 
+    def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
+        """Remove the PID file of a daemon on another node, which then ends by itself; say whether there was one.
+
+        An empty one is what that daemon's touch brings back.
+
+        Raises:
+            Refused: it names another PID than the one that was seen, or a process of this endpoint runs here.
+        """
+
     def start(
         self, name: str, endpoint_id: str | None, tool: EndpointTool, kept: Mapping[str, str] | None = None
     ) -> Started:

@@ -33,6 +33,7 @@ from reconciler.core.live import (
 )
 from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
 from reconciler.core.marker import MARKER, Marker
+from reconciler.core.pid_file import LOOKED_AT_EVERY, is_stale
 from reconciler.errors import (
     EndpointCommandError,
     FileSystemError,
@@ -45,8 +46,10 @@ from reconciler.ports import Clock, ComputeService, EndpointHost, NewFile, Outsi
 
 CONFIG_DIR = "/home/jdoe/.globus_compute"
 TOOL = EndpointTool("/opt/gce/bin/globus-compute-endpoint", "/opt/gce", {"globus-compute-endpoint": "4.19.0"})
-REFUSES_TO_START = 90.0
-"""Seconds for which globus-compute-endpoint takes a PID file as that of a live daemon."""
+
+
+NODES = ("ufe01", "ufe02", "ufe03")
+"""The login nodes that share this home; what runs anywhere else has another copy of it."""
 
 
 class Crash(BaseException):
@@ -127,6 +130,7 @@ class Daemon:
     id: str | None = None
     phase: str = "starting"  # then "up", then "stopping"
     environment: dict[str, str] = field(default_factory=dict)
+    orphaned: float | None = None  # since when its PID file is gone
 
     @property
     def process(self) -> Process:
@@ -142,7 +146,7 @@ class Daemon:
 
 @dataclass
 class Folder:
-    """One endpoint directory."""
+    """One endpoint directory; `pid` 0 is an empty PID file."""
 
     files: dict[str, LiveFile] = field(default_factory=dict)
     endpoint_id: str | Damaged | None = None
@@ -190,6 +194,7 @@ class World:
         self.journal: list[JournalEntry] = []
         self.lease_lost = False
         self.slept: Callable[[], None] = lambda: None
+        self.touches_that_race = 0
         self._numbers = 100
 
     @property
@@ -208,8 +213,20 @@ class World:
         """Return the daemons of a directory, on all nodes."""
         return [d for d in self.daemons if d.directory == name]
 
+    def tick(self) -> None:
+        """Let daemons look for their PID files: one whose file stayed away ends by itself, on whichever node."""
+        for daemon in [d for d in self.daemons if d.node in NODES]:
+            folder = self.folders.get(daemon.directory)
+            if daemon.phase != "up" or folder is None or folder.pid is not None:
+                daemon.orphaned = None
+            elif daemon.orphaned is None:
+                daemon.orphaned = self.now
+            elif self.now - daemon.orphaned >= LOOKED_AT_EVERY:
+                self.end(daemon, cleanly=True)
+
     def online(self, endpoint_id: str) -> bool:
         """Whether the service sees a daemon with this UUID, wherever it is."""
+        self.tick()
         return self.sees_daemons and any(d.id == endpoint_id and d.phase == "up" for d in self.daemons)
 
     def spawn(self, name: str, endpoint_id: str | None) -> Daemon:
@@ -289,11 +306,12 @@ class World:
 
     def read(self, name: str) -> LiveDirectory | None:
         """Return a directory as the host sees it from this node."""
+        self.tick()
         folder = self.folders.get(name)
         if folder is None:
             return None
         alive = self.daemons_of(name)
-        touched = self.now - 3 if any(d.pid == folder.pid for d in alive) else folder.touched
+        touched = self.now - 3 if any(folder.pid in (d.pid, 0) for d in alive) else folder.touched
         count = self.user_endpoints.get(name, 0)
         kind: DirectoryKind = "endpoint" if folder.marker is not None or "config.yaml" in folder.files else "other"
         return LiveDirectory(
@@ -302,7 +320,7 @@ class World:
             files=dict(folder.files),
             endpoint_id=folder.endpoint_id,
             marker=folder.marker,
-            pid_file=PidFile(folder.pid, self.now - touched, touched) if folder.pid is not None else None,
+            pid_file=PidFile(folder.pid or None, self.now - touched, touched) if folder.pid is not None else None,
             processes=tuple(d.process for d in alive if d.node == self.node),
             user_endpoints=tuple(
                 UserEndpoint(f"uep.{n}", f"{name}/{n}", n, 3.0, self.user_endpoints_since) for n in range(count)
@@ -367,7 +385,7 @@ class FakeHost:
             found = self._world.read(name)
             if new in self._world.folders:
                 raise Refused(f"{new} exists by now")
-            if found is None or found.processes or (found.pid_file and found.pid_file.age < REFUSES_TO_START):
+            if found is None or found.processes or (found.pid_file and not is_stale(found.pid_file.age)):
                 raise Refused(f"{name} still runs, or is not there")
             self._world.folders[new] = self._world.folders.pop(name)
 
@@ -416,6 +434,21 @@ class FakeHost:
                 raise Refused("the PID file is not stale")
             self._folder(name).pid = None
 
+    def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
+        with self._faults.effect("withdraw_pid_file"):
+            folder = self._folder(name)
+            if folder.pid is None:
+                return False
+            if folder.pid and (seen is None or folder.pid != seen.pid):
+                raise Refused("the PID file is another daemon's by now")
+            if any(d.node == self._world.node for d in self._world.daemons_of(name)):
+                raise Refused("it runs on this node")
+            folder.pid = None
+            if self._world.touches_that_race:
+                self._world.touches_that_race -= 1
+                folder.pid = 0
+        return True
+
     def many_starts(
         self, count: int, tool: EndpointTool, kept: Mapping[str, str] | None = None
     ) -> AbstractContextManager[None]:
@@ -430,7 +463,7 @@ class FakeHost:
         here = [d for d in world.daemons_of(name) if d.node == world.node]
         if not here:
             seen = world.read(name)
-            if seen is None or (seen.pid_file and seen.pid_file.age < REFUSES_TO_START):
+            if seen is None or (seen.pid_file and not is_stale(seen.pid_file.age)):
                 raise EndpointCommandError("a PID file is fresh", code=73)
             here = [world.spawn(name, endpoint_id)]
             here[0].environment = {n: v for n, v in {**(kept or {}), **world.environment}.items() if v}
@@ -487,7 +520,7 @@ class FakeHost:
     def to_trash(self, name: str) -> str:
         with self._faults.effect("to_trash"):
             found = self._world.read(name)
-            if found is None or found.processes or (found.pid_file and found.pid_file.age < REFUSES_TO_START):
+            if found is None or found.processes or (found.pid_file and not is_stale(found.pid_file.age)):
                 raise Refused(f"{name} still runs, or is not there")
             entry = f"{name}~{self._world.number()}"
             self._world.trash[entry] = self._world.folders.pop(name)
@@ -666,6 +699,7 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         self._world.now += seconds
         self._world.slept()
+        self._world.tick()
 
 
 def _ports(world: World) -> tuple[EndpointHost, ComputeService, Store, Scheduler, Clock]:

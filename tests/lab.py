@@ -139,6 +139,7 @@ class Lab:
     def snapshot(self) -> object:
         """Return everything on disk, in processes and at the service, to compare it with later."""
         world = self.world
+        world.tick()
         folders = {n: (dict(f.files), f.endpoint_id, f.marker, f.pid) for n, f in world.folders.items()}
         daemons = [(d.pid, d.phase, d.directory) for d in world.daemons]
         return folders, daemons, dict(world.registrations), sorted(world.trash), world.lock, world.pools

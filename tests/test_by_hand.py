@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from reconciler import by_hand
-from reconciler.core.daemon import FRESH
 from reconciler.core.live import Damaged
 from reconciler.core.marker import Marker
+from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.single import listing
 from reconciler.errors import (
     EndpointCommandError,
@@ -140,7 +140,7 @@ def test_a_daemon_that_was_killed_is_stopped_once_its_pid_file_is_old(running: H
     began = running.world.now
     running.stop()
     assert running.status() == "Stopped"
-    assert FRESH < running.world.now - began < FRESH + by_hand.TOUCHED_EVERY
+    assert LISTED_AS_RUNNING < running.world.now - began < LISTED_AS_RUNNING + LOOKED_AT_EVERY
 
 
 def test_a_daemon_on_another_node_is_neither_stopped_nor_doubled_nor_deleted(running: Hands) -> None:

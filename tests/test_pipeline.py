@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from reconciler.core.actions import DELETING
+from reconciler.core.actions import DELETING, EndpointAction
 from reconciler.core.desired import CONFIG
 from reconciler.core.live import Damaged
 from reconciler.core.lock import emit_lock
@@ -268,6 +268,33 @@ def test_lease_lost_on_the_way_begins_and_writes_nothing_more() -> None:
     assert lab.world.faults.passed[written:] == []
     assert lab.world.lock == other
     assert result.run.unwritten is None  # said once, by the actions
+
+
+@pytest.mark.parametrize("kind", ["WriteFile", "Restart", "Stop", "ClearStalePid", "Start", "Adopt"])
+def test_lease_lost_by_the_action_in_flight_writes_neither_marker_nor_lock(kind: str) -> None:
+    lab = running()
+    if kind in ("ClearStalePid", "Start"):
+        lab.world.end(lab.world.daemons[0], cleanly=kind == "Start")
+    changes = {"Stop": {"state": "stopped"}, "Adopt": {"protect": True}, "Start": {}, "ClearStalePid": {}}
+    lab.wants(endpoint(**changes.get(kind, {"config": {"debug": False}})))
+    other = "# the lock of whoever took the lease over\n"
+    markers: list[object] = []
+
+    def lose(action: EndpointAction) -> None:
+        if action.kind == kind:
+            markers.append(lab.world.folders["main"].marker)
+            lab.world.lease_lost, lab.world.lock = True, other
+
+    keep = lab.world.lock
+    result = lab.apply(during=lose)
+    assert result.code == ExitCode.LEASE_HELD
+    assert result.outcomes["main", kind] == "failed"
+    assert [lab.world.folders["main"].marker] == markers
+    assert lab.world.lock == other
+    lab.world.lease_lost, lab.world.lock = False, keep
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert len(lab.world.registrations) == 1
 
 
 def test_lease_held_by_another() -> None:

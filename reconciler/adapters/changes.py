@@ -16,9 +16,6 @@ from reconciler.core.names import upstream_fault
 from reconciler.errors import Refused
 from reconciler.ports import NewFile
 
-_CLOCK_GRAIN = 1.0
-"""Seconds by which two readings of one PID file's age may differ without a touch in between."""
-
 
 def marker_bytes(marker: Marker) -> bytes:
     """Return the marker as it is written to disk."""
@@ -83,12 +80,11 @@ def rename(root: Directory, name: str, new: str) -> None:
     faults.reached("rename.done")
 
 
-def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ...], now: float) -> None:
+def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ...]) -> None:
     """Remove a PID file whose process is dead, if it is still the one that was seen.
 
     Args:
         found: the endpoint's processes on this host, looked up just now.
-        now: seconds since the epoch.
 
     Raises:
         Refused: it was written or touched since, or its process lives.
@@ -99,7 +95,7 @@ def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ..
         return
     pid = parse_pid(content)
     why = None
-    if pid != seen.pid or now - info.st_mtime < seen.age - _CLOCK_GRAIN:
+    if pid != seen.pid or info.st_mtime != seen.modified:
         why = "it was written or touched since the plan was made"
     elif found:
         why = f"process {found[0].pid} of this endpoint lives"
@@ -111,6 +107,38 @@ def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ..
         )
     files.remove(directory, PID_FILE)
     faults.reached("pid.cleared")
+
+
+def withdraw_pid_file(directory: Directory, seen: PidFile | None, found: tuple[Process, ...]) -> bool:
+    """Remove the PID file of a daemon on another node; say whether there was one.
+
+    Args:
+        seen: the one that was seen, None when there was none.
+        found: the endpoint's processes on this host, looked up just now.
+
+    Raises:
+        Refused: it is another daemon's by now.
+    """
+    content = files.read_file(directory, PID_FILE)
+    if content is None:
+        return False
+    pid, why = parse_pid(content), None
+    if content.strip() and (seen is None or pid != seen.pid):
+        why = (
+            f"it names process {content.strip()[:20].decode('ascii', 'replace')}: another daemon was started meanwhile"
+        )
+    elif found:
+        why = f"process {found[0].pid} of this endpoint runs on this node"
+    if why is not None:
+        raise Refused(
+            "the PID file is not that of the daemon on the other node",
+            where=directory.at(PID_FILE),
+            why=why,
+            remedy="run `chiltepin plan` again",
+        )
+    files.remove(directory, PID_FILE)
+    faults.reached("pid.withdrawn")
+    return True
 
 
 def drop_pid_file(root: Directory, name: str, pid: int) -> None:

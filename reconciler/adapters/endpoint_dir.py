@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -26,17 +26,18 @@ from reconciler.core.desired import CONFIG, DOCUMENTS, IDENTITY_MAPPING, SCHEMA,
 from reconciler.core.live import Damaged, DirectoryKind, LiveDirectory, LiveFile, PidFile, Process, UserEndpoint
 from reconciler.core.marker import FORMAT_VERSION, MARKER, Marker
 from reconciler.core.names import is_uuid, upstream_fault
+from reconciler.core.pid_file import START_REFUSES
 
 MANAGED_FILES = frozenset({CONFIG, TEMPLATE, SCHEMA, USER_ENVIRONMENT, IDENTITY_MAPPING})
 LEGACY_CONFIG = "config.py"
 REGISTRATION = "endpoint.json"
 PID_FILE = "daemon.pid"
 LOG = "endpoint.log"
-FRESH = 90.0
-"""Seconds within which a PID file was touched when its process lives (upstream's own threshold at start)."""
-
 _LIMIT = 8 << 20
 _ENGINE = re.compile(rb"^(?:engine|'engine'|\"engine\")\s*:", re.MULTILINE)
+Age = Callable[[float], "float | None"]
+"""Says how many seconds ago a time of the file server was, or None when that cannot be told."""
+
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -159,18 +160,22 @@ class Reading:
     logged: float | None = None
 
 
-def _read_entry(fd: int, name: str, reading: Reading, contents: Contents, now: float) -> None:
+def _younger(one: float | None, other: float | None) -> float | None:
+    """Return the lower of two ages; None when neither is known."""
+    return min((a for a in (one, other) if a is not None), default=None)
+
+
+def _read_entry(fd: int, name: str, reading: Reading, contents: Contents, age: Age) -> None:
     """Read one file of an endpoint directory into `reading`."""
     try:
         if name in MANAGED_FILES:
             content, info = read_regular(fd, name, follow=True)
             reading.files[name] = contents.file(name, content, stat.S_IMODE(info.st_mode))
             if name in DOCUMENTS:
-                age = now - info.st_mtime
-                reading.documents_age = age if reading.documents_age is None else min(age, reading.documents_age)
+                reading.documents_age = _younger(reading.documents_age, age(info.st_mtime))
         elif name == PID_FILE:
             content, info = read_regular(fd, name, follow=False)
-            reading.pid_file = PidFile(parse_pid(content), now - info.st_mtime, info.st_mtime)
+            reading.pid_file = PidFile(parse_pid(content), age(info.st_mtime), info.st_mtime)
         elif name == REGISTRATION:
             reading.endpoint_id = parse_registration(read_regular(fd, name, follow=False)[0])
         else:
@@ -199,12 +204,12 @@ def _modified(fd: int, name: str) -> float | None:
         return None
 
 
-def read_contents(fd: int, contents: Contents, now: float) -> Reading:
+def read_contents(fd: int, contents: Contents, age: Age) -> Reading:
     """Read every file of an endpoint directory that means something to us."""
     reading = Reading()
     for name in os.listdir(fd):  # a descriptor, not a path
         if name in _WANTED:
-            _read_entry(fd, name, reading, contents, now)
+            _read_entry(fd, name, reading, contents, age)
         elif name == LEGACY_CONFIG:
             reading.legacy = True
         elif name == LOG:
@@ -230,7 +235,7 @@ def read_directory(
     name: str,
     contents: Contents,
     *,
-    now: float,
+    age: Age,
     daemons: Iterable[Daemon],
     user_endpoints: Mapping[str, list[UserEndpoint]],
 ) -> LiveDirectory | None:
@@ -248,7 +253,7 @@ def read_directory(
     except OSError as e:
         return LiveDirectory(name, "unreadable", problem=translated(e, f"open {name}", root.at(name)).why)
     try:
-        reading = read_contents(fd, contents, now)
+        reading = read_contents(fd, contents, age)
         info = os.fstat(fd)
     except OSError as e:
         return LiveDirectory(name, "unreadable", problem=translated(e, f"read {name}", root.at(name)).why)
@@ -298,7 +303,7 @@ def known_ids(endpoint_id: str | Damaged | None, marker: Marker | Damaged | None
     return ids
 
 
-def live_user_endpoints(root: Directory, names: Iterable[str], now: float) -> dict[str, list[UserEndpoint]]:
+def live_user_endpoints(root: Directory, names: Iterable[str], age: Age) -> dict[str, list[UserEndpoint]]:
     """Return the user endpoints with a fresh PID file by their endpoint's UUID.
 
     Nothing ever removes the directories of dead ones, so that only the PID file is looked for.
@@ -313,9 +318,10 @@ def live_user_endpoints(root: Directory, names: Iterable[str], now: float) -> di
         except FileNotFoundError:  # it has ended
             continue
         except OSError:  # it cannot be told: that must not read as idle
-            found.setdefault(ids[0], []).append(UserEndpoint(name, ids[1], None, 0.0))
+            found.setdefault(ids[0], []).append(UserEndpoint(name, ids[1], None, None))
             continue
-        if now - info.st_mtime < FRESH:
-            entry = UserEndpoint(name, ids[1], parse_pid(content), now - info.st_mtime)
+        seconds = age(info.st_mtime)
+        if seconds is None or seconds < START_REFUSES:
+            entry = UserEndpoint(name, ids[1], parse_pid(content), seconds)
             found.setdefault(ids[0], []).append(entry)
     return found

@@ -13,7 +13,6 @@ from reconciler.adapters import process as processes
 from reconciler.adapters import start as starting
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.endpoint_dir import (
-    FRESH,
     LOG,
     Contents,
     live_user_endpoints,
@@ -22,6 +21,7 @@ from reconciler.adapters.endpoint_dir import (
 from reconciler.adapters.files import Directory
 from reconciler.adapters.names import OWN_DIRECTORY, user_endpoint
 from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir, open_own
+from reconciler.adapters.server_time import ServerTime
 from reconciler.core.environment import Variable
 from reconciler.core.live import (
     LiveDirectory,
@@ -31,6 +31,7 @@ from reconciler.core.live import (
 )
 from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
 from reconciler.core.marker import MARKER, Marker
+from reconciler.core.pid_file import is_stale
 from reconciler.core.redact import last_lines, redact
 from reconciler.errors import FileSystemError, Refused, UsageError
 from reconciler.ports import Clock, EndpointHost, NewFile, Started
@@ -73,6 +74,7 @@ class LocalHost:
         self._clock = clock or SystemClock()
         self._start_limit = start_limit
         self._hidden = tuple(hidden)
+        self._server_time = ServerTime(self._path, self._clock)
         self._nursery: Nursery | None = None
 
     @property
@@ -102,14 +104,14 @@ class LocalHost:
     def _read_all(self, root: Directory) -> dict[str, LiveDirectory]:
         names = sorted(os.listdir(root.fd))  # noqa: PTH208  # a descriptor, not a path
         visible = [n for n in names if not n.startswith(".") and n.isprintable()]
-        now = self._clock.now()
-        user_endpoints = live_user_endpoints(root, visible, now)
+        age = self._server_time.age
+        user_endpoints = live_user_endpoints(root, visible, age)
         chosen = [n for n in visible if not n.startswith("uep.") or user_endpoint(n) is None]
         daemons = processes.daemons() if chosen else ()
         contents = Contents()
         found: dict[str, LiveDirectory] = {}
         for name in chosen:
-            entry = read_directory(root, name, contents, now=now, daemons=daemons, user_endpoints=user_endpoints)
+            entry = read_directory(root, name, contents, age=age, daemons=daemons, user_endpoints=user_endpoints)
             if entry is not None:
                 found[name] = entry
         return found
@@ -119,11 +121,11 @@ class LocalHost:
         with files.translating(f"read {name}", self._at(name)):
             try:
                 with open_config_dir(self._path, create=False) as root:
-                    now = self._clock.now()
+                    age = self._server_time.age
                     names = os.listdir(root.fd)  # noqa: PTH208  # a descriptor, not a path
-                    user_endpoints = live_user_endpoints(root, names, now)
+                    user_endpoints = live_user_endpoints(root, names, age)
                     return read_directory(
-                        root, name, Contents(), now=now, daemons=processes.daemons(), user_endpoints=user_endpoints
+                        root, name, Contents(), age=age, daemons=processes.daemons(), user_endpoints=user_endpoints
                     )
             except FileNotFoundError:
                 return None
@@ -135,7 +137,7 @@ class LocalHost:
     def rename(self, name: str, new: str) -> None:
         with self._writing(f"rename {name}", name) as root:
             found = self.directory(name)
-            if found is not None and (found.processes or (found.pid_file and found.pid_file.age < FRESH)):
+            if found is not None and (found.processes or (found.pid_file and not is_stale(found.pid_file.age))):
                 raise self._still_runs(name)
             changes.rename(root, name, new)
 
@@ -168,7 +170,12 @@ class LocalHost:
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
         with self._endpoint("remove the PID file", name) as directory:
             found = self.directory(name)
-            changes.clear_pid_file(directory, seen, found.processes if found else (), self._clock.now())
+            changes.clear_pid_file(directory, seen, found.processes if found else ())
+
+    def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
+        with self._endpoint("remove the PID file", name) as directory:
+            found = self.directory(name)
+            return changes.withdraw_pid_file(directory, seen, found.processes if found else ())
 
     def start(
         self, name: str, endpoint_id: str | None, tool: EndpointTool, kept: Mapping[str, str] | None = None
@@ -234,7 +241,7 @@ class LocalHost:
     def to_trash(self, name: str) -> str:
         with self._writing(f"move {name} to the trash", name) as root, open_own(self._path, TRASH) as bin_:
             found = self.directory(name)
-            if found is not None and (found.processes or (found.pid_file and found.pid_file.age < FRESH)):
+            if found is not None and (found.processes or (found.pid_file and not is_stale(found.pid_file.age))):
                 raise self._still_runs(name)
             return trash.move_in(root, bin_, name, self._clock.now())
 

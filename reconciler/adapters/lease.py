@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -60,12 +61,13 @@ class Holder:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A lease (or a claim on one) as it was found; `holder` is None when it cannot be read."""
+    """A lease (or a claim on one) as it was found; `holder` is None when it cannot be read, `size` is in bytes."""
 
     token: str
     holder: Holder | None
     modified: float
     inode: int
+    size: int
 
 
 def _ourselves(run: str, now: float) -> Holder:
@@ -97,8 +99,8 @@ def _look(directory: Directory, name: str) -> _Seen | None:
     try:
         holder = Holder(**json.loads(content))
     except (ValueError, TypeError, RecursionError):  # damaged, or of another version: it expires by its age
-        return _Seen(f"unreadable-{info.st_ino}-{info.st_mtime_ns}", None, info.st_mtime, info.st_ino)
-    return _Seen(holder.token, holder, info.st_mtime, info.st_ino)
+        return _Seen(f"unreadable-{info.st_ino}-{info.st_mtime_ns}", None, info.st_mtime, info.st_ino, info.st_size)
+    return _Seen(holder.token, holder, info.st_mtime, info.st_ino, info.st_size)
 
 
 def _stale(seen: _Seen, now: float) -> bool:
@@ -143,14 +145,15 @@ def acquire(directory: Directory, run: str, now: float) -> Holder:
     try:
         if not _link(directory, temporary, LEASE):
             _take_over(directory, temporary)
-    finally:
-        files.discard(directory, temporary)
-    try:
         os.fsync(directory.fd)
-    except OSError:
+    except LeaseHeld:
+        raise
+    except BaseException:  # Ctrl-C, or a server that went away in between: nobody is going to work under it
         with suppress(OSError):  # what cannot be removed either is a dead process's lease in a moment
             release(directory, ours)
         raise
+    finally:
+        files.discard(directory, temporary)
     faults.reached("lease.acquired")
     return ours
 
@@ -187,14 +190,30 @@ def _take_over(directory: Directory, temporary: str) -> None:
 def _refusal(directory: Directory, held: _Seen | None, now: float) -> LeaseHeld:
     holder = held.holder if held else None
     remedy = "run the command again when it has finished; a lease that is not renewed for 5 minutes is taken over"
-    if held is None or holder is None:
+    if held is None:  # it came and went while it was looked at
         return LeaseHeld("another apply holds this config directory", where=directory.at(LEASE), remedy=remedy)
+    if holder is None:
+        return _unreadable(directory, held, now)
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
     return LeaseHeld(
         f"another apply holds this config directory: process {holder.pid} of {holder.user} on {holder.host}",
         where=directory.at(LEASE),
         why=f"since {since} (run {holder.run}), last renewed {max(0.0, now - held.modified):.0f} s ago",
         remedy=remedy,
+    )
+
+
+def _unreadable(directory: Directory, held: _Seen, now: float) -> LeaseHeld:
+    """Refuse because of a lease that says nothing: its holder may be of another version, and at work."""
+    what = "it is empty" if held.size == 0 else f"its {held.size} bytes are not a lease that this version can read"
+    left = max(0.0, EXPIRES_AFTER - (now - held.modified))
+    path = directory.at(LEASE)
+    return LeaseHeld(
+        "another apply may hold this config directory: the lease is damaged",
+        where=path,
+        why=f"{what}, so nobody can tell who holds it; it was touched {max(0.0, now - held.modified):.0f} s ago",
+        remedy=f"if no chiltepin is at work on any node, remove it: `rm {shlex.quote(path)}`;"
+        f" else run this again: unless somebody renews it, it is taken over in {left:.0f} s",
     )
 
 
@@ -276,7 +295,8 @@ class Lease:
     def end(self) -> None:
         """Stop renewing and release the lease."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         with files.opened(self._path) as directory:
             release(directory, self._ours)
 
@@ -291,8 +311,8 @@ def held(path: str, run: str, now: float) -> Iterator[Lease]:
     with files.translating("take the lease", path), files.opened(path) as directory:
         ours = acquire(directory, run, now)
     lease = Lease(path, ours)
-    lease.start()
     try:
+        lease.start()
         yield lease
     except BaseException:
         with suppress(OSError):  # the first error is the one to tell; a dead process's lease is taken over

@@ -1,6 +1,7 @@
 """`.chiltepin` in the config directory: what is ours there, and how killed runs' leftovers go.
 
     lease.json       who works here
+    clock            touched to learn the file server's time
     journal.jsonl    what was begun and how it ended
     new/             endpoint directories being built
     run/             output of start commands

@@ -119,7 +119,7 @@ def _names(trash: Directory) -> list[str]:
 def _entry(trash: Directory, name: str, contents: Contents, now: float, *, sizes: bool) -> TrashEntry | None:
     try:
         with files.entered(trash, name) as folder:
-            directory = read_directory(folder, _ENDPOINT, contents, now=now, daemons=(), user_endpoints={})
+            directory = read_directory(folder, _ENDPOINT, contents, age=lambda _: None, daemons=(), user_endpoints={})
             record = files.read_file(folder, _RECORD) or b""
             modified = os.fstat(folder.fd).st_mtime
             size = _size(folder) if sizes else None

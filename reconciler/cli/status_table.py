@@ -61,11 +61,12 @@ def size_text(size: int) -> str:
 
 def _cells(row: StatusRow) -> tuple[str, ...]:
     managed = "" if row.managed or row.state in _NOBODYS else " (unmanaged)"
+    where = f" on {row.node}" if row.state == "elsewhere" and row.node else ""
     return (
         row.endpoint,
         row.host or "-",
         row.declared,
-        f"{row.state}{managed}",
+        f"{row.state}{where}{managed}",
         row.service or "-",
         age_text(row.age),
         str(row.user_endpoints) if row.user_endpoints else "-",
@@ -77,7 +78,7 @@ def _cells(row: StatusRow) -> tuple[str, ...]:
 def _style(row: StatusRow) -> Style:
     if row.declared == "-" or row.state == "-":
         return "dim"
-    if row.declared == "running" and row.state == "running" and row.service in ("online", None):
+    if row.declared == "running" and row.state in ("running", "elsewhere") and row.service in ("online", None):
         return "add"
     if row.declared == "stopped" and row.state == "stopped":
         return "plain"

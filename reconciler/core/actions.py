@@ -133,7 +133,14 @@ class EndpointIdIs:
     id: str | None
 
 
-Precondition = NameFree | MarkedAs | FileIs | NoDaemon | DaemonIs | Idle | EndpointIdIs
+@dataclass(frozen=True)
+class PidFileIs:
+    """daemon.pid still holds this PID, or is gone: no other daemon was started meanwhile."""
+
+    pid: int | None
+
+
+Precondition = NameFree | MarkedAs | FileIs | NoDaemon | DaemonIs | Idle | EndpointIdIs | PidFileIs
 
 
 # --- actions -----------------------------------------------------------------------------------------
@@ -151,6 +158,7 @@ class _EndpointAction:
         interrupts: user endpoints that the action ends, for the report.
         work: what else it ends, for the report; None when nobody asked.
         hold: why it is not done in this run (e.g. `restart: never`); it stays in the plan.
+        instead: what the user can do about a hold.
     """
 
     kind: ClassVar[str]
@@ -162,6 +170,7 @@ class _EndpointAction:
     interrupts: int = 0
     work: Work | None = None
     hold: str | None = None
+    instead: str | None = None
 
     @property
     def found_in(self) -> str:
@@ -219,6 +228,22 @@ class Stop(_EndpointAction):
 
     kind: ClassVar[str] = "Stop"
     process: Process
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopElsewhere(_EndpointAction):
+    """Stop the daemon on another node, never by its PID: remove its PID file, and wait until it has noticed.
+
+    Attributes:
+        id: its UUID; None when it was never registered.
+        node: where it runs, as far as known.
+        pid_file: as it was seen; None when it is gone already, and the daemon about to notice.
+    """
+
+    kind: ClassVar[str] = "Stop"
+    id: str | None
+    node: str | None
+    pid_file: PidFile | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,6 +377,7 @@ EndpointAction = (
     | ClearStalePid
     | Start
     | Stop
+    | StopElsewhere
     | Restart
     | Adopt
     | Rename
@@ -413,6 +439,7 @@ __all__ = [
     "NameFree",
     "NoDaemon",
     "Note",
+    "PidFileIs",
     "Precondition",
     "Purge",
     "Refusal",
@@ -421,6 +448,7 @@ __all__ = [
     "Restart",
     "Start",
     "Stop",
+    "StopElsewhere",
     "Undelete",
     "WriteFile",
     "WriteLock",

@@ -221,6 +221,8 @@ class _Adopter:
         """Return what stands against this UUID at the service, or against the daemon here."""
         directory = self.directory
         state = judge_daemon(directory, self.marker, self.live).state if directory else DaemonState.STOPPED
+        if state is DaemonState.ELSEWHERE and directory and directory.pid_file is None:
+            state = DaemonState.STOPPED  # here nothing points to it: what follows names its UUID
         if state in (DaemonState.DOUBLED, DaemonState.STARTING, DaemonState.ELSEWHERE):
             return Refusal(
                 self.name,

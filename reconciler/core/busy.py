@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from reconciler.core.actions import Idle, Restart, Stop
+from reconciler.core.actions import Idle, Restart, Stop, StopElsewhere
 from reconciler.core.live import BatchJob, LiveDirectory, StatusReport, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
@@ -18,6 +18,9 @@ from reconciler.core.work import Work
 
 ASKED_FOR_ONE = 5
 """User endpoints of one endpoint whose tasks are asked for: more would eat the service's 20 requests per 10 s."""
+
+_ENDING = (Stop, StopElsewhere, Restart)
+"""Actions that end a daemon, and what runs below it."""
 
 
 def known_ids(directory: LiveDirectory) -> tuple[str, ...]:
@@ -81,13 +84,13 @@ def _proves_itself(directory: LiveDirectory) -> bool:
 
 def interrupting(plan: Plan) -> tuple[str, ...]:
     """Return the directories whose daemons the plan would stop, in order."""
-    return tuple(dict.fromkeys(a.directory for a in plan.actions if isinstance(a, Stop | Restart) and not a.hold))
+    return tuple(dict.fromkeys(a.directory for a in plan.actions if isinstance(a, _ENDING) and not a.hold))
 
 
 def with_work(plan: Plan, works: Mapping[str, Work]) -> Plan:
     """Return the plan with what each Stop and Restart would end, for the report; what is done stays the same."""
     actions = tuple(
-        replace(action, work=works.get(action.directory)) if isinstance(action, Stop | Restart) else action
+        replace(action, work=works.get(action.directory)) if isinstance(action, _ENDING) else action
         for action in plan.actions
     )
     return replace(plan, actions=actions)

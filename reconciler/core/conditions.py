@@ -10,6 +10,7 @@ from reconciler.core.actions import (
     MarkedAs,
     NameFree,
     NoDaemon,
+    PidFileIs,
     Precondition,
 )
 from reconciler.core.daemon import is_up
@@ -42,6 +43,10 @@ def violated(precondition: Precondition, directory: LiveDirectory | None, work: 
     if isinstance(precondition, Idle):
         work = work or Work(len(directory.user_endpoints))
         return None if work.is_idle else work.why_busy()
+    if isinstance(precondition, PidFileIs):
+        found = directory.pid_file
+        same = found is None or found.pid in (None, precondition.pid)
+        return None if same else "its PID file was changed since the plan was made"
     return _daemon(precondition, directory)
 
 

@@ -7,19 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from reconciler.core.live import (
-    LiveDirectory,
-    LiveState,
-    Process,
-    Unknown,
-)
+from reconciler.core.elsewhere import Away, Sighting, sight_elsewhere
+from reconciler.core.live import LiveDirectory, LiveState, Process
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
 
 TITLE = "Globus Compute Endpoint "
 _TITLE_ID = re.compile(re.escape(TITLE) + r"\*\(([0-9A-Fa-f-]{36}), ")
-FRESH = 30.0
-"""Seconds since its last touch for which a PID file counts as that of a live daemon (its own rule for `list`)."""
 
 
 class DaemonState(Enum):
@@ -28,19 +22,21 @@ class DaemonState(Enum):
     RUNNING = "running"
     STARTING = "starting"
     STOPPING = "stopping"
-    DEAD = "dead"  # a PID file without its process, on this host
+    DEAD = "dead"  # a PID file without its process, on no node
     STOPPED = "stopped"
-    ELSEWHERE = "elsewhere"  # a fresh PID file, and its process is not on this host
+    ELSEWHERE = "elsewhere"  # on another node; or a fresh PID file, of which none is known to be
+    UNDECIDED = "unknown"  # it may run on another node, and only the service can tell
     DOUBLED = "doubled"
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """The daemon's state and, where it is on this host, its process."""
+    """The daemon's state and, where it is on this host, its process, else what is known of where it is."""
 
     state: DaemonState
     process: Process | None = None
     others: tuple[Process, ...] = ()
+    sighting: Sighting | None = None
 
 
 def is_up(process: Process) -> bool:
@@ -69,47 +65,12 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
         return Daemon(DaemonState.STOPPING, directory.processes[0])
     if directory.processes:
         return Daemon(DaemonState.STARTING, directory.processes[0])
-    if marker and may_run_elsewhere(directory, marker, live) and live.statuses.get(marker.id or "") == "online":
-        return Daemon(DaemonState.ELSEWHERE)
-    if pid_file is None:
-        return Daemon(DaemonState.STOPPED)
-    if pid_file.age > FRESH or (marker and _last_started_here(directory, marker, live)):
-        return Daemon(DaemonState.DEAD)
-    return Daemon(DaemonState.ELSEWHERE)
-
-
-def started_elsewhere(marker: Marker, live: LiveState) -> bool:
-    """Whether another node is on record as the one that the daemon runs on."""
-    return marker.daemon is not None and marker.daemon.host != live.host.name
-
-
-def may_run_elsewhere(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:
-    """Whether only the service can say that no daemon runs: this node shows none, and is not where it ran last."""
-    if directory.processes:
-        return False
-    if started_elsewhere(marker, live):
-        return True
-    return directory.pid_file is not None and not _last_started_here(directory, marker, live)
-
-
-def is_undecided(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:
-    """Whether a daemon may run on another node, and the service has not said that none is online."""
-    if marker.id is None or not may_run_elsewhere(directory, marker, live):
-        return False
-    gone = not isinstance(live.registrations, Unknown) and marker.id not in live.registrations
-    return not gone and live.statuses.get(marker.id) not in ("offline", "online")
-
-
-def _last_started_here(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:
-    """Whether the PID file is of a start on this node: by the record of that start, else by the intent of one.
-
-    Another PID than the recorded one was written by a start that was cut off, or that we know nothing of.
-    """
-    record, pid_file = marker.daemon, directory.pid_file
-    if record is not None and pid_file is not None and pid_file.pid == record.pid:
-        return record.host == live.host.name
-    intent = live.pending.get(marker.endpoint)
-    return intent is not None and intent.action in ("Start", "Restart") and intent.data.get("host") == live.host.name
+    sighting = sight_elsewhere(directory, marker, live)
+    if sighting.away in (Away.RUNS, Away.DOUBTFUL):
+        return Daemon(DaemonState.ELSEWHERE, sighting=sighting)
+    if sighting.away is Away.UNDECIDED:
+        return Daemon(DaemonState.UNDECIDED, sighting=sighting)
+    return Daemon(DaemonState.STOPPED if pid_file is None else DaemonState.DEAD)
 
 
 def _of_this_boot(record: DaemonRecord, host: HostFacts) -> bool:

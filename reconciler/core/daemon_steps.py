@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from reconciler.core.actions import (
     Cause,
     ClearStalePid,
     DaemonIs,
-    EndpointAction,
     FileChange,
     Idle,
-    MarkedAs,
     NoDaemon,
     Note,
     Precondition,
@@ -28,11 +26,11 @@ from reconciler.core.daemon import (
     DaemonState,
     changed_versions,
     is_recorded,
-    is_undecided,
     judge_daemon,
 )
 from reconciler.core.deaths import deaths_of, keeps_dying, too_many
 from reconciler.core.desired import CONFIG, DesiredEndpoint
+from reconciler.core.elsewhere_steps import config_of, not_here, plan_elsewhere
 from reconciler.core.environment import changed, not_at_hand
 from reconciler.core.live import (
     LiveDirectory,
@@ -41,26 +39,11 @@ from reconciler.core.live import (
     Unknown,
 )
 from reconciler.core.machine import EndpointTool
-from reconciler.core.marker import DaemonRecord, Death, Marker
+from reconciler.core.marker import DaemonRecord, Death
 from reconciler.core.ownership import Blocked, Ground
 from reconciler.core.pins import environment_for
 from reconciler.core.running import Running
-
-
-@dataclass
-class Steps:
-    """What is planned, said and refused for one endpoint."""
-
-    actions: list[EndpointAction] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    blocked: list[Blocked] = field(default_factory=list)
-    running: list[Running] = field(default_factory=list)
-
-
-def marked(marker: Marker) -> MarkedAs:
-    """Return the precondition that the marker still names this stack, lineage, endpoint and UUID."""
-    return MarkedAs(marker.stack, marker.lineage, marker.endpoint, marker.id)
+from reconciler.core.step_list import Steps, marked
 
 
 def plan_daemon(
@@ -92,7 +75,6 @@ def found_daemon(
     config.yaml as it is now can be taken; environment and versions stay unknown (empty) and never ask for
     a restart.
     """
-    config = directory.files.get(CONFIG)
     return DaemonRecord(
         host=live.host.name,
         boot_id=live.host.boot_id,
@@ -100,8 +82,8 @@ def found_daemon(
         start_time=process.start_time,
         prefix=str(intent.get("prefix", "")),
         versions={str(k): str(v) for k, v in dict(intent.get("versions", {})).items()},
-        config=str(intent.get("config") or (config.digest if config else "")),
         environment=_digests(intent.get("environment")),
+        config=str(intent.get("config") or config_of(directory)),
     )
 
 
@@ -132,8 +114,15 @@ class _DaemonPlanner:
                     "stop the older one by its PID, wait 15 s, and run this again",
                 )
             )
-        elif daemon.state is DaemonState.ELSEWHERE:
-            self._note("its daemon runs on another node of this home directory")
+        elif daemon.state is DaemonState.ELSEWHERE and directory and daemon.sighting:
+            away, reason = daemon.sighting, self._restart_reason
+            plan_elsewhere(
+                self.endpoint, self.ground, directory, away, self.live, self.steps, run_on=self.run_on, reason=reason
+            )
+        elif daemon.state is DaemonState.UNDECIDED:
+            status = self.live.statuses.get(self.ground.id or "")
+            why = status.reason if isinstance(status, Unknown) else "its daemon may run on another node"
+            self.steps.blocked.append(Blocked(self.endpoint.name, why))
         elif self.endpoint.state == "running":
             self._plan_running(daemon)
         else:
@@ -148,19 +137,26 @@ class _DaemonPlanner:
                 name, directory = self.endpoint.name, self.endpoint.directory
                 self.steps.running.append(Running(name, directory, self.ground.id, daemon.process))
             return
+        if not_here(self.run_on, self.live.host)[0] and not daemon.process:
+            # What the nodes of `run_on` have to do: here it is only reported.
+            self._start(self._cause_of_start(daemon), hold=not_here(self.run_on, self.live.host))
+            return
         if not self._may_start() or self._keeps_dying():
             return
-        cause = Cause.NEW if self.ground.directory is None and self.ground.id is None else Cause.NOT_RUNNING
         if daemon.state is DaemonState.STOPPING and daemon.process:
             self._stop(daemon.process, Cause.NOT_RUNNING)
-        elif daemon.state is DaemonState.STARTING:
-            cause = Cause.INTERRUPTED
         elif daemon.state is DaemonState.DEAD:
             self._clear()
-            cause = Cause.DIED
-        elif self.ground.directory is None and self.ground.id:
-            cause = self.ground.cause
-        self._start(cause, waits=daemon.state is DaemonState.STARTING)
+        hold = not_here(self.run_on, self.live.host) if daemon.state is DaemonState.STOPPING else (None, None)
+        self._start(self._cause_of_start(daemon), waits=daemon.state is DaemonState.STARTING, hold=hold)
+
+    def _cause_of_start(self, daemon: Daemon) -> Cause:
+        known = {DaemonState.STARTING: Cause.INTERRUPTED, DaemonState.DEAD: Cause.DIED}
+        if daemon.state in known:
+            return known[daemon.state]
+        if self.ground.directory is None:
+            return self.ground.cause if self.ground.id else Cause.NEW
+        return Cause.NOT_RUNNING
 
     def _deaths(self) -> tuple[Death, ...]:
         """Return what the marker is to say about deaths: those on record, and one that is not on record yet."""
@@ -181,22 +177,13 @@ class _DaemonPlanner:
         return intent is not None and intent.action in ("Start", "Restart") and not restarts
 
     def _may_start(self) -> bool:
-        """Starting registers: without the service, or on a node that must not run daemons, it is left alone."""
-        here = {self.live.host.name, self.live.host.fqdn}
-        if self.run_on and not here & set(self.run_on):
-            self._note(f"is not started here: daemons run on {', '.join(self.run_on)}")
-            return False
+        """Starting registers: without the service it is left alone."""
         if isinstance(self.live.registrations, Unknown):
             self.steps.blocked.append(Blocked(self.endpoint.name, self.live.registrations.reason))
             return False
-        if self._is_undecided():
-            status = self.live.statuses.get(self.ground.id or "")
-            reason = status.reason if isinstance(status, Unknown) else "its daemon may run on another node"
-            self.steps.blocked.append(Blocked(self.endpoint.name, reason))
-            return False
         return True
 
-    def _start(self, cause: Cause, *, waits: bool = False) -> None:
+    def _start(self, cause: Cause, *, waits: bool = False, hold: tuple[str | None, str | None] = (None, None)) -> None:
         guards: list[Precondition] = []
         if self.ground.directory is not None:
             guards.append(marked(self.ground.marker))
@@ -209,6 +196,8 @@ class _DaemonPlanner:
                 directory=self.endpoint.directory,
                 cause=cause,
                 preconditions=tuple(guards),
+                hold=hold[0],
+                instead=hold[1],
                 id=self.ground.id,
                 environment=environment_for(self.ground.marker, self.live),
                 deaths=deaths if deaths != self.ground.marker.deaths else None,
@@ -220,14 +209,7 @@ class _DaemonPlanner:
         if daemon.process:
             self._stop(daemon.process, Cause.DECLARED_STOPPED)
         elif daemon.state is DaemonState.DEAD:
-            if self._is_undecided():
-                self.steps.blocked.append(Blocked(self.endpoint.name, "its daemon may run on another node"))
-            else:
-                self._clear()
-
-    def _is_undecided(self) -> bool:
-        directory = self.ground.directory
-        return directory is not None and is_undecided(directory, self.ground.marker, self.live)
+            self._clear()
 
     def _stop(self, process: Process, cause: Cause) -> None:
         directory = self.ground.directory
@@ -280,6 +262,9 @@ class _DaemonPlanner:
         guards: list[Precondition] = [marked(self.ground.marker), DaemonIs(process)]
         if self.endpoint.restart != "now":
             guards.append(Idle())
+        hold, instead = not_here(self.run_on, self.live.host)
+        if self.endpoint.restart == "never":
+            hold, instead = "the manifest says `restart: never`", None
         self.steps.actions.append(
             Restart(
                 endpoint=self.endpoint.name,
@@ -288,7 +273,8 @@ class _DaemonPlanner:
                 preconditions=tuple(guards),
                 changes=tuple(FileChange(text, "note", cause) for text in details),
                 interrupts=len(directory.user_endpoints),
-                hold="the manifest says `restart: never`" if self.endpoint.restart == "never" else None,
+                hold=hold,
+                instead=instead,
                 process=process,
                 id=self.ground.id,
                 environment=environment_for(self.ground.marker, self.live),
@@ -317,3 +303,6 @@ class _DaemonPlanner:
 
     def _note(self, text: str) -> None:
         self.steps.notes.append(Note(self.endpoint.name, text))
+
+
+__all__ = ["Steps", "found_daemon", "marked", "plan_daemon"]

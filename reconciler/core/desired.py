@@ -88,7 +88,7 @@ class HostView:
 
     Attributes:
         name: the host's name in the manifest; None without a `hosts` section.
-        run_on: short names or FQDNs of the nodes where daemons may be started; empty means any.
+        run_on: short names or FQDNs, or patterns of them, of the nodes where daemons may be started; empty means any.
         config_dir: as written in the manifest (may begin with `~`), or None for the default.
         python: the environment whose globus-compute-endpoint is used, or None for PATH.
     """

@@ -16,12 +16,16 @@ from reconciler.core.actions import (
     Precondition,
     Refusal,
     Restart,
+    Start,
+    StopElsewhere,
 )
 from reconciler.core.adoption import ids_to_ask, plan_adoption
 from reconciler.core.daemon import DaemonState, judge_daemon
 from reconciler.core.daemon_steps import Steps, marked, plan_daemon
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.elsewhere import Away, Sighting
+from reconciler.core.elsewhere_steps import not_here, start_after, stop_elsewhere
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
@@ -182,6 +186,8 @@ def _restart(
         environment = environment_for(ground.marker, live, renew=True)
         restart = _asked_restart(endpoint, ground, endpoint_id, directory, daemon.process, errand, draft)
         steps.actions.append(replace(restart, environment=environment))
+    elif daemon.sighting and daemon.sighting.away is Away.RUNS and directory.pid_file is not None:
+        steps.actions += _asked_move(endpoint, ground, directory, daemon.sighting, errand, desired, live)
     else:
         config = directory.files.get(CONFIG)
         digest = config.digest if config else ""
@@ -224,6 +230,23 @@ def _asked_restart(
         process=process,
         id=endpoint_id,
     )
+
+
+def _asked_move(
+    endpoint: DesiredEndpoint,
+    ground: Ground,
+    directory: LiveDirectory,
+    sighting: Sighting,
+    errand: Errand,
+    desired: Desired,
+    live: LiveState,
+) -> tuple[StopElsewhere, Start]:
+    """Return the actions that move a daemon from another node to this one."""
+    interrupt = endpoint.restart == "now" or errand.interrupt
+    hold, instead = not_here(desired.host.run_on, live.host)
+    stop = stop_elsewhere(directory, ground.marker, sighting, Cause.CONSENT, interrupt=interrupt)
+    stop = replace(stop, hold=hold, instead=instead)
+    return stop, start_after(stop, ground, live)
 
 
 # --- forget

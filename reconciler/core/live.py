@@ -42,13 +42,14 @@ class LiveFile:
 
 @dataclass(frozen=True)
 class PidFile:
-    """daemon.pid: the PID in it (None when unreadable as a number) and the seconds since it was touched.
+    """daemon.pid: the PID in it (None when unreadable as a number), and when it was touched.
 
-    `modified` is the time of the last touch by the file server's clock: to be compared with other such times only.
+    `age` is in seconds, by the file server's clock; None when that cannot be told. `modified` is the time of
+    the last touch, also the file server's: to be compared with itself only.
     """
 
     pid: int | None
-    age: float
+    age: float | None
     modified: float = 0.0
 
 
@@ -72,12 +73,14 @@ class UserEndpoint:
 
     It has a fresh PID file, or is a child process of its daemon; then name and UUID may be empty. `since` is
     for how many seconds its process has run, None where that is not on this host.
+
+    Where the age cannot be told (None), it counts as alive: that must not read as idle.
     """
 
     directory: str
     id: str
     pid: int | None
-    age: float
+    age: float | None
     since: float | None = None
 
 

@@ -59,6 +59,7 @@ class DaemonRecord(Document):
         versions: of globus-compute-endpoint, Python, parsl.
         config: digest of config.yaml when it started.
         environment: by name, digests of the variables that it was given and that make it what it is; none when unknown.
+        started: when it was started, in seconds since the epoch by that node's clock: for people to read.
         documents: digests of template, schema and user environment when it registered (its copy at the service).
     """
 
@@ -70,6 +71,7 @@ class DaemonRecord(Document):
     versions: dict[str, str]
     config: str
     environment: dict[str, str] = Field(default_factory=dict)
+    started: float | None = None
     documents: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("environment", mode="before")

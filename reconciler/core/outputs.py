@@ -156,7 +156,7 @@ class ApplyOutput(Output):
 
 
 class StatusEndpointOutput(Output):
-    """One row of `chiltepin status`; `age` in seconds."""
+    """One row of `chiltepin status`; `age` in seconds, `since` in seconds since the epoch."""
 
     endpoint: str
     host: str | None
@@ -172,6 +172,8 @@ class StatusEndpointOutput(Output):
     notes: list[str]
     pools: list[str]
     managed: bool
+    node: str | None
+    since: float | None
 
 
 class TrashOutput(Output):
@@ -391,6 +393,8 @@ def status_output(
                 notes=list(row.notes),
                 pools=list(row.pools),
                 managed=row.managed,
+                node=row.node,
+                since=row.since,
             )
             for row in rows
         ],

@@ -289,7 +289,7 @@ def _finish(
     pools = pools_file(desired, known_ids(after, desired))
     files: list[WriteLock | WritePools] = []
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
-    if known.lock is None or after != known.lock or (pending_ids and draft.actions):
+    if known.lock is None or after != known.lock or (pending_ids and any(not a.hold for a in draft.actions)):
         files.append(WriteLock(cause=Cause.NEW if known.lock is None else Cause.RESOLVED))
     held = _held_pools(desired, pools.left_out, draft, pools_text) if has_pools else ()
     if held:
@@ -331,7 +331,7 @@ def _held_pools(desired: Desired, left_out: Mapping[str, str], draft: Draft, poo
 
 def _left_out(desired: Desired, left_out: Mapping[str, str], actions: Sequence[EndpointAction]) -> dict[str, str]:
     """Drop the pools whose endpoint gets its UUID in this very plan."""
-    registering = {a.endpoint for a in actions if isinstance(a, Start) and a.id is None}
+    registering = {a.endpoint for a in actions if isinstance(a, Start) and a.id is None and not a.hold}
     return {name: why for name, why in left_out.items() if desired.pools[name].endpoint not in registering}
 
 

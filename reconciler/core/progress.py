@@ -19,6 +19,7 @@ from reconciler.core.actions import (
     Restart,
     Start,
     Stop,
+    StopElsewhere,
     WriteFile,
 )
 from reconciler.core.desired import SCHEMA, TEMPLATE, USER_ENVIRONMENT
@@ -84,9 +85,18 @@ class Run:
 
 
 def daemon_record(
-    process: Process, host: HostFacts, tool: EndpointTool, environment: Mapping[str, str], directory: LiveDirectory
+    process: Process,
+    host: HostFacts,
+    tool: EndpointTool,
+    environment: Mapping[str, str],
+    directory: LiveDirectory,
+    now: float | None = None,
 ) -> DaemonRecord:
-    """Return the record of a daemon that was just started with the files in `directory`."""
+    """Return the record of a daemon that was just started with the files in `directory`.
+
+    Args:
+        now: seconds since the epoch.
+    """
     digests = {name: live_file.digest for name, live_file in directory.files.items()}
     return DaemonRecord(
         host=host.name,
@@ -97,6 +107,7 @@ def daemon_record(
         versions=dict(tool.versions),
         config=digests.get("config.yaml", ""),
         environment=dict(environment),
+        started=None if now is None else round(now - process.age),
         documents={n: d for n, d in digests.items() if n in (TEMPLATE, SCHEMA, USER_ENVIRONMENT)},
     )
 
@@ -125,7 +136,7 @@ def marker_after(
         marker = marker.but(deaths=action.deaths)
     if isinstance(action, Start | Restart):
         return marker.but(id=endpoint_id, daemon=daemon, environment=dict(action.environment))
-    if isinstance(action, Stop | ClearStalePid):
+    if isinstance(action, Stop | StopElsewhere | ClearStalePid):
         return marker.but(daemon=None)
     if isinstance(action, Reregister):
         return marker.but(id=None, daemon=None)

@@ -20,9 +20,10 @@ from reconciler.core.actions import (
     Refusal,
     Stop,
 )
-from reconciler.core.daemon import Daemon, DaemonState, is_undecided, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired
+from reconciler.core.elsewhere_steps import stop_elsewhere
 from reconciler.core.host_named import with_host
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Claim, Marker
@@ -164,7 +165,7 @@ def _remove(
         removal.refusals.append(refusal)
         return
     daemon = judge_daemon(directory, marker, live)
-    refusal = _out_of_reach(name, daemon) or _undecided(name, directory, marker, live)
+    refusal = _out_of_reach(name, daemon, live)
     if refusal:
         removal.refusals.append(refusal)
         return
@@ -190,24 +191,19 @@ def _protected(name: str, *, declared: bool) -> Refusal | None:
     )
 
 
-def _out_of_reach(name: str, daemon: Daemon) -> Refusal | None:
-    if daemon.state is DaemonState.ELSEWHERE:
-        return Refusal(name, "its daemon runs on another node of this home directory", "run this on that node")
+def _out_of_reach(name: str, daemon: Daemon, live: LiveState) -> Refusal | None:
+    silent = isinstance(live.registrations, Unknown)
+    if daemon.state is DaemonState.UNDECIDED or (daemon.state is DaemonState.ELSEWHERE and silent):
+        return Refusal(
+            name,
+            "its daemon may run on another node, and the service could not be asked",
+            "run this again when the service answers",
+            exit_code=UNREACHABLE,
+        )
     if daemon.state is DaemonState.DOUBLED:
         pids = ", ".join(str(p.pid) for p in (daemon.process, *daemon.others) if p)
         return Refusal(name, f"several daemons run under its name: PIDs {pids}", "stop all but one by their PIDs")
     return None
-
-
-def _undecided(name: str, directory: LiveDirectory, marker: Marker, live: LiveState) -> Refusal | None:
-    if not is_undecided(directory, marker, live):
-        return None
-    return Refusal(
-        name,
-        "its daemon may run on another node, and the service could not be asked",
-        "run this again when the service answers",
-        exit_code=UNREACHABLE,
-    )
 
 
 def _end(
@@ -230,6 +226,8 @@ def _end(
                 process=daemon.process,
             )
         )
+    elif daemon.state is DaemonState.ELSEWHERE:
+        actions.append(stop_elsewhere(directory, marker, daemon.sighting, cause, interrupt=interrupt))
     elif daemon.state is DaemonState.DEAD and directory.pid_file:
         actions.append(
             ClearStalePid(

@@ -23,7 +23,7 @@ from reconciler.core.actions import (
     Start,
     WriteFile,
 )
-from reconciler.core.daemon import is_undecided, judge_daemon
+from reconciler.core.daemon import DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
@@ -88,14 +88,15 @@ def renamed(renaming: Renaming, endpoint: DesiredEndpoint, draft: Draft) -> None
 
     A daemon is not stopped for a rename if it would not be started again.
     """
-    starts = [isinstance(action, Start) for action in draft.actions]
+    starts = [isinstance(action, Start) and not action.hold for action in draft.actions]
     if renaming.stops and endpoint.state == "running" and not any(starts):
+        holds = [action.hold for action in draft.actions if isinstance(action, Start) and action.hold]
         draft.actions.clear()
         draft.running.clear()
         draft.markers.clear()
         draft.entries.clear()
         if not (draft.refusals or draft.blocked):
-            why = "; ".join(note.text for note in draft.notes) or "it could not be started again here"
+            why = "; ".join([*holds, *(note.text for note in draft.notes)]) or "it could not be started again here"
             remedy = "run this where it may be started, or keep its `directory`"
             draft.refusals.append(Refusal(endpoint.name, f"it is not stopped for a rename: {why}", remedy))
         draft.notes.clear()
@@ -221,7 +222,7 @@ def _hindered(
             "see that one daemon of it runs, on this node, then run this again;"
             f" or write `directory: {source.name}` in its block",
         )
-    if is_undecided(source, marker, live):
+    if daemon.state is DaemonState.UNDECIDED:
         return Blocked(endpoint.name, "its daemon may run on another node")
     if daemon.process and endpoint.state == "running" and isinstance(live.registrations, Unknown):
         return Blocked(endpoint.name, live.registrations.reason)

@@ -23,6 +23,7 @@ from reconciler.core.actions import (
     Restart,
     Start,
     Stop,
+    StopElsewhere,
     Undelete,
     WriteFile,
 )
@@ -37,6 +38,7 @@ _SYMBOL: dict[type, tuple[str, Style]] = {
     ClearStalePid: ("~", "change"),
     Start: (">", "add"),
     Stop: ("#", "remove"),
+    StopElsewhere: ("#", "remove"),
     Restart: ("!", "restart"),
     Adopt: ("=", "change"),
     Rename: ("=>", "change"),
@@ -111,8 +113,8 @@ def describe(action: EndpointAction) -> str:
         return f"clear daemon.pid of the dead process {action.pid_file.pid}"
     if isinstance(action, Start):
         return "start" if action.id else "start, and register"
-    if isinstance(action, Stop):
-        return f"stop (PID {action.process.pid})"
+    if isinstance(action, Stop | StopElsewhere):
+        return _describe_stop(action)
     if isinstance(action, Restart):
         return f"restart (PID {action.process.pid})"
     if isinstance(action, Adopt):
@@ -131,6 +133,13 @@ def _describe_rename(action: Rename) -> str:
     if action.old == action.endpoint:
         return f"rename {directory}" if directory else f"record that its directory is {action.directory}"
     return f"{action.old} has moved to {action.endpoint}{', ' if directory else ''}{directory}"
+
+
+def _describe_stop(action: Stop | StopElsewhere) -> str:
+    if isinstance(action, Stop):
+        return f"stop (PID {action.process.pid})"
+    how = "by removing its PID file" if action.pid_file else "it has lost its PID file, and ends by itself"
+    return f"stop (on {action.node or 'another node'}, {how})"
 
 
 def _describe_end(action: Reregister | Delete | Purge | Forget) -> str:
@@ -230,6 +239,7 @@ def summary(plan: Plan) -> str:
             (Start, "to start"),
             (Restart, "to restart"),
             (Stop, "to stop"),
+            (StopElsewhere, "to stop"),
             (Delete, "to delete"),
             (Purge, "to purge"),
             (Forget, "to forget"),

@@ -13,7 +13,7 @@ from reconciler.core.actions import (
     Refusal,
     Reregister,
 )
-from reconciler.core.daemon import Daemon, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
@@ -61,7 +61,7 @@ def renew(
         return _without_directory(endpoint, found.id, known)
     marker = directory.marker if isinstance(directory.marker, Marker) else new_marker(endpoint, known, found.id)
     daemon = judge_daemon(directory, marker, live)
-    if daemon.state in OUT_OF_REACH:
+    if daemon.state in (*OUT_OF_REACH, DaemonState.UNDECIDED):
         return Refusal(
             endpoint.name,
             f"its registration {found.id} is gone, and its daemon is {daemon.state.value}",

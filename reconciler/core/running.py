@@ -9,7 +9,7 @@ from reconciler.core.live import Process
 
 @dataclass(frozen=True)
 class Running:
-    """A daemon that runs here, under a UUID.
+    """A daemon that runs under a UUID: here, or (without a process) on another node of this home directory.
 
     An ordinary plan asks the service for its list only, not for each endpoint's status. An apply asks, so that
     its exit code 0 means that everything was seen in its declared state.
@@ -18,7 +18,7 @@ class Running:
     endpoint: str
     directory: str
     id: str
-    process: Process
+    process: Process | None
 
 
 @dataclass(frozen=True)

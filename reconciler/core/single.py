@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.core.daemon import FRESH, Daemon, is_up
+from reconciler.core.daemon import Daemon, is_up
 from reconciler.core.live import Damaged, LiveDirectory
 from reconciler.core.marker import MARKER
+from reconciler.core.pid_file import is_fresh
 from reconciler.errors import Refused
 
 _UNREADABLE_ID = "[failed to read endpoint id]"
@@ -28,7 +29,7 @@ def _entry(directory: LiveDirectory) -> dict[str, str | None]:
         status = "Initialized"
     elif pid_file is None:
         status = "Stopped"
-    elif pid_file.age < FRESH or any(is_up(p) for p in directory.processes):
+    elif is_fresh(pid_file.age) or any(is_up(p) for p in directory.processes):
         status = "Running"
     else:
         status = "Disconnected"

@@ -24,7 +24,10 @@ class StatusRow:
 
     Attributes:
         declared: running, stopped, unmanaged, or `-` when it is not in the manifest.
-        state: the daemon's state on this host, `absent` without a directory, or `-` on another host.
+        state: the daemon's state (`elsewhere`: on another node of this home), `absent` without a directory, or
+            `-` on another host.
+        node: where the daemon runs, as far as known.
+        since: when one on another node was started, in seconds since the epoch by that node's clock.
         service: online, offline, gone, unknown, or None when it was not asked.
         pid: the daemon's process on this host.
         age: seconds since the daemon started.
@@ -49,6 +52,8 @@ class StatusRow:
     notes: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
     managed: bool = False
+    node: str | None = None
+    since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,8 @@ def _row(
         notes=tuple(note for note in notes if note),
         pools=_pools(name, desired),
         managed=managed,
+        node=live.host.name if daemon.process else daemon.sighting.node if daemon.sighting else None,
+        since=daemon.sighting.since if daemon.sighting else None,
     )
 
 

@@ -18,6 +18,7 @@ from reconciler.core.actions import (
     Precondition,
     Restart,
     Stop,
+    StopElsewhere,
     WriteFile,
 )
 from reconciler.core.daemon import DaemonState, is_recorded, judge_daemon
@@ -25,6 +26,7 @@ from reconciler.core.daemon_steps import Steps, found_daemon, marked, plan_daemo
 from reconciler.core.desired import CONFIG, DOCUMENTS, ENDPOINT_JSON, USER_ENVIRONMENT, DesiredEndpoint
 from reconciler.core.diff import diff_file, new_file, record_of
 from reconciler.core.documents import FileSpec, file_specs
+from reconciler.core.elsewhere_steps import found_elsewhere
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.marker import FileRecord, Marker
 from reconciler.core.ownership import Ground
@@ -208,6 +210,9 @@ def with_daemon(
 ) -> tuple[Marker, Cause | None]:
     """Record a daemon that runs and that the marker does not know."""
     daemon = judge_daemon(directory, marker, live)
+    away = found_elsewhere(daemon.sighting, directory)
+    if away is not None:
+        return marker.but(daemon=away), cause or Cause.LOST_MARKER
     if daemon.state is not DaemonState.RUNNING or daemon.process is None:
         return marker, cause
     if is_recorded(marker.daemon, daemon.process, live.host):
@@ -221,7 +226,7 @@ def with_daemon(
 def _note_stale(endpoint: DesiredEndpoint, ground: Ground, steps: Steps) -> None:
     """User endpoints read template, schema and environment when they start; the running ones keep the old."""
     directory = ground.directory
-    if directory is None or any(isinstance(a, Restart | Stop) for a in steps.actions):
+    if directory is None or any(isinstance(a, Restart | Stop | StopElsewhere) for a in steps.actions):
         return
     if any(isinstance(a, WriteFile) and a.file in DOCUMENTS for a in steps.actions):
         if count := len(directory.user_endpoints):

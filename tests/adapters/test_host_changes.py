@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,21 +202,28 @@ except FileSystemError as e:
     assert (tmp_path / "main" / "config.yaml").read_text() == "old"
 
 
+def seen_now(directory: Path) -> PidFile:
+    """Return the PID file as an observation of this moment has it."""
+    path = directory / "daemon.pid"
+    return PidFile(int(path.read_text()), 0.0, path.stat().st_mtime)
+
+
 def test_a_stale_pid_file_is_removed(tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     directory = endpoint(tmp_path, **{"daemon.pid": f"{dead.pid}\n"})
     host = LocalHost(str(tmp_path))
-    host.clear_pid_file("main", PidFile(dead.pid, 0.0))
+    seen = seen_now(directory)
+    host.clear_pid_file("main", seen)
     assert not (directory / "daemon.pid").exists()
-    host.clear_pid_file("main", PidFile(dead.pid, 0.0))
+    host.clear_pid_file("main", seen)
 
 
 def test_a_pid_file_whose_number_went_to_another_program_is_stale(tmp_path: Path) -> None:
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         directory = endpoint(tmp_path, **{"daemon.pid": str(stranger.pid)})
-        LocalHost(str(tmp_path)).clear_pid_file("main", PidFile(stranger.pid, 0.0))
+        LocalHost(str(tmp_path)).clear_pid_file("main", seen_now(directory))
         assert not (directory / "daemon.pid").exists()
         assert stranger.poll() is None
     finally:
@@ -228,7 +236,8 @@ def test_a_pid_file_that_is_not_stale_stays(tmp_path: Path, case: str) -> None:
     daemon = fake_daemon(directory, "main", UUID_A, tmp_path)
     try:
         (directory / "daemon.pid").write_text(str(daemon.pid if case == "alive" else 99))
-        seen = {"another pid": PidFile(98, 0.0), "touched": PidFile(99, 100.0), "alive": PidFile(daemon.pid, 0.0)}
+        now = seen_now(directory)
+        seen = {"another pid": replace(now, pid=98), "touched": replace(now, modified=now.modified - 15), "alive": now}
         if case != "alive":
             end(daemon)
         with pytest.raises(Refused, match="not stale"):
@@ -458,3 +467,46 @@ def test_the_log_is_shown_without_secrets(tmp_path: Path) -> None:
     assert "amqps://***@broker:5671/v" in tail
     assert not {"hunter22", "topsecretvalue", "abcdefgh"} & set(tail.replace(".", " ").split())
     assert len(tail.splitlines()) == 4
+
+
+# --- the PID file of a daemon on another node
+
+
+def test_withdrawing_a_pid_file(tmp_path: Path) -> None:
+    directory = endpoint(tmp_path, **{"daemon.pid": "99\n"})
+    host = LocalHost(str(tmp_path))
+    seen = seen_now(directory)
+    assert host.withdraw_pid_file("main", seen)
+    assert not (directory / "daemon.pid").exists()
+    assert not host.withdraw_pid_file("main", seen)
+    assert not host.withdraw_pid_file("main", None)
+
+
+@pytest.mark.parametrize("seen", [PidFile(99, 1.0), PidFile(None, 1.0), None])
+def test_an_empty_pid_file_is_what_a_touch_brought_back(tmp_path: Path, seen: PidFile | None) -> None:
+    directory = endpoint(tmp_path, **{"daemon.pid": ""})
+    assert LocalHost(str(tmp_path)).withdraw_pid_file("main", seen)
+    assert not (directory / "daemon.pid").exists()
+
+
+@pytest.mark.parametrize("seen", [PidFile(98, 1.0), PidFile(None, 1.0), None])
+def test_the_pid_file_of_another_daemon_is_not_withdrawn(tmp_path: Path, seen: PidFile | None) -> None:
+    directory = endpoint(tmp_path, **{"daemon.pid": "99\n"})
+    with pytest.raises(Refused, match="not that of the daemon on the other node") as caught:
+        LocalHost(str(tmp_path)).withdraw_pid_file("main", seen)
+    assert "process 99" in (caught.value.why or "")
+    assert (directory / "daemon.pid").read_text() == "99\n"
+
+
+def test_a_pid_file_whose_daemon_runs_here_is_not_withdrawn(tmp_path: Path) -> None:
+    directory = endpoint(tmp_path)
+    daemon = fake_daemon(directory, "main", UUID_A, tmp_path)
+    try:
+        (directory / "daemon.pid").write_text(str(daemon.pid))
+        with pytest.raises(Refused, match="not that of the daemon on the other node") as caught:
+            LocalHost(str(tmp_path)).withdraw_pid_file("main", seen_now(directory))
+        assert f"process {daemon.pid} of this endpoint runs on this node" in (caught.value.why or "")
+        assert daemon.poll() is None
+    finally:
+        end(daemon)
+    assert (directory / "daemon.pid").exists()

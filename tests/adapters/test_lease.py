@@ -175,11 +175,47 @@ def test_it_is_renewed_in_the_background(tmp_path: Path, monkeypatch: pytest.Mon
         wait_for(lambda: (tmp_path / lease.LEASE).stat().st_mtime > 1000, "it was touched")
 
 
+@pytest.mark.parametrize("off", [-600.0, 600.0])
+def test_neither_age_nor_takeover_depend_on_this_nodes_clock(
+    tmp_path: Path, off: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time
+    leave(tmp_path, host="other-node", age=lease.EXPIRES_AFTER - 60)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now() + off)
+        with pytest.raises(LeaseHeld):
+            take(tmp_path)
+    leave(tmp_path, host="other-node", age=lease.EXPIRES_AFTER + 60)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now() + off)
+        take(tmp_path)
+    assert_clean(tmp_path)
+
+
+def test_interrupted_while_it_is_taken_it_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = lease._link
+
+    def interrupted(*arguments: object) -> bool:
+        assert link(*arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lease, "_link", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        take(tmp_path)
+    assert_clean(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"token": 1}'])
 def test_a_damaged_lease_expires_by_its_age(tmp_path: Path, content: str) -> None:
     (tmp_path / lease.LEASE).write_text(content)
-    with pytest.raises(LeaseHeld):
+    os.utime(tmp_path / lease.LEASE, (time.time() - 100, time.time() - 100))
+    with pytest.raises(LeaseHeld, match="the lease is damaged") as caught:
         take(tmp_path)
+    assert ("it is empty" if content == "" else f"its {len(content)} bytes") in (caught.value.why or "")
+    remedy = caught.value.remedy or ""
+    assert f"rm {tmp_path / lease.LEASE}" in remedy
+    (left,) = [int(word) for word in remedy.split() if word.isdigit()]
+    assert 150 < left <= 200
     os.utime(tmp_path / lease.LEASE, (1, 1))
     take(tmp_path)
     assert_clean(tmp_path)

@@ -361,3 +361,25 @@ def test_a_relative_python_counts_from_the_manifest(shell: Shell, monkeypatch: p
     done = shell.run("plan", *manifest)
     assert done.code == 3
     done.says("4.14", "email")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_apply_that_is_ended_while_it_plans_gives_the_lease_back(shell: Shell, number: signal.Signals) -> None:
+    shell.registered()
+    before = shell.tree()
+    gate = Gate()
+    shell.stub.script["/v2/endpoints"] = [Reply(drop=True, hold=gate)]
+    lease = shell.config_dir / ".chiltepin" / "lease.json"
+    with subprocess.Popen(
+        chiltepin("apply", "--yes"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ()
+    ) as child:
+        assert gate.arrived.wait(60)
+        gate.arrived.clear()
+        held = lease.exists()
+        child.send_signal(number)
+        out, err = child.communicate(timeout=20)
+        gate.set()
+    assert held
+    assert (child.returncode, out, err) == (130, "", "\ninterrupted\n")
+    assert not lease.exists()
+    assert shell.tree() == before

@@ -541,12 +541,6 @@ def test_restart_records_a_lost_marker_first() -> None:
         (settled(endpoint(state="stopped")), "`state: stopped`"),
         (settled(endpoint()).has(), "its directory is not there"),
         (empty(endpoint()).has(applied(endpoint(), registered=False, running=False)), "the lockfile"),
-        (
-            settled(endpoint()).has(
-                replace(marked(STOPPED, daemon=None), pid_file=replace(RUNNING.pid_file, age=3.0))  # type: ignore[type-var]
-            ),
-            "on another node",
-        ),
         (settled(endpoint()).wants(), "the manifest does not declare it"),
     ],
 )

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.actions import Adopt, NoDaemon, Start
-from reconciler.core.daemon import FRESH, DaemonState, changed_versions, judge_daemon
-from reconciler.core.live import LiveDirectory, PidFile, Process, Unknown
+from reconciler.core.daemon import DaemonState, changed_versions, judge_daemon
+from reconciler.core.live import LiveDirectory, PidFile, Process
 from reconciler.core.marker import Marker
+from reconciler.core.pid_file import LISTED_AS_RUNNING
 from tests.core.builders import HOST, Scene, applied, endpoint, intent, marked, process, record, says, settled, uuid
 
 RUNNING = applied(endpoint())
@@ -18,7 +19,7 @@ STARTING = Process(101, 6000, HOST.uid, "python globus-compute-endpoint start --
 STOPPING = replace(process(), title=f"[shutdown in progress] {process().title}")
 
 
-def dead(age: float, **recorded: object) -> LiveDirectory:
+def dead(age: float | None, **recorded: object) -> LiveDirectory:
     """Return a directory with a PID file and no process; the marker's record as it is, but for `recorded`."""
     directory = replace(RUNNING, processes=(), pid_file=PidFile(100, age))
     return marked(directory, daemon=record(CONFIG_DIGEST, **recorded)) if recorded else directory  # type: ignore[arg-type]
@@ -35,7 +36,7 @@ def state_of(directory: LiveDirectory, **live: object) -> DaemonState:
     return judge_daemon(directory, marker, at(directory, **live).live).state
 
 
-@pytest.mark.parametrize("age", [1.0, FRESH + 1, 10_000.0])
+@pytest.mark.parametrize("age", [1.0, LISTED_AS_RUNNING + 1, 10_000.0, None])
 def test_dead_on_this_host_with_a_fresh_or_a_stale_pid_file(age: float) -> None:
     says(
         at(dead(age)).text(),
@@ -49,49 +50,6 @@ def test_dead_on_this_host_with_a_fresh_or_a_stale_pid_file(age: float) -> None:
         Plan: 1 to clear, 1 to start.
         """,
     )
-
-
-def test_dead_since_a_reboot_of_this_host() -> None:
-    assert state_of(dead(1.0, boot_id="boot-0")) is DaemonState.DEAD
-
-
-def test_fresh_pid_file_of_a_daemon_that_another_node_started() -> None:
-    scene = at(dead(3.0, host="ufe02"))
-    says(
-        scene.text(),
-        """
-        No changes. 1 endpoint on ufe01 as declared.
-          main: its daemon runs on another node of this home directory
-        """,
-    )
-
-
-def test_fresh_pid_file_with_another_pid_than_the_recorded_one_is_not_proven_dead() -> None:
-    """Somebody started it again, perhaps on another login node of this home."""
-    assert state_of(dead(3.0, pid=99)) is DaemonState.ELSEWHERE
-    assert state_of(dead(FRESH + 1, pid=99)) is DaemonState.DEAD
-
-
-def test_fresh_pid_file_without_any_record() -> None:
-    assert state_of(marked(dead(3.0), daemon=None)) is DaemonState.ELSEWHERE
-
-
-def test_fresh_pid_file_after_a_start_that_was_cut_off_here() -> None:
-    directory = marked(dead(3.0), daemon=None)
-    assert state_of(directory, pending={"main": intent(host=HOST.name)}) is DaemonState.DEAD
-    assert state_of(directory, pending={"main": intent(host="ufe02")}) is DaemonState.ELSEWHERE
-
-
-@pytest.mark.parametrize("pid_file", [None, PidFile(100, 500.0)])
-def test_no_sign_of_life_but_another_node_has_it_online(pid_file: PidFile | None) -> None:
-    directory = replace(dead(3.0, host="ufe02"), pid_file=pid_file)
-    online = at(directory, statuses={uuid("main"): "online"})
-    assert not online.plan().actions
-    assert [n.text for n in online.plan().notes] == ["its daemon runs on another node of this home directory"]
-    assert at(directory, statuses={uuid("main"): "offline"}).plan().actions
-    unknown = at(directory, statuses={uuid("main"): Unknown("timeout")}).plan()
-    assert not unknown.actions
-    assert [b.endpoint for b in unknown.blocked] == ["main"]
 
 
 def test_starting() -> None:

@@ -639,8 +639,9 @@ def test_damaged_tool_asks_for_no_restart() -> None:
 
 def test_run_on_other_nodes() -> None:
     host = HostView(run_on=("ufe02", "ufe03"))
+    scene = empty(endpoint(), pools=(pool("mpi"),)).wants(endpoint(), host=host)
     says(
-        empty(endpoint()).wants(endpoint(), host=host).text(),
+        scene.text(),
         """
         Plan for stack hrrr on ufe01:
 
@@ -652,21 +653,53 @@ def test_run_on_other_nodes() -> None:
                 + user_environment.yaml
                     + PATH: "/opt/gce/bin:/usr/bin:/bin"
                 + user_config_schema.json  builtin@1
+            > start, and register
+                waits: daemons run on ufe02 or ufe03, and this is ufe01
 
           ~ write the lockfile (new)
           ~ write the pools file (new)
 
-          main: is not started here: daemons run on ufe02, ufe03
+          pool mpi is left out of the pools file: endpoint `main` has no UUID yet
 
-        Plan: 1 to create.
+        Plan: 1 to create, 1 to start.
         """,
     )
+    start = scene.plan().actions[-1]
+    assert start.instead == "run the same command on ufe02 or ufe03"
 
 
-@pytest.mark.parametrize("node", ["ufe01", "ufe01.noaa.gov"])
+def test_run_on_other_nodes_reports_the_same_again_and_writes_nothing() -> None:
+    scene = settled(endpoint()).wants(endpoint(), host=HostView(run_on=("ufe02",)))
+    scene = scene.has(applied(endpoint(), registered=False, running=False)).locks(id=None)
+    plan = scene.owns().plan()
+    assert [(a.kind, a.hold is not None) for a in plan.actions] == [("Start", True)]
+    assert [f.kind for f in plan.files if f.kind == "WriteLock"] == []
+
+
+def test_run_on_other_nodes_clears_no_pid_file_and_restarts_nothing() -> None:
+    host = HostView(run_on=("ufe02",))
+    dead = replace(applied(endpoint()), processes=())
+    plan = settled(endpoint()).has(dead).wants(endpoint(), host=host).plan()
+    assert [(a.kind, a.hold is not None) for a in plan.actions] == [("Start", True)]
+    changed = settled(endpoint()).wants(endpoint(config={"debug": False}), host=host).plan()
+    assert [(a.kind, a.hold is not None) for a in changed.actions] == [("WriteFile", False), ("Restart", True)]
+
+
+def test_run_on_other_nodes_stops_all_the_same() -> None:
+    plan = settled(endpoint()).wants(endpoint(state="stopped"), host=HostView(run_on=("ufe02",))).plan()
+    assert [(a.kind, a.hold) for a in plan.actions] == [("Stop", None)]
+
+
+@pytest.mark.parametrize("node", ["ufe01", "ufe01.noaa.gov", "ufe0*", "UFE01*", "*.noaa.gov", "ufe0[12]"])
 def test_run_on_this_node(node: str) -> None:
     plan = empty(endpoint()).wants(endpoint(), host=HostView(run_on=("ufe02", node))).plan()
-    assert [a.kind for a in plan.actions] == ["Create", "Start"]
+    assert [(a.kind, a.hold) for a in plan.actions] == [("Create", None), ("Start", None)]
+
+
+@pytest.mark.parametrize("node", ["ufe0", "ufe011", "hfe*", "*.gov.org"])
+def test_run_on_that_does_not_name_this_node(node: str) -> None:
+    plan = empty(endpoint()).wants(endpoint(), host=HostView(run_on=(node,))).plan()
+    assert [(a.kind, a.hold is None) for a in plan.actions] == [("Create", True), ("Start", False)]
 
 
 # --- the service cannot be reached

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.actions import Purge
+from reconciler.core.actions import Idle, Purge, StopElsewhere
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
 from reconciler.core.marker import Marker
 from reconciler.reconcile import Consent, consented
@@ -261,14 +261,38 @@ def test_uuids_that_disagree_are_not_deleted() -> None:
     "directory",
     [
         replace(applied(LEAVING), processes=(process(1, "old"), process(2, "old"))),
-        marked(replace(applied(LEAVING), processes=(), pid_file=PidFile(7, 3.0)), daemon=record("", host="ufe02")),
     ],
-    ids=["doubled", "runs on another node"],
+    ids=["doubled"],
 )
 def test_daemons_out_of_reach_are_not_deleted(directory: LiveDirectory) -> None:
     scene = leaves(directory)
     assert [r.endpoint for r in scene.plan().refusals] == ["old"]
     assert not scene.plan().actions
+
+
+ELSEWHERE = marked(
+    replace(applied(LEAVING), processes=(), pid_file=PidFile(7, 3.0)), daemon=record("", pid=7, host="ufe02")
+)
+
+
+def test_one_that_runs_on_another_node_is_stopped_there_and_then_deleted() -> None:
+    assert kinds(leaves(ELSEWHERE)) == [("old", "Stop"), ("old", "Delete")]
+    stop = leaves(ELSEWHERE).plan().actions[0]
+    assert isinstance(stop, StopElsewhere)
+    assert (stop.node, stop.id, stop.pid_file) == ("ufe02", uuid("old"), PidFile(7, 3.0))
+    assert Idle() in stop.preconditions
+
+
+@pytest.mark.parametrize("statuses", [{}, {uuid("old"): Unknown("timeout")}])
+@pytest.mark.parametrize("age", [3.0, 50.0, 500.0])
+def test_one_that_may_run_on_another_node_is_not_deleted_without_the_services_word(
+    statuses: dict[str, Unknown], age: float
+) -> None:
+    directory = replace(ELSEWHERE, pid_file=PidFile(7, age))
+    scene = leaves(directory).sees(registrations=Unknown("timeout"), statuses=statuses)
+    plan = scene.plan()
+    assert not plan.actions
+    assert [(r.endpoint, r.exit_code) for r in plan.refusals] == [("old", 69)]
 
 
 def test_removed_while_the_service_is_unreachable() -> None:

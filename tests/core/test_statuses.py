@@ -17,6 +17,7 @@ from tests.core.builders import (
     pool,
     process,
     record,
+    registration,
     settled,
     uuid,
     with_user_endpoints,
@@ -45,6 +46,7 @@ def test_running() -> None:
             user_endpoints=2,
             pools=("a", "b"),
             managed=True,
+            node="ufe01",
         ),
     )
 
@@ -65,6 +67,23 @@ def test_running() -> None:
 )
 def test_states(directory: LiveDirectory, state: str) -> None:
     assert [row.state for row in rows(settled(endpoint()).has(directory))] == [state]
+
+
+def test_elsewhere_says_on_which_node_and_since_when() -> None:
+    directory = replace(RUNNING, processes=(), pid_file=PidFile(5, 1.0))
+    known = marked(directory, daemon=record("", pid=5, host="ufe02", started=1000.0))
+    (row,) = rows(settled(endpoint()).has(known))
+    assert (row.state, row.node, row.since, row.pid) == ("elsewhere", "ufe02", 1000.0, None)
+    unknown = marked(directory, daemon=None)
+    online = settled(endpoint()).has(unknown).sees(statuses={uuid("main"): "online"})
+    assert [(r.state, r.node, r.since) for r in rows(online)] == [("elsewhere", None, None)]
+    named = online.owns(registration(hostname="ufe03.noaa.gov"))
+    assert [(r.state, r.node) for r in rows(named)] == [("elsewhere", "ufe03")]
+
+
+def test_what_only_the_service_could_tell_is_unknown() -> None:
+    directory = marked(replace(RUNNING, processes=(), pid_file=PidFile(100, 500.0)), daemon=record("", host="ufe02"))
+    assert [row.state for row in rows(settled(endpoint()).has(directory))] == ["unknown"]
 
 
 def test_absent() -> None:

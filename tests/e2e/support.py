@@ -125,12 +125,16 @@ class User:
 
     # commands
 
+    def as_user(self, command: list[str]) -> list[str]:
+        """Return the command line that runs `command` as this user."""
+        return unprivileged(command)
+
     def spawn(
         self, *command: str, environ: Mapping[str, str] | None = None, group: bool = False
     ) -> subprocess.Popen[str]:
         """Start a command as this user, with `group` as the first of a process group; the caller waits for it."""
         return subprocess.Popen(
-            unprivileged(list(command)),
+            self.as_user(list(command)),
             env={**self.environ, **(environ or {})},
             cwd=self.project,
             stdin=subprocess.DEVNULL,
@@ -160,7 +164,7 @@ class User:
         ours, theirs = pty.openpty()
         try:
             os.write(ours, typed.encode())
-            command = unprivileged([str(BIN / "chiltepin"), *arguments])
+            command = self.as_user([str(BIN / "chiltepin"), *arguments])
             done = subprocess.run(
                 command, env=self.environ, cwd=self.project, stdin=theirs, capture_output=True, timeout=200, check=False
             )

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from reconciler.adapters.faults import FAULT_POINTS
+from tests.e2e.nodes import node_of
 from tests.e2e.support import User, manifest
 from tests.sandbox.support import endpoint_id, wait_for
 
@@ -131,6 +132,19 @@ def rename_in_place(user: User, point: str) -> None:
     assert "No changes" in user.plan("--detailed-exitcode")
 
 
+def stop_elsewhere(user: User, point: str) -> None:
+    """The daemon runs on another node and must move: its PID file is gone, and it has not noticed yet."""
+    with node_of(user, "ufe01") as ufe01, node_of(user, "ufe02") as ufe02:
+        ufe01.write(manifest(NAME, pools=_POOLS))
+        ufe01.apply()
+        uuid = ufe01.id(NAME)
+        ufe02.write(manifest(NAME, pools=_POOLS, config={"display_name": "Changed"}))
+        ufe02.killed_at(point)
+        ufe02.apply()
+        ufe02.assert_converged(NAME)
+        assert ufe02.id(NAME) == uuid
+
+
 def delete(user: User, point: str) -> None:
     uuid = _running(user)
     user.write(manifest(endpoints={"another": {"state": "stopped"}}))
@@ -251,6 +265,7 @@ _POINTS: dict[Scenario, tuple[str, ...]] = {
         "start.up",
     ),
     rename_in_place: ("marker.temp", "marker.written", "lock.temp", "lock.written"),
+    stop_elsewhere: ("pid.withdrawn",),
     delete: (
         "stop.signalled",
         "stop.gone",

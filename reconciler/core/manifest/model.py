@@ -150,7 +150,9 @@ class HostBlock(Block):
     match: list[Word | EnvMatch | ClusterMatch] | None = Field(
         None, description="Patterns of host name or FQDN, {env: VAR=VALUE} or {cluster: NAME}; default: its name."
     )
-    run_on: list[Word] = Field(default_factory=list, description="Nodes where daemons may be started; default: any.")
+    run_on: list[Word] = Field(
+        default_factory=list, description="Nodes where daemons may be started, names or patterns; default: any."
+    )
     config_dir: Word | None = Field(None, description="The Globus Compute directory; default ~/.globus_compute.")
     python: Word | None = Field(
         None, description="Environment whose globus-compute-endpoint is used; default: the one on PATH."

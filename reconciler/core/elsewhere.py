@@ -1,0 +1,230 @@
+"""Does a daemon that no process here is run on another node of this home directory? Pure.
+
+The witnesses are the record of its start (node, boot, PID), the PID file (which every node sees, and whose age is
+the file server's), the intent of a start that was cut off, the service, and the host name in the registration,
+which is that of the last start. The service's "online" outweighs all but the proof that the PID file is of
+a process of this node that is gone. What they leave open is not guessed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import Enum
+
+from reconciler.core.live import LiveDirectory, LiveState, PidFile, Unknown
+from reconciler.core.machine import HostFacts
+from reconciler.core.marker import DaemonRecord, Marker
+from reconciler.core.pid_file import LOOKED_AT_EVERY, START_REFUSES, is_fresh, is_stale
+
+ABSENT_FOR = LOOKED_AT_EVERY + 5.0
+"""Seconds for which a PID file must stay away until every daemon has looked for it."""
+
+
+class Away(Enum):
+    """What is known of a daemon that has no process on this node."""
+
+    GONE = "gone"  # it runs nowhere
+    RUNS = "runs"  # on another node
+    DOUBTFUL = "doubtful"  # its PID file was touched a moment ago, and the service sees no daemon
+    UNDECIDED = "undecided"  # only the service can tell, and it was not, or could not be, asked
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What is known, and where it runs or ran, as far as known.
+
+    Attributes:
+        node: short name of the node.
+        since: when it was started, in seconds since the epoch by that node's clock.
+        record: what the marker says of just this daemon.
+        is_registered_here: whether the last start that registered was on this node.
+    """
+
+    away: Away
+    node: str | None = None
+    since: float | None = None
+    record: DaemonRecord | None = None
+    is_registered_here: bool = False
+
+
+def sight_elsewhere(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> Sighting:
+    """Judge a daemon of which no process runs on this node."""
+    record, pid_file = marker.daemon if marker else None, directory.pid_file
+    endpoint_id = _id_of(directory, marker)
+    status = live.statuses.get(endpoint_id) if endpoint_id else None
+    if pid_file is None and record is None and status is None:
+        return Sighting(Away.GONE)  # nothing points to one, and nobody thought it worth asking
+    if status != "online" and _is_unregistered(endpoint_id, live):
+        status = "offline"
+    mine = record if record and _is_of(record, pid_file, live.host) else None
+    if _ended_here(pid_file, marker, mine, live, endpoint_id, status):
+        return Sighting(Away.GONE)
+    away = _judge(pid_file, mine, live.host, status, is_managed=marker is not None)
+    if mine is not None:
+        return Sighting(away, mine.host or None, mine.started, mine)
+    node = _registered_on(live, endpoint_id)
+    here = _is_this(node, live.host)
+    return Sighting(away, None if here else node, is_registered_here=here)
+
+
+def _is_of(record: DaemonRecord, pid_file: PidFile | None, host: HostFacts) -> bool:
+    """Whether a record is about the daemon of this PID file, an empty one being what a daemon's touch brought back."""
+    if pid_file is None or pid_file.pid == record.pid:
+        return True
+    return pid_file.pid is None and record.host != host.name
+
+
+def _judge(
+    pid_file: PidFile | None, record: DaemonRecord | None, host: HostFacts, status: object, *, is_managed: bool
+) -> Away:
+    if status == "online":
+        return Away.RUNS
+    age = pid_file.age if pid_file else None
+    if pid_file is not None and is_fresh(age):
+        known = record is not None and record.host != host.name and status != "offline"
+        return Away.RUNS if known else Away.DOUBTFUL
+    if status == "offline":
+        # A node that hangs for a moment comes back, and touches the PID file again.
+        return Away.GONE if pid_file is None or is_stale(age) else Away.DOUBTFUL
+    return Away.UNDECIDED if is_managed or age is None else Away.GONE
+
+
+def _ended_here(
+    pid_file: PidFile | None,
+    marker: Marker | None,
+    record: DaemonRecord | None,
+    live: LiveState,
+    endpoint_id: str | None,
+    status: object,
+) -> bool:
+    """Whether it was a daemon of this node: its process would be here, and is not.
+
+    By the record of its start; else by the intent of one that was cut off here; else by the registration, which
+    names the host of the last start, if the service says that nobody is connected.
+    """
+    here = live.host
+    if record is not None:
+        # Another machine of the same name is no reboot: it has touched the PID file, and is online.
+        other = record.boot_id != here.boot_id and pid_file is not None and is_fresh(pid_file.age)
+        return record.host == here.name and not (other and status == "online")
+    intent = live.pending.get(marker.endpoint) if marker else None
+    if intent is not None and intent.action in ("Start", "Restart") and intent.data.get("host") == here.name:
+        return True
+    return status == "offline" and _is_this(_registered_on(live, endpoint_id), here)
+
+
+def _is_this(node: str | None, host: HostFacts) -> bool:
+    return node in (host.name, host.fqdn.partition(".")[0])
+
+
+def _id_of(directory: LiveDirectory, marker: Marker | None) -> str | None:
+    found = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
+    return (marker.id if marker else None) or found
+
+
+def _is_unregistered(endpoint_id: str | None, live: LiveState) -> bool:
+    return endpoint_id is None or (
+        not isinstance(live.registrations, Unknown) and endpoint_id not in live.registrations
+    )
+
+
+def _registered_on(live: LiveState, endpoint_id: str | None) -> str | None:
+    """Return the node that started the endpoint last, as its registration names it; None when that is not known."""
+    if endpoint_id is None or isinstance(live.registrations, Unknown):
+        return None
+    registration = live.registrations.get(endpoint_id)
+    name = (registration.hostname if registration else None) or ""
+    return name.partition(".")[0] if name and not name.startswith("localhost") else None
+
+
+# --- what must be asked
+
+
+def in_doubt(directories: Iterable[LiveDirectory], live: LiveState, resting: Collection[str] = ()) -> set[str]:
+    """Return the UUIDs whose status decides what is to be done with one of `directories`.
+
+    Args:
+        resting: names of those that are neither to be started nor to go: without any sign of a daemon, nothing is
+            asked about them. The others are asked about all the same: a daemon whose PID file somebody has just
+            removed lives for up to 15 seconds more, and must not be started a second time, or be moved under.
+    """
+    found: set[str] = set()
+    for directory in directories:
+        marker = directory.marker if isinstance(directory.marker, Marker) else None
+        endpoint_id = _id_of(directory, marker)
+        if directory.processes or endpoint_id is None:
+            continue
+        traceless = directory.pid_file is None and (marker is None or marker.daemon is None)
+        if traceless and directory.name not in resting:
+            found.add(endpoint_id)
+        same_name = (
+            marker is not None
+            and marker.daemon is not None
+            and marker.daemon.host == live.host.name
+            and marker.daemon.boot_id != live.host.boot_id
+            and directory.pid_file is not None
+            and is_fresh(directory.pid_file.age)
+        )
+        if same_name or sight_elsewhere(directory, marker, live).away in (Away.DOUBTFUL, Away.UNDECIDED):
+            found.add(endpoint_id)
+    return found
+
+
+def without_a_node(directories: Iterable[LiveDirectory], live: LiveState) -> set[str]:
+    """Return the UUIDs whose registration's host name says where a daemon runs, or whose PID file that is."""
+    found: set[str] = set()
+    for directory in directories:
+        marker = directory.marker if isinstance(directory.marker, Marker) else None
+        endpoint_id = _id_of(directory, marker)
+        if directory.processes or endpoint_id is None or _registered_on(live, endpoint_id):
+            continue
+        sighting = sight_elsewhere(directory, marker, live)
+        if sighting.away in (Away.DOUBTFUL, Away.RUNS) and sighting.record is None:
+            found.add(endpoint_id)
+    return found
+
+
+# --- in words
+
+
+def say_where(sighting: Sighting) -> str:
+    """Return where a daemon runs, and since when, as far as that is known."""
+    where = f"on {sighting.node}, another node" if sighting.node else "on another node"
+    since = ""
+    if sighting.since is not None:
+        since = f", since {datetime.fromtimestamp(sighting.since, timezone.utc):%Y-%m-%d %H:%M} UTC"
+    return f"{where} of this home directory{since}"
+
+
+def say_doubt(sighting: Sighting) -> str:
+    """Return why nothing can be started beside a PID file that was touched a moment ago."""
+    who = f"by a daemon on {sighting.node}" if sighting.node else "by a daemon on another node"
+    return (
+        f"its PID file was touched less than {START_REFUSES:.0f} s ago {who}, and the service does not see one:"
+        " it is starting, or has just died"
+    )
+
+
+# --- run_on
+
+
+def may_run_here(run_on: tuple[str, ...], host: HostFacts) -> bool:
+    """Whether daemons may be started on this node; an empty `run_on` means any.
+
+    Its entries are patterns of a short name or FQDN, without regard to case, as DNS has none.
+    """
+    names = {host.name.lower(), host.fqdn.lower()}
+    return not run_on or any(fnmatch.fnmatchcase(name, pattern.lower()) for pattern in run_on for name in names)
+
+
+def say_run_on(run_on: tuple[str, ...], host: HostFacts) -> str:
+    """Return why no daemon is started on this node."""
+    return f"daemons run on {' or '.join(run_on)}, and this is {host.name}"
+
+
+def remedy_run_on(run_on: tuple[str, ...]) -> str:
+    """Return what to do about it."""
+    return f"run the same command on {' or '.join(run_on)}"

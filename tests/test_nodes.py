@@ -1,0 +1,299 @@
+"""Login nodes that share a home, over fakes: daemons on other nodes, run_on, and a lease that passes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.core.desired import HostView
+from reconciler.core.marker import Marker
+from reconciler.core.scope import Errand
+from reconciler.errors import EndpointCommandError, ExitCode, ServiceUnreachable
+from tests.core.builders import desired, endpoint, pool
+from tests.fakes import FakeService
+from tests.lab import YES, Lab
+
+DEBUG_OFF = endpoint(config={"debug": False})
+DOWN = ServiceUnreachable("no answer")
+BOTH = pytest.mark.parametrize("starts_go_on", [True, False], ids=["starts go on", "starts die"])
+
+
+def on_ufe01() -> Lab:
+    """Return a lab in which the daemon runs on ufe01, and the user is on ufe02 now."""
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    lab.world.node = "ufe02"
+    return lab
+
+
+def node_of(lab: Lab) -> str:
+    """Return where the one daemon runs."""
+    (daemon,) = lab.world.daemons_of("main")
+    assert daemon.phase == "up"
+    return daemon.node
+
+
+def requests(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows by each single question that the service is asked from now on."""
+    asked: list[str] = []
+    for name in ("status", "get"):
+        original = getattr(FakeService, name)
+
+        def note(self: FakeService, endpoint_id: str, *, name: str = name, original: object = original) -> object:
+            asked.append(name)
+            return original(self, endpoint_id)  # type: ignore[operator]
+
+        monkeypatch.setattr(FakeService, name, note)
+    return asked
+
+
+# --- running on another node
+
+
+def test_running_on_another_node_is_satisfied(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = on_ufe01()
+    lab.assert_converged()
+    assert node_of(lab) == "ufe01"
+    asked = requests(lab, monkeypatch)
+    (note,) = lab.sight().plan.notes
+    assert note.text.startswith("its daemon runs on ufe01, another node of this home directory, since ")
+    assert asked == [], "the record and a fresh PID file say it all"
+    assert lab.apply().code == ExitCode.OK
+    assert asked == ["status"], "an apply observes that it is online"
+
+
+def test_running_on_another_node_but_not_seen_by_the_service() -> None:
+    lab = on_ufe01()
+    lab.world.sees_daemons = False
+    before = lab.snapshot()
+    result = lab.apply()
+    assert result.code == ExitCode.PARTIAL
+    assert [u.endpoint for u in result.run.unconfirmed] == ["main"]
+    assert lab.snapshot() == before
+
+
+def test_started_by_hand_on_another_node_becomes_ours_where_it_is() -> None:
+    lab = on_ufe01()
+    (old,) = lab.world.daemons_of("main")
+    lab.world.end(old, cleanly=True)
+    lab.world.node = "ufe03"
+    new = lab.world.spawn("main", old.id)
+    lab.world.register(new)
+    lab.world.bring_up(new)
+    lab.world.node = "ufe02"
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    marker = lab.world.folders["main"].marker
+    assert isinstance(marker, Marker)
+    assert marker.daemon is not None
+    assert (node_of(lab), marker.daemon.host, marker.daemon.pid) == ("ufe03", "ufe03", new.pid)
+
+
+def test_another_node_that_crashed_is_replaced_when_that_is_certain() -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    lab.world.end(daemon, cleanly=False)
+    assert lab.apply().code == ExitCode.PARTIAL, "its PID file is fresh, and the service does not see it"
+    assert lab.world.daemons_of("main") == []
+    lab.world.now += 50
+    assert lab.apply().code == ExitCode.DEFERRED, "it may hang for a moment"
+    assert lab.world.daemons_of("main") == []
+    lab.world.now += 50
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert node_of(lab) == "ufe02"
+
+
+def test_another_node_while_the_service_is_down() -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    lab.world.end(daemon, cleanly=False)
+    lab.world.now += 1000
+    lab.world.service_down = True
+    assert lab.apply().code == ExitCode.UNREACHABLE
+    assert lab.world.daemons_of("main") == []
+
+
+def test_a_reboot_of_this_node_is_no_other_node() -> None:
+    lab = on_ufe01()
+    lab.world.node = "ufe01"
+    folder, (daemon,) = lab.world.folders["main"], lab.world.daemons_of("main")
+    lab.world.end(daemon, cleanly=False)
+    assert isinstance(folder.marker, Marker)
+    assert folder.marker.daemon is not None
+    folder.marker = folder.marker.but(daemon=folder.marker.daemon.model_copy(update={"boot_id": "an earlier boot"}))
+    result = lab.apply()
+    assert result.outcomes == {("main", "ClearStalePid"): "done", ("main", "Start"): "done"}
+    lab.assert_converged()
+
+
+# --- stop and restart
+
+
+def test_stop_on_another_node_ends_it_by_its_pid_file() -> None:
+    lab = on_ufe01()
+    lab.wants(endpoint(state="stopped"))
+    began = lab.world.now
+    assert lab.apply().code == ExitCode.OK
+    assert 15 < lab.world.now - began < 60
+    assert not any(point.startswith("stop:") for point in lab.world.faults.passed), "nothing was signalled"
+    lab.assert_converged()
+    assert list(lab.world.registrations) == [lab.ids()["main"]]
+
+
+@pytest.mark.parametrize("races", [1, 2])
+def test_a_touch_that_brings_the_pid_file_back_does_not_keep_it_alive(races: int) -> None:
+    lab = on_ufe01()
+    lab.world.touches_that_race = races
+    lab.wants(endpoint(state="stopped"))
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_a_daemon_that_does_not_end_is_no_success_and_nothing_is_started_beside_it() -> None:
+    lab = on_ufe01()
+    lab.world.touches_that_race = 10_000
+    lab.wants(DEBUG_OFF)
+    result = lab.apply()
+    assert result.outcomes["main", "Stop"] == "failed"
+    assert result.outcomes["main", "Start"] == "skipped"
+    (failed,) = [o for o in result.run.outcomes if o.kind == "failed"]
+    assert "the daemon on ufe01 did not end within 120 s" in (failed.reason or "")
+    assert "ufe01" in (failed.remedy or "")
+    assert node_of(lab) == "ufe01"
+    lab.world.touches_that_race = 0
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_a_changed_configuration_moves_it_here_with_its_uuid() -> None:
+    lab = on_ufe01()
+    uuid = lab.ids()["main"]
+    lab.wants(DEBUG_OFF)
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert (node_of(lab), lab.ids()["main"]) == ("ufe02", uuid)
+
+
+def test_restart_by_hand_moves_it_here() -> None:
+    lab = on_ufe01()
+    assert lab.apply(errand=Errand("restart", ("main",))).code == ExitCode.OK
+    lab.assert_converged()
+    assert node_of(lab) == "ufe02"
+
+
+def test_a_move_waits_while_tasks_may_run() -> None:
+    lab = on_ufe01()
+    lab.world.user_endpoints["main"] = 1
+    lab.wants(DEBUG_OFF)
+    assert lab.apply().code == ExitCode.DEFERRED
+    assert node_of(lab) == "ufe01"
+    assert lab.apply().code == ExitCode.DEFERRED, "it stays in the plan"
+    lab.world.user_endpoints.clear()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_service_that_goes_silent_meanwhile_claims_nothing(after: int) -> None:
+    lab = on_ufe01()
+    lab.wants(endpoint(state="stopped"))
+    lab.world.faults.fail("status", DOWN, after=after)
+    result = lab.apply()
+    assert result.code == ExitCode.UNREACHABLE
+    assert result.outcomes["main", "Stop"] == "failed"
+    assert bool(lab.world.folders["main"].pid) == (after == 0), "not asked: nothing was done yet"
+    lab.world.faults.revive()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_another_daemon_that_was_started_meanwhile_is_left_alone() -> None:
+    lab = on_ufe01()
+    lab.wants(endpoint(state="stopped"))
+
+    def start_on_ufe03() -> None:
+        (old,) = lab.world.daemons_of("main")
+        lab.world.end(old, cleanly=True)
+        lab.world.node = "ufe03"
+        new = lab.world.spawn("main", old.id)
+        lab.world.register(new)
+        lab.world.bring_up(new)
+        lab.world.node = "ufe02"
+
+    assert lab.apply(between=start_on_ufe03).code == ExitCode.DEFERRED
+    assert node_of(lab) == "ufe03"
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_delete_of_one_that_runs_on_another_node() -> None:
+    lab = on_ufe01()
+    lab.wants(endpoint("two"), pools=())
+    assert lab.apply(YES).code == ExitCode.OK
+    assert (lab.world.daemons_of("main"), "main" in lab.world.folders) == ([], False)
+    assert len(lab.world.trash) == 1
+
+
+@BOTH
+@pytest.mark.parametrize("case", ["stop", "move", "delete"])
+def test_killed_anywhere_a_rerun_on_any_node_converges(case: str, starts_go_on: bool) -> None:
+    for rerun_on in ("ufe01", "ufe02", "ufe03"):
+        at, crashed = 0, True
+        while crashed:
+            at += 1
+            lab = on_ufe01()
+            uuid = lab.ids()["main"]
+            block = {"stop": (endpoint(state="stopped"),), "move": (DEBUG_OFF,), "delete": (endpoint("two"),)}[case]
+            lab.wants(*block, pools=())
+            lab.world.faults.passed.clear()
+            crashed = lab.crash(at, starts_go_on=starts_go_on, consent=YES)
+            assert len(lab.world.daemons_of("main")) <= 1
+            lab.world.now += 100
+            lab.world.node = rerun_on
+            assert lab.apply(YES).code == ExitCode.OK, f"{case}, point {at}, on {rerun_on}"
+            lab.assert_converged()
+            assert uuid in lab.world.registrations
+            assert [r.name for r in lab.world.registrations.values()].count("main") == 1
+        assert at > 5
+
+
+# --- run_on
+
+
+def only_on(*nodes: str) -> HostView:
+    return HostView(run_on=nodes)
+
+
+def test_on_a_node_outside_run_on_apply_only_reports_what_another_would_do() -> None:
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),), host=only_on("ufe02", "ufe03")))
+    first = lab.apply()
+    assert first.code == ExitCode.DEFERRED
+    assert first.outcomes == {("main", "Create"): "done", ("main", "Start"): "deferred"}
+    (deferred,) = [o for o in first.run.outcomes if o.kind == "deferred"]
+    assert deferred.remedy == "run the same command on ufe02 or ufe03"
+    before = lab.snapshot()
+    assert lab.apply().code == ExitCode.DEFERRED
+    assert lab.snapshot() == before
+    lab.world.node = "ufe03"
+    assert lab.apply().code == ExitCode.OK
+    assert node_of(lab) == "ufe03"
+    lab.world.node = "ufe01"
+    assert lab.apply().code == ExitCode.OK, "it runs as declared, where it may"
+
+
+def test_on_a_node_outside_run_on_no_tool_is_needed() -> None:
+    lab = Lab(desired(endpoint(), host=only_on("ufe02")))
+    assert lab.apply().code == ExitCode.DEFERRED
+    lab.world.tool = EndpointCommandError("not installed here")
+    assert lab.apply().code == ExitCode.DEFERRED
+
+
+def test_on_a_node_outside_run_on_nothing_is_restarted() -> None:
+    lab = on_ufe01()
+    lab.wants(DEBUG_OFF, host=only_on("ufe01"))
+    assert lab.apply().code == ExitCode.DEFERRED
+    assert node_of(lab) == "ufe01"
+    assert lab.apply(errand=Errand("restart", ("main",))).code == ExitCode.DEFERRED
+    lab.world.node = "ufe01"
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
