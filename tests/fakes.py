@@ -169,7 +169,7 @@ class World:
         self.user_endpoints_since: float | None = None
         self.tasks: dict[str, int] = {}
         self.jobs: dict[str, list[str]] = {}
-        self.submitted: set[str] = set()
+        self.submitted: dict[str, set[str]] = {}
         self.logs: dict[str, str] = {}
         self.boots = 1
         self.registrations: dict[str, Registration] = {}
@@ -279,9 +279,12 @@ class World:
             self.end(daemon, cleanly=False)
 
     def submit(self, name: str, *jobs: str) -> None:
-        """User endpoints of an endpoint put jobs into the batch system's queue."""
+        """User endpoints of an endpoint put jobs into the batch system's queue.
+
+        Their directories are called after the UUID under which its daemon runs: no loss of a file changes that.
+        """
         self.jobs[name] = list(jobs)
-        self.submitted.add(name)
+        self.submitted.setdefault(name, set()).update(d.id for d in self.daemons_of(name) if d.id)
 
     def after_crash(self, *, starts_go_on: bool) -> None:
         """What happens by itself once the apply is dead: daemons end, or come up, or die on the way."""
@@ -514,8 +517,7 @@ class FakeHost:
 
     def submits_jobs(self, ids: Collection[str]) -> bool:
         self._faults.reads("submits_jobs")
-        found = {f.endpoint_id: name for name, f in self._world.folders.items() if isinstance(f.endpoint_id, str)}
-        return any(found.get(i) in self._world.submitted for i in ids)
+        return any(i in found for found in self._world.submitted.values() for i in ids)
 
     def to_trash(self, name: str) -> str:
         with self._faults.effect("to_trash"):
@@ -676,10 +678,10 @@ class FakeScheduler:
 
     def jobs(self, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
         self._world.faults.reads("jobs")
-        ids = {name: folder.endpoint_id for name, folder in self._world.folders.items()}
         return tuple(
-            BatchJob(job, (f"/somewhere/uep.{ids.get(name)}.{name}/submit_scripts/{job}",))
+            BatchJob(job, (f"/somewhere/uep.{endpoint_id}.{name}/submit_scripts/{job}",))
             for name, jobs in self._world.jobs.items()
+            for endpoint_id in sorted(self._world.submitted.get(name, ()))
             for job in jobs
         )
 

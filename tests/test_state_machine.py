@@ -221,7 +221,7 @@ class Reconciling(RuleBasedStateMachine):
 
     @rule(name=NAMES, jobs=st.sampled_from([(), ("17",)]))
     def batch_jobs(self, name: str, jobs: tuple[str, ...]) -> None:
-        if self.there(name):
+        if self.world.daemons_of(name):
             self.world.submit(name, *jobs)
 
     @rule()
@@ -373,7 +373,8 @@ class Reconciling(RuleBasedStateMachine):
             marker = self.world.folders[name].marker
             policies = {self.blocks[name].restart if name in self.blocks else None}
             policies |= {marker.restart if isinstance(marker, Marker) else None}
-            works = self.world.user_endpoints.get(name) or self.world.jobs.get(name)
+            jobs = self.world.jobs.get(name) if daemon.id in self.world.submitted.get(name, ()) else None
+            works = self.world.user_endpoints.get(name) or jobs
             if works and daemon.phase == "up" and "now" not in policies:
                 found[name] = daemon.pid
         return found
