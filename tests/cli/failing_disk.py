@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 import threading
 import traceback
@@ -28,12 +29,16 @@ OTHERS = frozenset({"rename", "replace", "unlink", "rmdir", "chmod", "fchmod", "
 
 @dataclass(frozen=True)
 class Trouble:
-    """What goes wrong: from the N-th change on (or then only), which calls, and with which errno."""
+    """What goes wrong: from the N-th change on (or then only), which calls, and with which errno.
+
+    With `vanishes`, nothing fails, but this directory is gone just before the N-th change.
+    """
 
     at: int
     code: int
     lasting: bool = False
     calls: frozenset[str] = TAKES_SPACE | OTHERS
+    vanishes: Path | None = None
 
 
 @dataclass
@@ -54,7 +59,9 @@ class FailingDisk:
             now = self.passed == self.trouble.at or (self.trouble.lasting and self.passed > self.trouble.at)
             if now:
                 self.hit.append(f"{call} {path.removeprefix(self.base)}")
-        if now:
+        if now and self.trouble.vanishes:
+            shutil.move(self.trouble.vanishes, f"{self.base}/vanished")
+        elif now:
             raise OSError(self.trouble.code, os.strerror(self.trouble.code), path)
 
     def _wrapped(self, call: str, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -319,3 +319,29 @@ def test_every_write_fails_once(stage: Stage, scenario: str) -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_disk_fails_from_some_write_on(stage: Stage, scenario: str) -> None:
     sweep(stage, scenario, from_then_on, 3)
+
+
+@pytest.mark.parametrize("scenario", ["change", "stale PID file"])
+def test_the_endpoint_directory_vanishes_before_some_write(stage: Stage, scenario: str) -> None:
+    """Somebody moves it away: that is said, and the next apply makes it again with its UUID."""
+    shell = stage.shell
+    arguments = SCENARIOS[scenario].prepare(shell)
+    shell.stub.script[STATUS] = [Reply(200, {"status": "offline"})]
+    directory = shell.config_dir / "main"
+    stage.keep()
+    for at in itertools.count(1, 2):
+        stage.set()
+        shutil.rmtree(shell.base / "vanished", ignore_errors=True)
+        told = stage.run(arguments, Trouble(at, 0, vanishes=directory))
+        if not told.hit:
+            assert at > 10, "so few changes?"
+            return
+        where = f"change {at}, {told.hit}: {told.text}"
+        assert told.code in (0, 1, 3, 5), where
+        assert told.code in (0, 5) or "the directory is not there (any more)" in told.text, where
+        stage.assert_whole()
+        assert ENDPOINT in shell.lock.read_text(), where
+        again = stage.run(APPLY)
+        assert again.code == 0, where + again.text
+        assert "No changes." in stage.run(("plan",)).text
+        assert json.loads((directory / ".chiltepin.json").read_text())["id"] == ENDPOINT

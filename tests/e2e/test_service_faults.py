@@ -118,14 +118,15 @@ LASTING: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("fault", LASTING)
 def test_without_the_list_daemons_and_records_stay(user: User, fault: str) -> None:
     uuid = running(user)
-    daemon, lock, pools = user.daemon("one"), user.lock_file.read_bytes(), user.pools_file.read_bytes()
+    daemon, pools = user.daemon("one"), user.pools_file.read_bytes()
     user.write(manifest("one", "two", pools=POOLS, config={"debug": True}))
     misbehave(user, "^/v2/endpoints$", method="GET", **LASTING[fault])
     done = user.apply(expect=69)
     assert "the service could not be asked" in done.err
     assert "Next: " in done.err
     heal(user)
-    assert (user.daemon("one"), user.lock_file.read_bytes(), user.pools_file.read_bytes()) == (daemon, lock, pools)
+    assert user.config("one")["debug"] is True, "what needs no service is done"
+    assert (user.id("one"), user.daemon("one"), user.pools_file.read_bytes()) == (uuid, daemon, pools)
     assert not user.directory("two").exists()
     assert set(user.registrations()) == {uuid}
     user.apply()

@@ -12,7 +12,7 @@ import globus_sdk
 import pytest
 import requests
 
-from reconciler.errors import Refused
+from reconciler.errors import ReconcilerError, Refused
 from reconciler.sandbox import lifecycle
 from tests.sandbox.support import COMPUTE_SCOPE, Api, default_api, free_port, other_api, sandbox
 
@@ -392,6 +392,27 @@ def test_faults(api: Api, faults: Any) -> None:
     began = time.monotonic()
     assert api.call("GET", "/v2/version").status_code == 200
     assert time.monotonic() - began >= 0.3
+
+
+def test_a_lost_reply_is_of_something_that_was_done(api: Api, faults: Any) -> None:
+    before = {e["uuid"] for e in api.call("GET", "/v2/endpoints").json()}
+    faults(method="POST", path="^/v3/endpoints$", lost=True)
+    with pytest.raises(requests.ConnectionError):
+        api.register("lost")
+    made = [e["name"] for e in api.call("GET", "/v2/endpoints").json() if e["uuid"] not in before]
+    assert made == ["lost"]
+
+
+def test_the_busiest_window_is_counted(api: Api, state_dir: Path) -> None:
+    lifecycle.admin("DELETE", "/sandbox/requests", state_dir=state_dir)
+    for _ in range(3):
+        api.call("GET", "/v2/version")
+    api.token(grant_type="client_credentials", scope="openid")  # Globus Auth's limits are others
+    counted = lifecycle.admin("GET", "/sandbox/requests?window=60", state_dir=state_dir)
+    assert (counted["busiest"], counted["total"]) == (3, 4)
+    assert "busiest" not in lifecycle.admin("GET", "/sandbox/requests", state_dir=state_dir)
+    with pytest.raises(ReconcilerError):
+        lifecycle.admin("GET", "/sandbox/requests?window=soon", state_dir=state_dir)
 
 
 def test_faults_need_the_option(tmp_path: Path) -> None:
