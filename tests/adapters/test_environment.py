@@ -213,4 +213,15 @@ def test_importing_the_adapters_is_cheap() -> None:
     _, model, _ = outcome(python("import reconciler.core.live, reconciler.core.desired, reconciler.errors" + listing))
     added = {name.partition(".")[0] for name in set(ours.split()) - set(model.split())}
     assert "reconciler" in added
-    assert added <= {"reconciler", "select", "_json", "json", "hashlib", "_hashlib", "_blake2", "pwd", "signal", "shlex"}
+    assert added <= {
+        "reconciler",
+        "select",
+        "_json",
+        "json",
+        "hashlib",
+        "_hashlib",
+        "_blake2",
+        "pwd",
+        "signal",
+        "shlex",
+    }
