@@ -106,6 +106,7 @@ class GlobusStub:
         self.refresh: dict[str, str] = {}  # refresh tokens, and the resource server of each
         self.login_as = USER
         self.listing: list[dict[str, Any]] = []
+        self.says = "online"  # of every endpoint
         self.registered_since: Callable[[], list[dict[str, Any]]] = list  # what daemons add by themselves
         self._lock = threading.Lock()
         self.url = ""
@@ -149,7 +150,7 @@ class GlobusStub:
         if wanted not in known:
             return error(404, f"Endpoint {wanted} could not be resolved")
         if request.path.endswith("/status"):
-            return Reply(200, {"status": "online", "details": {}})
+            return Reply(200, {"status": self.says, "details": {}})
         if request.method != "DELETE":
             return Reply(200, known[wanted])
         self.listing = [item for item in self.listing if item["uuid"] != wanted]

@@ -178,6 +178,7 @@ def shell_at(
 ) -> Iterator[Shell]:
     """Make a user below `base`, logged in as a client, and be in their project."""
     shell = Shell(base, capture, stub)
+    stub.says = "offline"  # no daemon is ever started here
     for directory in (shell.project, shell.config_dir):
         directory.mkdir(parents=True)
     shell.config_dir.chmod(0o700)

@@ -324,7 +324,10 @@ def test_a_lease_that_cannot_be_read_is_somebodys(shell: Shell) -> None:
     lease = shell.config_dir / ".chiltepin" / "lease.json"
     lease.write_bytes(b"[" * 100_000)
     shell.refused(
-        "apply", "--yes", code=75, says=(str(lease), "another apply holds this config directory", "5 minutes")
+        "apply",
+        "--yes",
+        code=75,
+        says=(f"rm {lease}", "another apply may hold this config directory", "100000 bytes are not a lease"),
     )
     shell.ok("plan")
 

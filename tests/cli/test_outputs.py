@@ -142,7 +142,7 @@ def test_sandbox_status(shell: Shell) -> None:
 
 TABLE = f"""\
 ENDPOINT        HOST  DECLARED   STATE                SERVICE  UUID                                  POOLS
-main            here  stopped    stopped              online   {ENDPOINT}  plots, serial
+main            here  stopped    stopped              offline  {ENDPOINT}  plots, serial
 a-long-name-xx  here  running    absent               -        -                                     -
 kept            here  unmanaged  absent               -        -                                     -
 far             away  running    -                    -        -                                     -
