@@ -8,8 +8,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,16 +120,6 @@ def start(shell: Shell) -> tuple[str, ...]:
     return APPLY
 
 
-def restart(shell: Shell) -> tuple[str, ...]:
-    start(shell)
-    return ("restart", "main", "--yes")
-
-
-def stop(shell: Shell) -> tuple[str, ...]:
-    start(shell)
-    return APPLY
-
-
 def with_daemons(shell: Shell) -> None:
     """Let the stand-in of globus-compute-endpoint be installed, and the service list what it registers."""
     shutil.rmtree(shell.tool)
@@ -155,6 +147,7 @@ class Scenario:
 SCENARIOS = {
     "first": Scenario(first),
     "change": Scenario(change),
+    "start": Scenario(start),
     "lost marker": Scenario(lost_marker),
     "stale PID file": Scenario(stale_pid_file),
     "delete": Scenario(delete),
@@ -181,11 +174,25 @@ class Stage:
 
     def set(self) -> None:
         os.chdir("/")
+        self.end_daemons()
         for path in (self.shell.project, self.shell.home):
             shutil.rmtree(path)
             shutil.copytree(self.kept / path.relative_to(self.shell.base), path, symlinks=True)
         os.chdir(self.shell.project)
         self.shell.stub.listing = self.listing
+
+    def end_daemons(self) -> None:
+        """End, by PID, what was started in this home."""
+        while pids := [int(e.name) for e in Path("/proc").iterdir() if e.name.isdigit() and self._is_ours(e)]:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _is_ours(self, entry: Path) -> bool:
+        with suppress(OSError):  # it ended meanwhile
+            words = (entry / "cmdline").read_bytes()
+            return b"globus-compute-endpoint" in words and os.fsencode(self.shell.config_dir) in words
+        return False
 
     def run(self, arguments: tuple[str, ...], trouble: Trouble | None = None) -> Told:
         told = command(arguments, self.shell.base, trouble)
@@ -207,7 +214,7 @@ class Stage:
         shell = self.shell
         files = {p.name: p.read_text() for p in (shell.lock, shell.pools) if p.exists()}
         for path in sorted(shell.config_dir.glob("*/*")):
-            if path.parent.name != ".chiltepin" and not path.name.startswith(TEMPORARY):
+            if path.parent.name != ".chiltepin" and not path.name.startswith((TEMPORARY, "daemon.pid", "endpoint.log")):
                 files[str(path.relative_to(shell.config_dir))] = _substance(path)
         trash = shell.config_dir / ".chiltepin" / "trash"
         kept = sorted(p.name.partition("~")[0] for p in trash.glob("*/endpoint")) if trash.exists() else []
@@ -242,8 +249,12 @@ class Stage:
 
 
 @pytest.fixture
-def stage(shell: Shell, tmp_path: Path) -> Stage:
-    return Stage(shell, tmp_path / "kept")
+def stage(shell: Shell, tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(shell, tmp_path / "kept")
+    try:
+        yield stage
+    finally:
+        stage.end_daemons()
 
 
 def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]], step: int) -> None:
@@ -284,7 +295,7 @@ def _substance(path: Path) -> str:
     """Return a file's text; of a marker, what does not depend on the way that led there."""
     if path.name != ".chiltepin.json":
         return path.read_text()
-    return json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "files"})
+    return json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k not in ("files", "daemon")})
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -306,7 +317,7 @@ def clean_up(stage: Stage) -> None:
     if not stage.leftovers():
         return
     text = stage.shell.manifest.read_text()
-    stage.shell.write(text.replace("{state: stopped", "{state: stopped, protect: true"))
+    stage.shell.write(text.replace("{state: ", "{protect: true, state: "))
     assert stage.run(APPLY).code == 0
     assert stage.leftovers() == []
 
