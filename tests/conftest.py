@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +31,10 @@ def pytest_configure() -> None:
     """Hide the developer's settings from fixtures that outlive a test, too."""
     for name in _foreign():
         del os.environ[name]
+    # A job in the background ignores these, and so would every command that a test sends them to.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
