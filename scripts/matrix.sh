@@ -1,6 +1,7 @@
 #!/bin/sh
 # matrix.sh PYTHON  -- the tests that need no daemon, on each supported Python that is here, but for PYTHON's own
 set -eu
+export CHILTEPIN_TEST_STEP=7  # of the sweeps over every write and request: see tests/sampling.py
 have=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 ran=0
 for version in 3.10 3.11 3.12 3.13; do

@@ -25,6 +25,7 @@ from tests.adapters.globus_stub import CLIENT, SECRET, FakeClock, GlobusStub, Re
 from tests.core.builders import desired, endpoint, pool
 from tests.fakes import Daemon, FakeHost, FakeScheduler, FakeStore, World
 from tests.lab import YES, Lab, Result
+from tests.sampling import STEP
 
 
 class WorldStub(GlobusStub):
@@ -280,7 +281,7 @@ def meet(
     new_lab: Callable[[], Lab], stub: WorldStub, scenario: Scenario, reply: Reply, times: int, *, loses: bool = False
 ) -> Iterator[tuple[int, Met]]:
     """Let the fault begin at each request in turn; check what must hold whatever comes of it."""
-    for at in range(1, requests_of(new_lab, scenario, stub) + 1):
+    for at in range(1, requests_of(new_lab, scenario, stub) + 1, STEP):
         lab = new_lab()
         scenario.prepare(lab)
         registered, folders = set(lab.world.registrations), set(lab.world.folders)

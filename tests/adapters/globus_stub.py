@@ -106,7 +106,7 @@ class GlobusStub:
         self.refresh: dict[str, str] = {}  # refresh tokens, and the resource server of each
         self.login_as = USER
         self.listing: list[dict[str, Any]] = []
-        self.says = "online"  # of every endpoint
+        self.says = "online"  # of every endpoint that no daemon registered by itself
         self.registered_since: Callable[[], list[dict[str, Any]]] = list  # what daemons add by themselves
         self._lock = threading.Lock()
         self.url = ""
@@ -142,7 +142,8 @@ class GlobusStub:
         return self._compute(request)
 
     def _compute(self, request: Request) -> Reply:
-        listing = [*self.listing, *self.registered_since()]
+        by_daemons = self.registered_since()
+        listing = [*self.listing, *by_daemons]
         if request.path == "/v2/endpoints":
             return Reply(200, listing)
         known = {item["uuid"]: item for item in listing}
@@ -150,7 +151,8 @@ class GlobusStub:
         if wanted not in known:
             return error(404, f"Endpoint {wanted} could not be resolved")
         if request.path.endswith("/status"):
-            return Reply(200, {"status": self.says, "details": {}})
+            online = any(item["uuid"] == wanted for item in by_daemons)
+            return Reply(200, {"status": "online" if online else self.says, "details": {}})
         if request.method != "DELETE":
             return Reply(200, known[wanted])
         self.listing = [item for item in self.listing if item["uuid"] != wanted]
