@@ -69,7 +69,7 @@ class Task:
     def end(self) -> None:
         """Let it end, and see that its result arrives."""
         (self._user.project / "go").touch()
-        out, err = self._process.communicate(timeout=100)
+        out, err = self._process.communicate(timeout=300)
         assert (self._process.returncode, out.strip()) == (0, "intact"), err
 
 
@@ -136,10 +136,10 @@ def test_drain_waits_for_a_running_task_and_restarts_then(ready: User) -> None:
     uuid, daemon = ready.id("one"), ready.daemon("one")
     with _task(ready) as task:
         ready.write(_one(config=_CHANGED))
-        with _draining(ready, "apply", "--drain", "3m") as draining:
+        with _draining(ready, "apply", "--drain", "8m") as draining:
             assert ready.daemon("one") == daemon
             task.end()
-            draining.communicate(timeout=100)
+            draining.communicate(timeout=500)
             assert draining.returncode == 0
     assert ready.daemon("one") != daemon
     ready.assert_converged("one")
@@ -155,7 +155,7 @@ def test_drain_ends_with_its_time_and_with_ctrl_c(ready: User) -> None:
         ready.chiltepin("destroy", "--yes", "--drain", "1s", expect=5)
         with _draining(ready, "restart", "one", "--drain", "3m") as draining:
             draining.send_signal(signal.SIGINT)
-            draining.communicate(timeout=20)
+            draining.communicate(timeout=120)
             assert draining.returncode == 130
         assert not ready.lease_file.exists()
         assert ready.daemon("one") == daemon
