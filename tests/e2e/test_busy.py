@@ -96,7 +96,7 @@ def _await_end_of_user_endpoints(user: User) -> None:
         alive = any("Globus Compute Endpoint (" in title for title in user.processes().values())
         return not alive and not _user_endpoints(user)
 
-    wait_for(is_over, "the user endpoints ended", 60)
+    wait_for(is_over, "the user endpoints ended", 200)
 
 
 @contextlib.contextmanager
@@ -106,7 +106,7 @@ def _draining(user: User, *command: str) -> Iterator[subprocess.Popen[str]]:
         try:
             assert process.stderr is not None
             said = next(line for line in process.stderr if "waiting for 1 " in line)
-            assert "of one, 3m left" in said
+            assert f"of one, {command[-1]} left" in said
             yield process
         finally:
             process.kill()
