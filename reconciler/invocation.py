@@ -117,11 +117,10 @@ def _context(manifest: Manifest, invocation: Invocation) -> Context:
     from reconciler.adapters import machine
     from reconciler.adapters.manifest_files import NamedFileReader
     from reconciler.adapters.resources import available_versions, builtin_schema, builtin_template
-    from reconciler.adapters.scheduler import Slurm
 
     name = machine.node_name()
     by_cluster = any(isinstance(p, ClusterMatch) for host in manifest.hosts.values() for p in host.match or ())
-    cluster = Slurm().cluster() if by_cluster else None
+    cluster = _cluster() if by_cluster else None
     directory = invocation.file.absolute().parent
     versions: list[int | None] = [None, *available_versions()]
     return Context(
@@ -135,6 +134,12 @@ def _context(manifest: Manifest, invocation: Invocation) -> Context:
         schemas={_builtin(v): TextFile(*builtin_schema(v)) for v in versions},
         allow_outside=invocation.allow_outside,
     )
+
+
+def _cluster() -> str | None:
+    from reconciler.adapters.scheduler import Slurm
+
+    return Slurm().cluster()
 
 
 def _builtin(version: int | None) -> str:
