@@ -18,6 +18,7 @@ MAX_DEPTH = 100
 MAX_NODES = 1_000_000
 """Values after the expansion of all aliases."""
 
+_LIBYAML_LIMIT = "exceeded maximum nesting depth"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_OPENERS = 50
 _COMPACT = {
@@ -27,6 +28,11 @@ _COMPACT = {
 
 class Unfit(yaml.YAMLError):
     """The text may be YAML, but is not to be loaded."""
+
+
+def is_depth(error: yaml.YAMLError) -> bool:
+    """Say whether libyaml gave up for nesting: newer ones have a limit, and read ahead of the events to reach it."""
+    return isinstance(error, yaml.MarkedYAMLError) and error.problem == _LIBYAML_LIMIT
 
 
 def load(text: str | bytes) -> Any:
@@ -64,8 +70,14 @@ def _check(text: str | bytes) -> None:
     loader = _LOADER(text)
     try:
         _Walk().through(loader)
+    except yaml.YAMLError as e:
+        raise (_too_deep() if is_depth(e) else e) from None
     finally:
         loader.dispose()
+
+
+def _too_deep() -> Unfit:
+    return Unfit(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
 class _Walk:
@@ -94,7 +106,7 @@ class _Walk:
         self._open.append((anchor, self._nodes))
         self._nodes += 1
         if len(self._open) > MAX_DEPTH:
-            raise Unfit(f"it is nested more than {MAX_DEPTH} levels deep")
+            raise _too_deep()
 
     def _alias(self, anchor: str) -> None:
         if any(anchor == name for name, _ in self._open):

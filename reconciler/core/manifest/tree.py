@@ -15,9 +15,12 @@ from reconciler.core.invalid import ManifestInvalid
 from reconciler.core.manifest.parsed import Parsed, pack
 from reconciler.core.manifest.scalars import Reading, read_plain
 from reconciler.core.problems import Position, Problem
+from reconciler.core.safe_yaml import is_depth
 
 MAX_DEPTH = 50
 """Nesting of mappings and lists; a manifest needs about ten levels."""
+
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 
 MAX_NODES = 1_000_000
 """Values after the expansion of all aliases and merge keys: about ten times what 10,000 endpoints need."""
@@ -112,7 +115,7 @@ class _Builder:
         if kind is yaml.ScalarEvent:
             return self._scalar(event)
         if depth >= MAX_DEPTH:
-            self._stop(f"nested more than {MAX_DEPTH} levels deep", event)
+            self._stop(_TOO_DEEP, event)
         if kind is yaml.MappingStartEvent:
             return self._mapping(event, depth + 1)
         return self._sequence(event, depth + 1)
@@ -239,6 +242,8 @@ class _Builder:
     def _syntax(self, error: yaml.MarkedYAMLError) -> Problem:
         mark = error.problem_mark or error.context_mark
         position = self._position(mark) if mark else Position(self.parsed.file, 1, 1)
+        if is_depth(error):
+            return self.parsed.problem(_TOO_DEEP, position, None)
         message, hint = f"not valid YAML: {error.problem or error.context}", None
         line = self.parsed.line(position.line) or ""
         raw = self.parsed._lines[position.line - 1] if position.line <= len(self.parsed._lines) else line
