@@ -6,6 +6,8 @@ DEMO_VENV ?= .venv-demo
 # How many tests run at once.
 LANES ?= $(shell nproc 2>/dev/null || echo 2)
 export LANES
+# Thousands of commands are run: each would compile everything again where the environment forbids to keep it.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit e2e matrix lowest chaos bench schemas clean
@@ -41,7 +43,7 @@ e2e: $(VENV)/.done  ## real daemons, a real broker, a real Slurm
 matrix: $(VENV)/.done  ## what needs no daemon, on every supported Python of this machine
 	scripts/matrix.sh "$(BIN)/python"
 
-lowest: $(VENV)/.done  ## what needs no daemon, with the lowest versions of all dependencies
+lowest: $(VENV)/.done  ## what needs no daemon, with the lowest versions of Python and of all dependencies
 	scripts/lowest.sh "$(BIN)/python"
 
 chaos: $(VENV)/.done  ## commands killed at random moments: KILLS=1000 SEEDS="1 2 3"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 from importlib import import_module
@@ -110,8 +109,6 @@ def run(arguments: list[str]) -> int:
 
     A command that is not ours goes to upstream's `chiltepin`, when that is installed.
     """
-    # Imports and values of a short run make next to no cyclic garbage, and looking for it costs a tenth.
-    gc.set_threshold(100_000, 50, 50)
     try:
         return _dispatch(arguments)
     except ReconcilerError as e:
