@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from reconciler.core.actions import DELETING, EndpointAction
-from reconciler.core.desired import CONFIG
+from reconciler.core.desired import CONFIG, DesiredEndpoint
 from reconciler.core.live import Damaged
 from reconciler.core.lock import emit_lock
 from reconciler.core.marker import MARKER, Marker
@@ -240,6 +240,14 @@ def test_what_changed_between_plan_and_apply_is_deferred(change: Callable[[Lab],
     assert result.code == ExitCode.DEFERRED
     assert "done" not in [o.kind for o in result.run.outcomes if o.action.kind == "Restart"]
     assert lab.world.backups == before
+
+
+@pytest.mark.parametrize("wanted", [DEBUG_OFF, endpoint(state="stopped")])
+def test_a_daemon_that_ends_by_itself_before_it_is_stopped_holds_nothing_up(wanted: DesiredEndpoint) -> None:
+    lab = running()
+    lab.wants(wanted)
+    assert lab.apply(between=lambda: lab.world.end(lab.world.daemons[0], cleanly=True)).code == ExitCode.OK
+    lab.assert_converged()
 
 
 def test_ctrl_c_finishes_what_is_under_way_and_begins_nothing_more() -> None:

@@ -116,7 +116,7 @@ class NoDaemon:
 
 @dataclass(frozen=True)
 class DaemonIs:
-    """Exactly this process is the endpoint's daemon."""
+    """Exactly this process is the endpoint's daemon, or it has ended and left nothing: what it is asked for is done."""
 
     process: Process
 

@@ -62,6 +62,8 @@ def _daemon(precondition: NoDaemon | DaemonIs, directory: LiveDirectory) -> str 
     if isinstance(precondition, NoDaemon):
         return f"its daemon runs (PID {directory.processes[0].pid})" if directory.processes else None
     wanted = precondition.process
+    if not directory.processes and directory.pid_file is None:
+        return None  # a daemon of another node would have one
     others = [p for p in directory.processes if is_up(p) or p.pid == wanted.pid]
     if any((p.pid, p.start_time) == (wanted.pid, wanted.start_time) for p in others):
         return None

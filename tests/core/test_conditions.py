@@ -47,6 +47,7 @@ SAME_FILE = FileIs(CONFIG, HERE.files[CONFIG].digest)
         (NoDaemon(), replace(HERE, processes=())),
         (DaemonIs(process()), HERE),
         (DaemonIs(STARTING), replace(HERE, processes=(STARTING,))),
+        (DaemonIs(process()), replace(HERE, processes=(), pid_file=None)),
         (Idle(), HERE),
         (EndpointIdIs(uuid("main")), HERE),
         (EndpointIdIs(None), replace(HERE, endpoint_id=None)),
@@ -75,6 +76,7 @@ def test_what_holds(precondition: Precondition, directory: LiveDirectory | None)
         (NoDaemon(), replace(HERE, processes=(STARTING,)), "its daemon runs (PID 100)"),
         (DaemonIs(process()), replace(HERE, processes=()), "its daemon is no longer PID 100"),
         (DaemonIs(process()), replace(HERE, processes=(process(101),)), "its daemon is no longer PID 100"),
+        (DaemonIs(process()), replace(HERE, processes=(process(7),), pid_file=None), "its daemon is no longer PID 100"),
         (DaemonIs(process()), replace(HERE, processes=(process(start_time=9),)), "its daemon is no longer PID 100"),
         (
             Idle(),

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.support import BIN, User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _TEMPLATES = Path(__file__).parents[2] / "reconciler" / "templates"
 _POOLS = {"work": {"endpoint": "one"}}

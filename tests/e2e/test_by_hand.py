@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.support import Done, User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 UPSTREAMS_LIST = "from chiltepin.cli import cli_list; cli_list()"
 

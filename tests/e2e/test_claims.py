@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.support import Done, User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 OTHER = "11111111-2222-4333-8444-555555555555"
 

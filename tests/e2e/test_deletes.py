@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.support import User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 POOLS = {"work": {"endpoint": "one"}}
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.support import BIN, User, manifest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 ASKED = ("SLURM_CONF", "LC_TIME", "PATH", "MINE", "GLOBUS_COMPUTE_CLIENT_SECRET", "SITE_TOKEN")
 # A pool for each variable that is asked for; having the same options, they share one user endpoint.

@@ -15,7 +15,7 @@ from tests.e2e.nodes import OnNode, clock_off_by, node_of
 from tests.e2e.support import BIN, TITLE, User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _POOLS = {"work": {"endpoint": "one", "environment": ["export WHERE=here"]}}
 

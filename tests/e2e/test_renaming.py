@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.support import User, manifest
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 MOVED = [{"from": "one", "to": "new"}]
 

@@ -16,7 +16,7 @@ from reconciler.sandbox import lifecycle
 from tests.e2e.support import User, manifest, sandbox_service, sandbox_user
 from tests.sandbox.support import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.e2e
 
 POOLS = {"work": {"endpoint": "one"}}
 HTML = {"Content-Type": "text/html"}
