@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Literal
 
 from reconciler.core.deaths import LINES, ended_here, too_many
 from reconciler.core.desired import Desired
 from reconciler.core.elsewhere import in_doubt, without_a_node
 from reconciler.core.live import (
+    GONE,
     Damaged,
     JournalEntry,
     LiveDirectory,
@@ -160,10 +162,8 @@ def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDir
     for name, endpoint in desired.endpoints.items():
         if endpoint.directory in directories or endpoint.state == "unmanaged":
             continue
-        entry = lock.endpoints.get(name) if lock else None
-        known = endpoint.id or (entry.id if entry else None)
-        if known:
-            found.add(known)
+        entries = [lock.endpoints.get(n) for n in (name, *desired.formerly(name))] if lock else []
+        found |= {known for known in (endpoint.id, *(entry.id for entry in entries if entry)) if known}
     return found
 
 
@@ -186,7 +186,8 @@ def _look_elsewhere(service: ComputeService, desired: Desired, live: LiveState) 
     if isinstance(live.registrations, Unknown):
         return live
     found: dict[str, Registration] = {}
-    for endpoint_id in sorted(without_a_node(ours, live)):
+    # A single look answers for anybody's endpoint: what is not listed is not this identity's, and stays so.
+    for endpoint_id in sorted(without_a_node(ours, live) & set(live.registrations)):
         try:
             registration = service.get(endpoint_id)
         except (ServiceUnreachable, ServiceRefused):
@@ -208,16 +209,13 @@ def _displaced(stack: str, directories: Mapping[str, LiveDirectory]) -> set[str]
     }
 
 
-def _statuses(service: ComputeService, wanted: Iterable[str]) -> dict[str, Status | Unknown]:
-    found: dict[str, Status | Unknown] = {}
+def _statuses(service: ComputeService, wanted: Iterable[str]) -> dict[str, Status | Literal["gone"] | Unknown]:
+    found: dict[str, Status | Literal["gone"] | Unknown] = {}
     for endpoint_id in sorted(wanted):
         try:
-            status = service.status(endpoint_id)
+            found[endpoint_id] = service.status(endpoint_id) or GONE
         except (ServiceUnreachable, ServiceRefused) as e:
             found[endpoint_id] = Unknown(str(e))
-            continue
-        if status is not None:
-            found[endpoint_id] = status
     return found
 
 

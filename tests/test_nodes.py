@@ -126,6 +126,20 @@ def test_a_reboot_of_this_node_is_no_other_node() -> None:
     lab.assert_converged()
 
 
+def test_a_single_look_at_anybodys_registration_makes_it_nobodys_own() -> None:
+    """Where its last start registered is asked of one UUID; whose it is, is not answered by that."""
+    lab = on_ufe01()
+    folder, uuid = lab.world.folders["main"], lab.ids()["main"] or ""
+    assert isinstance(folder.marker, Marker)
+    folder.marker = folder.marker.but(daemon=None)
+    assert lab.live().registrations[uuid].hostname == "ufe01.noaa.gov"  # type: ignore[index]
+    lab.world.owned = {}
+    sight = lab.sight()
+    assert sight.live.registrations == {}
+    assert [r.endpoint for r in sight.plan.refusals] == ["main"]
+    assert not sight.plan.actions
+
+
 # --- stop and restart
 
 

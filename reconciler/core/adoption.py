@@ -22,7 +22,7 @@ from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.diff import found_record
 from reconciler.core.documents import file_specs
 from reconciler.core.draft import Draft
-from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
+from reconciler.core.live import GONE, Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import lock_entry
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import (
@@ -240,7 +240,7 @@ class _Adopter:
         others = claimants(chosen, self.name, self.endpoint.directory, self.live, self.known)
         if others:
             return Refusal(self.name, f"the UUID {chosen} is taken: by {', '.join(others)}", "choose another one")
-        status = self.live.statuses.get(chosen)
+        status = self.live.status(chosen)
         if chosen not in self.live.registrations:
             return self._not_there(chosen)
         running = directory is not None and id_in_title(directory) == chosen
@@ -257,10 +257,10 @@ class _Adopter:
         return None
 
     def _not_there(self, chosen: str) -> Refusal | Blocked:
-        status = self.live.statuses.get(chosen)
+        status = self.live.status(chosen)
         if isinstance(status, Unknown):
             return Blocked(self.name, status.reason)
-        if status is not None:
+        if status != GONE:
             return not_owned(self.name, chosen)
         if self.marker is not None and self.errand.id is None:
             return gone(self.name, chosen)
@@ -364,5 +364,6 @@ def ids_to_ask(names: Iterable[str], desired: Desired, live: LiveState, known: K
         directory = live.directories.get(endpoint.directory)
         marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
         named = witnesses(directory, marker, known.entry(name), endpoint.id)
-        found |= {value for where, value in named.items() if value != named.get("its daemon")}
+        listed = {} if isinstance(live.registrations, Unknown) else live.registrations
+        found |= {value for value in named.values() if value != named.get("its daemon") or value not in listed}
     return found

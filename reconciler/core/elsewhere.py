@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 
-from reconciler.core.live import LiveDirectory, LiveState, PidFile, Unknown
+from reconciler.core.live import GONE, LiveDirectory, LiveState, PidFile, Unknown
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
 from reconciler.core.pid_file import LOOKED_AT_EVERY, START_REFUSES, is_fresh, is_stale
@@ -57,7 +57,7 @@ def sight_elsewhere(directory: LiveDirectory, marker: Marker | None, live: LiveS
     status = live.statuses.get(endpoint_id) if endpoint_id else None
     if pid_file is None and record is None and status is None:
         return Sighting(Away.GONE)  # nothing points to one, and nobody thought it worth asking
-    if status != "online" and _is_unregistered(endpoint_id, live):
+    if status == GONE or (status is None and _is_unregistered(endpoint_id, live)):
         status = "offline"
     mine = record if record and _is_of(record, pid_file, live.host) else None
     if _ended_here(pid_file, marker, mine, live, endpoint_id, status):

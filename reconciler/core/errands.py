@@ -100,7 +100,9 @@ def _ids_of_the_deleted(desired: Desired, live: LiveState, known: Known) -> set[
     registrations = live.registrations if not isinstance(live.registrations, Unknown) else {}
     # Of what ends, only whose registration is not listed matters: is it gone, or another identity's?
     ended = {item.id for item in expired(desired, live, known) if item.id} - set(registrations)
-    return ended | (ids_in_trash(again, live, known) if again and live.trash else set())
+    markers = [(item.id, item.marker) for item in live.trash if item.marker]
+    back = {i for i, m in markers if i and m.stack == known.stack and m.endpoint in again}
+    return ended | back
 
 
 def known_names(desired: Desired, live: LiveState, known: Known) -> set[str]:

@@ -175,6 +175,9 @@ class TrashEntry:
 
 Status = Literal["online", "offline"]
 
+GONE: Literal["gone"] = "gone"
+"""The service's own 404 on a UUID's status."""
+
 
 @dataclass(frozen=True)
 class StatusReport:
@@ -230,7 +233,7 @@ class LiveState:
         config_dir: absolute path of the Globus Compute config directory.
         directories: by name, managed or not.
         registrations: the identity's registrations by UUID, or Unknown.
-        statuses: of the UUIDs that were asked for.
+        statuses: of the UUIDs that were asked for; of one that is missing nothing is known.
         tool: the installed globus-compute-endpoint, or why it cannot be used.
         login_path: the login shell's PATH; asked for only when an endpoint needs it and has none pinned.
         login_variables: what else the login shell sets that may reach a daemon; asked for together.
@@ -246,7 +249,7 @@ class LiveState:
     config_dir: str
     directories: Mapping[str, LiveDirectory] = field(default_factory=dict)
     registrations: Mapping[str, Registration] | Unknown = field(default_factory=dict)
-    statuses: Mapping[str, Status | Unknown] = field(default_factory=dict)
+    statuses: Mapping[str, Status | Literal["gone"] | Unknown] = field(default_factory=dict)
     tool: EndpointTool | Damaged | None = None
     login_path: str | Unknown | None = None
     login_variables: Mapping[str, str] = field(default_factory=dict)
@@ -255,3 +258,7 @@ class LiveState:
     pending: Mapping[str, JournalEntry] = field(default_factory=dict)
     candidates: Mapping[str, tuple[Registration, ...] | Unknown] = field(default_factory=dict)
     log_ends: Mapping[str, str] = field(default_factory=dict)
+
+    def status(self, endpoint_id: str) -> Status | Literal["gone"] | Unknown:
+        """Return the service's word on a UUID; that nobody asked is no word."""
+        return self.statuses.get(endpoint_id, Unknown("the service was not asked whether it is online"))

@@ -14,7 +14,7 @@ from reconciler.core.actions import Cause, Refusal
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.host_named import lacks_only_a_host, with_host
-from reconciler.core.live import Damaged, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
+from reconciler.core.live import GONE, Damaged, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Claim, Marker
 
@@ -161,9 +161,11 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
             f"was it renamed? `mv {live.config_dir}/{other} {live.config_dir}/{endpoint.directory}`,"
             f" or write `directory: {other}` in its block",
         )
-    status = live.statuses.get(wanted)
+    status = live.status(wanted)
     if isinstance(status, Unknown):
         return Blocked(endpoint.name, status.reason)
+    if status == GONE:
+        return Blocked(endpoint.name, f"the service lists {wanted}, and says that it is not there")
     if status == "online":
         return Refusal(
             endpoint.name,

@@ -250,11 +250,9 @@ def _left_behind(
         return _under_its_daemon(endpoint, marker.claim.directory, f"process {source.processes[0].pid} lives")
     if isinstance(live.registrations, Unknown):
         return Blocked(endpoint.name, live.registrations.reason)
-    status = live.statuses.get(ground.id)
+    status = live.status(ground.id)
     if isinstance(status, Unknown):
         return Blocked(endpoint.name, status.reason)
-    if status is None and ground.id in live.registrations:
-        return Blocked(endpoint.name, "the service was not asked whether it is online")
     return _under_its_daemon(endpoint, marker.claim.directory, f"{ground.id} is online") if status == "online" else None
 
 

@@ -15,7 +15,7 @@ from reconciler.core.actions import (
 )
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint
-from reconciler.core.live import LiveDirectory, LiveState, Unknown
+from reconciler.core.live import GONE, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import WRONG_IDENTITY, Blocked, Gone, Ground, Known, new_marker
 from reconciler.core.standstill import OUT_OF_REACH, bring_to_standstill
@@ -45,10 +45,10 @@ def renew(
         )
     if not isinstance(found, Gone):
         return found
-    status = live.statuses.get(found.id)
+    status = live.status(found.id)
     if isinstance(status, Unknown):
         return Blocked(endpoint.name, status.reason)
-    if status is not None:
+    if status != GONE:
         return not_owned(endpoint.name, found.id)
     if endpoint.id:
         return Refusal(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reconciler.core.actions import Cause, FileChange, Note, Purge, Refusal
 from reconciler.core.draft import Draft
-from reconciler.core.live import LiveState, TrashEntry, Unknown
+from reconciler.core.live import GONE, LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Blocked, Known, check_claim
 from reconciler.core.reregistration import not_owned
@@ -120,7 +120,9 @@ def _at_the_service(name: str, endpoint_id: str, live: LiveState) -> bool | Refu
     if isinstance(status, Unknown):
         return Blocked(name, status.reason)
     if endpoint_id not in live.registrations:
-        return not_owned(name, endpoint_id) if status is not None else False
+        if status is None:
+            return Blocked(name, "the service was not asked whether its registration is there")
+        return False if status == GONE else not_owned(name, endpoint_id)
     if status == "online":
         return Refusal(
             name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from reconciler.core.actions import Cause, FileChange, NameFree, Note, Refusal, Undelete
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
-from reconciler.core.live import LiveDirectory, LiveState, TrashEntry, Unknown
+from reconciler.core.live import GONE, LiveDirectory, LiveState, TrashEntry, Unknown
 from reconciler.core.lock import LockedEndpoint, found_entry, lock_entry
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import (
@@ -95,10 +95,10 @@ def _is_registered(name: str, endpoint_id: str | None, live: LiveState) -> bool 
     """Return whether the service still has the registration, as this identity's."""
     if endpoint_id is None or isinstance(live.registrations, Unknown) or endpoint_id in live.registrations:
         return True
-    status = live.statuses.get(endpoint_id)
+    status = live.status(endpoint_id)
     if isinstance(status, Unknown):
         return Blocked(name, status.reason)
-    return not_owned(name, endpoint_id) if status is not None else False
+    return False if status == GONE else not_owned(name, endpoint_id)
 
 
 def _against(name: str, directory: str, item: TrashEntry, live: LiveState, known: Known) -> Refusal | Blocked | None:
@@ -127,7 +127,7 @@ def _against(name: str, directory: str, item: TrashEntry, live: LiveState, known
     refusal = refusal or check_ids(name, found, marker, None)
     if refusal or item.id is None:
         return refusal
-    status = live.statuses.get(item.id)
+    status = live.status(item.id)
     if isinstance(status, Unknown):
         return Blocked(name, status.reason)
     if status == "online":

@@ -13,8 +13,10 @@ from reconciler.core.diff import new_file
 from reconciler.core.digest import digest_bytes
 from reconciler.core.documents import dump_mapping, file_specs
 from reconciler.core.environment import Variable, given, variable
+from reconciler.core.errands import ids_in_question
 from reconciler.core.lines import as_text
 from reconciler.core.live import (
+    GONE,
     Identity,
     JournalEntry,
     LiveDirectory,
@@ -24,6 +26,7 @@ from reconciler.core.live import (
     Process,
     Registration,
     TrashEntry,
+    Unknown,
     UserEndpoint,
 )
 from reconciler.core.lock import Lock, lock_entry, locked_pools
@@ -200,7 +203,23 @@ class Scene:
         sets: dict[str, Any] = {
             key: frozenset(value) if isinstance(value, list) else value for key, value in scope.items()
         }
-        return make_plan(self.desired, self.live, self.known, pools_text=self.pools_text, scope=Scope(**sets))
+        asked = self.asked(Scope(**sets))
+        return make_plan(self.desired, asked.live, self.known, pools_text=self.pools_text, scope=Scope(**sets))
+
+    def asked(self, scope: Scope) -> Scene:
+        """Return the scene in which the service was asked what a run asks it; where nothing else is said, it is well.
+
+        That is: what it lists is offline, and what it does not list is gone.
+        """
+        live, listed = self.live, self.live.registrations
+        if isinstance(listed, Unknown):
+            return self
+        there = live.directories
+        missing = [e.id for e in self.desired.endpoints.values() if e.directory not in there]
+        entries = self.known.lock.endpoints.values() if self.known.lock else ()
+        missing += [entry.id for entry in entries if entry.claim.directory not in there]
+        ids = {i for i in missing if i} | ids_in_question(scope, self.desired, live, self.known)
+        return self.sees(statuses={i: "offline" if i in listed else GONE for i in ids} | dict(live.statuses))
 
     def text(self, **scope: Any) -> str:
         """Return the plan as text."""

@@ -9,6 +9,8 @@ import pytest
 from reconciler.core.actions import Adopt, Start
 from reconciler.core.live import Damaged, LiveDirectory, Unknown
 from reconciler.core.marker import Marker
+from reconciler.core.ownership import Blocked, find_ground
+from reconciler.core.reregistration import Renewal, renew
 from tests.core.builders import (
     CONFIG_DIR,
     LOGIN_PATH,
@@ -692,3 +694,20 @@ def test_an_identity_that_cannot_be_told_passes_as_nobodys() -> None:
         assert "cannot be told" in refusal.what
         assert "identity me" in refusal.evidence[0]
         assert "identity None" in refusal.evidence[1]
+
+
+def test_lost_directory_about_which_nobody_asked_is_not_taken_for_offline() -> None:
+    scene = lost(settled(endpoint()))
+    found = find_ground(scene.desired.endpoints["main"], scene.live, scene.known)
+    assert found == Blocked("main", "the service was not asked whether it is online")
+    contradicted = lost(settled(endpoint()), main="gone")
+    assert isinstance(find_ground(scene.desired.endpoints["main"], contradicted.live, scene.known), Blocked)
+
+
+def test_what_was_not_asked_is_not_gone() -> None:
+    scene = settled(endpoint()).owns()
+    wanted = scene.desired.endpoints["main"]
+    found = find_ground(wanted, scene.live, scene.known)
+    assert isinstance(renew(wanted, found, scene.live, scene.known), Blocked)
+    gone = scene.sees(statuses={uuid("main"): "gone"})
+    assert isinstance(renew(wanted, found, gone.live, scene.known), Renewal)

@@ -11,6 +11,7 @@ from reconciler.core.desired import Desired, Moved
 from reconciler.core.live import LiveDirectory, Unknown
 from reconciler.core.lock import known_ids
 from reconciler.core.marker import Marker
+from reconciler.core.plan import make_plan
 from reconciler.core.scope import Errand
 from tests.core.builders import (
     LOGIN_PATH,
@@ -229,7 +230,9 @@ def test_directory_that_was_renamed_under_its_daemon() -> None:
     scene = moved_already()
     assert "while its daemon ran" in refused(scene.sees(statuses={uuid("old"): "online"}))
     assert "not planned" in refused(scene.sees(statuses={uuid("old"): Unknown("timeout")}))
-    assert "not planned" in refused(scene.sees(statuses={}))
+    unasked = scene.sees(statuses={})
+    plan = make_plan(unasked.desired, unasked.live, unasked.known)
+    assert ([b.endpoint for b in plan.blocked], plan.actions) == (["new"], ())
     alive = replace(STOPPED, name="new", processes=OLD.processes)
     assert "process 100 lives" in refused(scene.has(alive))
 
