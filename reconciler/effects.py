@@ -24,6 +24,7 @@ from reconciler.core.actions import (
     Undelete,
     WriteFile,
 )
+from reconciler.core.boot import origin
 from reconciler.core.desired import CONFIG, ENDPOINT_JSON
 from reconciler.core.environment import given
 from reconciler.core.live import LiveState, Process
@@ -148,7 +149,7 @@ class Effects:
             live_config = config.files.get(CONFIG) if config else None
             data |= {
                 "id": action.id,
-                "host": self._live.host.name,
+                **origin(self._live.host),
                 "config": live_config.digest if live_config else "",
                 "environment": given(action.environment, self._live.environment),
                 "prefix": tool.prefix if isinstance(tool, EndpointTool) else "",
@@ -280,10 +281,10 @@ class Effects:
     def _purge(self, action: Purge) -> Effect:
         """Deregister first: what is left of a purge that was cut off is an entry of the trash, not a registration."""
         service, entry = self._outside.service, action.trash_entry
-        if action.id and entry and service.status(action.id) == "online":
+        if action.id and not action.after_stop and service.status(action.id) == "online":
             raise Refused(
                 f"{action.id} is online, so it stays: its daemon runs elsewhere",
-                where=entry,
+                where=entry or action.directory,
                 remedy="stop it there first, then run this again",
             )
         if action.id:

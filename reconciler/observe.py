@@ -10,7 +10,7 @@ from typing import Literal
 
 from reconciler.core.deaths import LINES, ended_here, too_many
 from reconciler.core.desired import Desired
-from reconciler.core.elsewhere import in_doubt, without_a_node
+from reconciler.core.elsewhere import in_doubt, of_starts_that_were_cut_off, without_a_node
 from reconciler.core.live import (
     GONE,
     Damaged,
@@ -71,7 +71,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
         pending=pending,
         candidates=_candidates(service, pending, directories, registrations),
     )
-    live = _look_elsewhere(service, desired, live) if reachable else live
+    live = _look_elsewhere(service, desired, lock, live) if reachable else live
     return replace(live, log_ends=_log_ends(host, live, desired.stack))
 
 
@@ -177,11 +177,22 @@ def _ours(desired: Desired, directories: Mapping[str, LiveDirectory]) -> tuple[L
     )
 
 
-def _look_elsewhere(service: ComputeService, desired: Desired, live: LiveState) -> LiveState:
+def _ids_on_record(desired: Desired, lock: Lock | None) -> dict[str, str]:
+    """Return by directory the UUID under which lock or manifest would start what says none itself."""
+    entries = lock.endpoints if lock else {}
+    found = {entry.claim.directory: entry.id for entry in entries.values() if entry.id}
+    for name, endpoint in desired.endpoints.items():
+        locked = entries[name].id if name in entries else None
+        found |= {endpoint.directory: known} if (known := locked or endpoint.id) else {}
+    return found
+
+
+def _look_elsewhere(service: ComputeService, desired: Desired, lock: Lock | None, live: LiveState) -> LiveState:
     """Ask the service about endpoints that show no process here and may well run on another node."""
     ours = _ours(desired, live.directories)
     resting = {e.directory for e in desired.endpoints.values() if e.state == "stopped"}
-    wanted = in_doubt(ours, live, resting) - set(live.statuses)
+    wanted = in_doubt(ours, live, resting, _ids_on_record(desired, lock)) | of_starts_that_were_cut_off(live)
+    wanted -= set(live.statuses)
     live = replace(live, statuses={**live.statuses, **_statuses(service, wanted)})
     if isinstance(live.registrations, Unknown):
         return live

@@ -51,6 +51,9 @@ TOOL = EndpointTool("/opt/gce/bin/globus-compute-endpoint", "/opt/gce", {"globus
 NODES = ("ufe01", "ufe02", "ufe03")
 """The login nodes that share this home; what runs anywhere else has another copy of it."""
 
+MISSES_AFTER = 60.0
+"""Seconds for which the service goes on seeing a daemon that ended without a word."""
+
 
 class Crash(BaseException):
     """The apply was killed here (SIGKILL): no handler of the code under test may catch it."""
@@ -127,6 +130,7 @@ class Daemon:
     directory: str
     node: str
     start_time: int
+    namespace: str = ""
     id: str | None = None
     phase: str = "starting"  # then "up", then "stopping"
     environment: dict[str, str] = field(default_factory=dict)
@@ -163,6 +167,8 @@ class World:
         self.faults = Faults()
         self.now = 1_000_000.0
         self.node = "ufe01"
+        self.namespace = ""
+        """The PID namespace in which the user is on this node: processes of another one are not seen."""
         self.folders: dict[str, Folder] = {}
         self.daemons: list[Daemon] = []
         self.user_endpoints: dict[str, int] = {}
@@ -171,7 +177,9 @@ class World:
         self.jobs: dict[str, list[str]] = {}
         self.submitted: dict[str, set[str]] = {}
         self.logs: dict[str, str] = {}
-        self.boots = 1
+        self.boots: dict[str, int] = {}
+        self.missed: dict[str, float] = {}
+        """When the service notices that a daemon ended without a word."""
         self.registrations: dict[str, Registration] = {}
         self.owned: dict[str, Registration] | None = None
         """What this identity owns, when that is not all."""
@@ -215,7 +223,7 @@ class World:
 
     def tick(self) -> None:
         """Let daemons look for their PID files: one whose file stayed away ends by itself, on whichever node."""
-        for daemon in [d for d in self.daemons if d.node in NODES]:
+        for daemon in [d for d in self.daemons if self.is_of_this_home(d)]:
             folder = self.folders.get(daemon.directory)
             if daemon.phase != "up" or folder is None or folder.pid is not None:
                 daemon.orphaned = None
@@ -227,12 +235,13 @@ class World:
     def online(self, endpoint_id: str) -> bool:
         """Whether the service sees a daemon with this UUID, wherever it is."""
         self.tick()
-        return self.sees_daemons and any(d.id == endpoint_id and d.phase == "up" for d in self.daemons)
+        connected = any(d.id == endpoint_id and d.phase == "up" for d in self.daemons)
+        return self.sees_daemons and (connected or self.now < self.missed.get(endpoint_id, 0.0))
 
     def spawn(self, name: str, endpoint_id: str | None) -> Daemon:
         """Begin a daemon on this node."""
         number = self.number()
-        daemon = Daemon(number, name, self.node, number * 10, endpoint_id)
+        daemon = Daemon(number, name, self.node, number * 10, self.namespace, endpoint_id)
         self.daemons.append(daemon)
         return daemon
 
@@ -256,8 +265,15 @@ class World:
         self.log(daemon.directory, f"========== Core Endpoint begins: {daemon.id}")
 
     def end(self, daemon: Daemon, *, cleanly: bool) -> None:
-        """A daemon ends; only a clean end removes its PID file and is logged. Its user endpoints end with it."""
+        """A daemon ends; only a clean end removes its PID file, is logged, and is told to the service.
+
+        Its user endpoints end with it.
+        """
         self.daemons.remove(daemon)
+        if daemon.id is not None and daemon.phase != "starting":
+            self.missed[daemon.id] = 0.0 if cleanly else self.now + MISSES_AFTER
+        if not self.is_of_this_home(daemon):
+            return
         self.user_endpoints.pop(daemon.directory, None)
         self.tasks.pop(daemon.directory, None)
         if cleanly:
@@ -273,10 +289,18 @@ class World:
         self.logs[name] = self.logs.get(name, "") + f"{line}\n"
 
     def reboot(self) -> None:
-        """This node goes down without a word to anybody, and comes up again."""
-        self.boots += 1
+        """This node goes down without a word to anybody, and comes up again. The service has not noticed yet."""
+        self.boots[self.node] = self.boots.get(self.node, 1) + 1
         for daemon in [d for d in self.daemons if d.node == self.node]:
             self.end(daemon, cleanly=False)
+
+    def copied(self, *, pid_file: bool) -> None:
+        """This home is a copy of itself from now on, on a machine of the same name; the daemons are the original's."""
+        self.boots[self.node] = self.boots.get(self.node, 1) + 1
+        for daemon in self.daemons:
+            daemon.node = f"the other {daemon.node}"
+            self.folders[daemon.directory].pid = daemon.pid if pid_file else None
+            self.folders[daemon.directory].touched = self.now
 
     def submit(self, name: str, *jobs: str) -> None:
         """User endpoints of an endpoint put jobs into the batch system's queue.
@@ -307,13 +331,21 @@ class World:
 
     # reading
 
+    def is_of_this_home(self, daemon: Daemon) -> bool:
+        """Whether it runs on a node that sees this home directory, and not another copy of it."""
+        return daemon.node in (*NODES, self.node)
+
+    def shows(self, daemon: Daemon) -> bool:
+        """Whether its process is seen from where the user is."""
+        return (daemon.node, daemon.namespace) == (self.node, self.namespace)
+
     def read(self, name: str) -> LiveDirectory | None:
         """Return a directory as the host sees it from this node."""
         self.tick()
         folder = self.folders.get(name)
         if folder is None:
             return None
-        alive = self.daemons_of(name)
+        alive = [d for d in self.daemons_of(name) if self.is_of_this_home(d)]
         touched = self.now - 3 if any(folder.pid in (d.pid, 0) for d in alive) else folder.touched
         count = self.user_endpoints.get(name, 0)
         kind: DirectoryKind = "endpoint" if folder.marker is not None or "config.yaml" in folder.files else "other"
@@ -324,7 +356,7 @@ class World:
             endpoint_id=folder.endpoint_id,
             marker=folder.marker,
             pid_file=PidFile(folder.pid or None, self.now - touched, touched) if folder.pid is not None else None,
-            processes=tuple(d.process for d in alive if d.node == self.node),
+            processes=tuple(d.process for d in alive if self.shows(d)),
             user_endpoints=tuple(
                 UserEndpoint(f"uep.{n}", f"{name}/{n}", n, 3.0, self.user_endpoints_since) for n in range(count)
             ),
@@ -346,8 +378,8 @@ class FakeHost:
 
     def facts(self) -> HostFacts:
         node = self._world.node
-        boot = f"boot-{node}" + (f"-{self._world.boots}" if self._world.boots > 1 else "")
-        return HostFacts(node, f"{node}.noaa.gov", boot, "jdoe", 1000, "/home/jdoe")
+        boot = f"boot-{node}-{self._world.boots.get(node, 1)}"
+        return HostFacts(node, f"{node}.noaa.gov", boot, "jdoe", 1000, "/home/jdoe", self._world.namespace)
 
     def tool(self) -> EndpointTool:
         self._faults.reads("tool")
@@ -444,7 +476,7 @@ class FakeHost:
                 return False
             if folder.pid and (seen is None or folder.pid != seen.pid):
                 raise Refused("the PID file is another daemon's by now")
-            if any(d.node == self._world.node for d in self._world.daemons_of(name)):
+            if any(self._world.shows(d) for d in self._world.daemons_of(name)):
                 raise Refused("it runs on this node")
             folder.pid = None
             if self._world.touches_that_race:
@@ -463,7 +495,7 @@ class FakeHost:
         world, point = self._world, self._faults.point
         point("start:before")
         self._faults.reads("start")
-        here = [d for d in world.daemons_of(name) if d.node == world.node]
+        here = [d for d in world.daemons_of(name) if world.shows(d)]
         if not here:
             seen = world.read(name)
             if seen is None or (seen.pid_file and not is_stale(seen.pid_file.age)):
@@ -502,7 +534,8 @@ class FakeHost:
     def signal_stop(self, name: str, process: Process) -> None:
         with self._faults.effect("stop"):
             for daemon in self._world.daemons_of(name):
-                if (daemon.pid, daemon.start_time, daemon.node) == (process.pid, process.start_time, self._world.node):
+                same = (daemon.pid, daemon.start_time) == (process.pid, process.start_time)
+                if same and self._world.shows(daemon):
                     daemon.phase = "stopping"
 
     def wait_stopped(self, name: str, process: Process, timeout: float) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from reconciler.core.desired import HostView
+from reconciler.core.desired import DesiredEndpoint, HostView
 from reconciler.core.marker import Marker
+from reconciler.core.pid_file import LISTED_AS_RUNNING
 from reconciler.core.scope import Errand
 from reconciler.errors import EndpointCommandError, ExitCode, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import FakeService
+from tests.fakes import MISSES_AFTER, FakeService
 from tests.lab import YES, Lab
 
 DEBUG_OFF = endpoint(config={"debug": False})
@@ -92,6 +95,7 @@ def test_another_node_that_crashed_is_replaced_when_that_is_certain() -> None:
     lab = on_ufe01()
     (daemon,) = lab.world.daemons_of("main")
     lab.world.end(daemon, cleanly=False)
+    lab.world.missed.clear()  # the service has noticed at once
     assert lab.apply().code == ExitCode.PARTIAL, "its PID file is fresh, and the service does not see it"
     assert lab.world.daemons_of("main") == []
     lab.world.now += 50
@@ -114,16 +118,134 @@ def test_another_node_while_the_service_is_down() -> None:
 
 
 def test_a_reboot_of_this_node_is_no_other_node() -> None:
-    lab = on_ufe01()
-    lab.world.node = "ufe01"
-    folder, (daemon,) = lab.world.folders["main"], lab.world.daemons_of("main")
-    lab.world.end(daemon, cleanly=False)
-    assert isinstance(folder.marker, Marker)
-    assert folder.marker.daemon is not None
-    folder.marker = folder.marker.but(daemon=folder.marker.daemon.model_copy(update={"boot_id": "an earlier boot"}))
+    """It waits until the service has missed the old daemon, and starts then: it might be another machine."""
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    lab.world.reboot()
+    lab.world.now += LISTED_AS_RUNNING + 1
+    assert lab.world.online(lab.ids()["main"] or "")
+    result = lab.apply()
+    assert (result.code, result.outcomes) == (ExitCode.DEFERRED, {("main", "Start"): "deferred"})
+    lab.world.service_down = True
+    assert lab.apply().code == ExitCode.UNREACHABLE
+    assert lab.world.daemons == []
+    lab.world.service_down = False
+    lab.world.now += MISSES_AFTER
     result = lab.apply()
     assert result.outcomes == {("main", "ClearStalePid"): "done", ("main", "Start"): "done"}
     lab.assert_converged()
+
+
+# --- a copy of this home on another machine of the same name
+
+
+@pytest.mark.parametrize("pid_file", [True, False], ids=["its PID file was copied", "without a PID file"])
+@pytest.mark.parametrize("block", [endpoint(), DEBUG_OFF, endpoint(state="stopped")], ids=["as is", "changed", "stop"])
+def test_a_copy_on_a_machine_of_the_same_name_starts_and_stops_nothing(block: DesiredEndpoint, pid_file: bool) -> None:
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    lab.world.copied(pid_file=pid_file)
+    lab.world.now += 3600
+    lab.wants(block)
+    before = lab.world.daemons
+    result = lab.apply(YES)
+    assert result.code == ExitCode.REFUSED
+    assert "it runs elsewhere" in result.sight.plan.refusals[0].what
+    assert not {kind for _, kind in result.outcomes} & {"Start", "Stop", "ClearStalePid"}
+    assert lab.world.daemons == before
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_copy_on_a_machine_of_the_same_name_ends_no_registration(recorded: bool) -> None:
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    lab.world.copied(pid_file=False)
+    folder, uuid = lab.world.folders["main"], lab.ids()["main"]
+    assert isinstance(folder.marker, Marker)
+    folder.marker = folder.marker if recorded else folder.marker.but(daemon=None)
+    before = lab.snapshot()
+    result = lab.apply(YES, destroy=True, purge=True)
+    assert result.code == ExitCode.REFUSED
+    assert "it runs elsewhere" in result.sight.plan.refusals[0].what
+    assert lab.snapshot() == before
+    lab.world.faults.fail("status", DOWN)
+    assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.UNREACHABLE
+    assert lab.snapshot() == before
+    lab.world.faults.revive()
+    lab.world.end(lab.world.daemons[0], cleanly=True)
+    assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.OK
+    assert lab.world.deregistered == [uuid]
+
+
+def test_a_registration_that_came_online_elsewhere_since_the_plan_does_not_end() -> None:
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    (daemon,) = lab.world.daemons
+    lab.world.end(daemon, cleanly=True)
+
+    def start_elsewhere() -> None:
+        lab.world.daemons.append(replace(daemon, node="another cluster's", phase="up"))
+
+    result = lab.apply(YES, destroy=True, purge=True, between=start_elsewhere)
+    assert result.outcomes["main", "Purge"] == "failed"
+    assert lab.world.deregistered == []
+
+
+def test_a_cut_off_first_start_that_was_copied_is_asked_about() -> None:
+    """Its registration is found by the journal; whether the daemon lives where it was begun, the service knows."""
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))
+    assert lab.crash(next_point(lab, "start:registered"), starts_go_on=False)
+    (uuid,) = lab.world.registrations
+    original = lab.world.spawn("main", uuid)
+    original.phase = "up"
+    lab.world.copied(pid_file=False)
+    result = lab.apply()
+    assert result.outcomes.get(("main", "Start")) != "done"
+    assert lab.world.daemons_of("main") == [original]
+
+
+def next_point(lab: Lab, name: str) -> int:
+    """Return the number of the point of that name in a first apply."""
+    trial = Lab(lab.desired)
+    trial.apply()
+    return trial.world.faults.passed.index(name) + 1
+
+
+def test_a_uuid_that_only_the_lock_knows_is_asked_about() -> None:
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    lab.world.copied(pid_file=False)
+    folder = lab.world.folders["main"]
+    assert isinstance(folder.marker, Marker)
+    folder.marker, folder.endpoint_id = folder.marker.but(id=None, daemon=None), None
+    result = lab.apply()
+    assert result.outcomes.get(("main", "Start")) != "done"
+    assert len(lab.world.daemons) == 1
+
+
+# --- the same node, in another PID namespace
+
+
+def test_what_is_touched_in_another_container_of_this_node_is_left_alone() -> None:
+    lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    lab.world.namespace = "pid:[2]"
+    before = lab.world.daemons
+    assert lab.apply().code == ExitCode.OK
+    lab.world.sees_daemons = False
+    assert lab.apply().code == ExitCode.DEFERRED, "it may just be starting there"
+    assert lab.world.daemons == before
+    assert lab.world.folders["main"].pid == before[0].pid
+
+
+def test_an_ordinary_plan_asks_about_nothing_that_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(desired(endpoint(), endpoint("two", state="stopped")))
+    assert lab.apply().code == ExitCode.OK
+    asked = requests(lab, monkeypatch)
+    lab.sight()
+    lab.world.end(lab.world.daemons[0], cleanly=False)
+    assert [a.kind for a in lab.sight().plan.actions] == ["ClearStalePid", "Start"]
+    assert asked == []
 
 
 def test_a_single_look_at_anybodys_registration_makes_it_nobodys_own() -> None:

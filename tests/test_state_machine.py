@@ -282,8 +282,13 @@ class Reconciling(RuleBasedStateMachine):
         result = self._apply(consent=consent, retry=retry, drain=drain)
         assert result is not None
         event(f"apply: {result.code.name}")
-        if result.code == ExitCode.OK:
+        if result.code == ExitCode.OK and not self._is_seen_wrongly():
             self._all_done()
+
+    def _is_seen_wrongly(self) -> bool:
+        """Whether the service sees what has just died on another node: for a minute nobody can know better."""
+        alive = {daemon.id for daemon in self.world.daemons}
+        return any(self.world.now < until for i, until in self.world.missed.items() if i not in alive)
 
     @rule(name=NAMES, jobs=st.booleans(), drain=st.sampled_from([0.0, 30.0]))
     def a_change_while_there_is_work(self, name: str, jobs: bool, drain: float) -> None:

@@ -23,6 +23,7 @@ def facts() -> HostFacts:
         user=_user(),
         uid=os.getuid(),
         home=_home(),
+        namespace=pid_namespace(),
     )
 
 

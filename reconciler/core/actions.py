@@ -289,11 +289,13 @@ class Purge(_EndpointAction):
     Attributes:
         id: the UUID whose registration ends; None when none does.
         trash_entry: what is dropped; None for what a Delete of the same plan moved there, if one did.
+        after_stop: whether its daemon is stopped in the same plan; else one that is online runs elsewhere.
     """
 
     kind: ClassVar[str] = "Purge"
     id: str | None
     trash_entry: str | None = None
+    after_stop: bool = False
 
     @property
     def is_expiry(self) -> bool:

@@ -16,12 +16,13 @@ from reconciler.core.actions import (
     Precondition,
     Refusal,
 )
-from reconciler.core.daemon import DaemonState, id_in_title, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, id_in_title, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.diff import found_record
 from reconciler.core.documents import file_specs
 from reconciler.core.draft import Draft
+from reconciler.core.elsewhere import NOT_OF_HERE
 from reconciler.core.live import GONE, Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import lock_entry
 from reconciler.core.marker import Marker
@@ -220,8 +221,9 @@ class _Adopter:
     def _hindered(self, chosen: str | None) -> Refusal | Blocked | None:
         """Return what stands against this UUID at the service, or against the daemon here."""
         directory = self.directory
-        state = judge_daemon(directory, self.marker, self.live).state if directory else DaemonState.STOPPED
-        if state is DaemonState.ELSEWHERE and directory and directory.pid_file is None:
+        daemon = judge_daemon(directory, self.marker, self.live) if directory else Daemon(DaemonState.STOPPED)
+        state, away = daemon.state, daemon.sighting.away if daemon.sighting else None
+        if state is DaemonState.ELSEWHERE and directory and (directory.pid_file is None or away in NOT_OF_HERE):
             state = DaemonState.STOPPED  # here nothing points to it: what follows names its UUID
         if state in (DaemonState.DOUBLED, DaemonState.STARTING, DaemonState.ELSEWHERE):
             return Refusal(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from reconciler.core.boot import would_show
 from reconciler.core.elsewhere import Away, Sighting, sight_elsewhere
 from reconciler.core.live import LiveDirectory, LiveState, Process
 from reconciler.core.machine import HostFacts
@@ -24,7 +25,7 @@ class DaemonState(Enum):
     STOPPING = "stopping"
     DEAD = "dead"  # a PID file without its process, on no node
     STOPPED = "stopped"
-    ELSEWHERE = "elsewhere"  # on another node; or a fresh PID file, of which none is known to be
+    ELSEWHERE = "elsewhere"  # on another node or machine; or a fresh PID file, of which none is known to be
     UNDECIDED = "unknown"  # it may run on another node, and only the service can tell
     DOUBLED = "doubled"
 
@@ -66,22 +67,18 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
     if directory.processes:
         return Daemon(DaemonState.STARTING, directory.processes[0])
     sighting = sight_elsewhere(directory, marker, live)
-    if sighting.away in (Away.RUNS, Away.DOUBTFUL):
+    if sighting.away in (Away.RUNS, Away.DOUBTFUL, Away.LINGERS, Away.ABROAD):
         return Daemon(DaemonState.ELSEWHERE, sighting=sighting)
     if sighting.away is Away.UNDECIDED:
         return Daemon(DaemonState.UNDECIDED, sighting=sighting)
     return Daemon(DaemonState.STOPPED if pid_file is None else DaemonState.DEAD)
 
 
-def _of_this_boot(record: DaemonRecord, host: HostFacts) -> bool:
-    return record.host == host.name and record.boot_id == host.boot_id
-
-
 def is_recorded(record: DaemonRecord | None, process: Process, host: HostFacts) -> bool:
     """Whether `record` is about exactly this process."""
     return (
         record is not None
-        and _of_this_boot(record, host)
+        and would_show(record, host)
         and record.pid == process.pid
         and record.start_time == process.start_time
     )

@@ -78,6 +78,7 @@ def found_daemon(
     return DaemonRecord(
         host=live.host.name,
         boot_id=live.host.boot_id,
+        namespace=live.host.namespace,
         pid=process.pid,
         start_time=process.start_time,
         prefix=str(intent.get("prefix", "")),

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from reconciler.core.actions import Refusal
+from reconciler.core.boot import would_show
 from reconciler.core.live import LiveDirectory, LiveState
 from reconciler.core.marker import Death, Marker
 
@@ -52,7 +53,7 @@ def ended_here(directory: LiveDirectory, marker: Marker, live: LiveState) -> boo
     record = marker.daemon
     if record is None or directory.processes:
         return False
-    return (record.host, record.boot_id) == (live.host.name, live.host.boot_id)
+    return would_show(record, live.host)
 
 
 def unexplained(directory: LiveDirectory, marker: Marker, live: LiveState) -> Death | None:

@@ -1,19 +1,22 @@
 """Does a daemon that no process here is run on another node of this home directory? Pure.
 
-The witnesses are the record of its start (node, boot, PID), the PID file (which every node sees, and whose age is
-the file server's), the intent of a start that was cut off, the service, and the host name in the registration,
-which is that of the last start. The service's "online" outweighs all but the proof that the PID file is of
-a process of this node that is gone. What they leave open is not guessed.
+The witnesses are the record of its start (node, boot, PID namespace, PID), the PID file (which every node sees, and
+whose age is the file server's), the intent of a start that was cut off, the service, and the host name in the
+registration, which is that of the last start. The service's "online" outweighs all but one proof: the daemon of the
+record, or of the intent, would show here, and does not. A host name proves nothing: a copy of the home may lie on
+another machine of that name. What they leave open is not guessed.
 """
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 
+from reconciler.core.actions import Refusal
+from reconciler.core.boot import is_from_here, is_proof
 from reconciler.core.live import GONE, LiveDirectory, LiveState, PidFile, Unknown
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
@@ -23,13 +26,23 @@ ABSENT_FOR = LOOKED_AT_EVERY + 5.0
 """Seconds for which a PID file must stay away until every daemon has looked for it."""
 
 
+MISSED_WITHIN = 300.0
+"""Seconds after which the service has certainly missed a daemon that was cut off (three heartbeats, and some)."""
+
+
 class Away(Enum):
     """What is known of a daemon that has no process on this node."""
 
     GONE = "gone"  # it runs nowhere
     RUNS = "runs"  # on another node
     DOUBTFUL = "doubtful"  # its PID file was touched a moment ago, and the service sees no daemon
+    LINGERS = "lingers"  # it ran under this node's name, before a reboot, until a moment ago, and is seen online still
+    ABROAD = "abroad"  # it is online, and nothing of this home directory shows it: this may be a copy
     UNDECIDED = "undecided"  # only the service can tell, and it was not, or could not be, asked
+
+
+NOT_OF_HERE = (Away.LINGERS, Away.ABROAD)
+"""What the service sees, and nothing of this home directory shows."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +63,14 @@ class Sighting:
     is_registered_here: bool = False
 
 
-def sight_elsewhere(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> Sighting:
-    """Judge a daemon of which no process runs on this node."""
+def sight_elsewhere(
+    directory: LiveDirectory, marker: Marker | None, live: LiveState, *, is_managed: bool | None = None
+) -> Sighting:
+    """Judge a daemon of which no process runs on this node.
+
+    Args:
+        is_managed: whether it is ours, or will be once its marker is repaired; by default if there is a marker.
+    """
     record, pid_file = marker.daemon if marker else None, directory.pid_file
     endpoint_id = _id_of(directory, marker)
     status = live.statuses.get(endpoint_id) if endpoint_id else None
@@ -62,12 +81,23 @@ def sight_elsewhere(directory: LiveDirectory, marker: Marker | None, live: LiveS
     mine = record if record and _is_of(record, pid_file, live.host) else None
     if _ended_here(pid_file, marker, mine, live, endpoint_id, status):
         return Sighting(Away.GONE)
-    away = _judge(pid_file, mine, live.host, status, is_managed=marker is not None)
+    away = _judge(
+        pid_file, mine, live.host, status, is_managed=marker is not None if is_managed is None else is_managed
+    )
     if mine is not None:
-        return Sighting(away, mine.host or None, mine.started, mine)
+        known = away is not Away.ABROAD
+        return Sighting(away, (mine.host or None) if known else None, mine.started if known else None, mine)
     node = _registered_on(live, endpoint_id)
     here = _is_this(node, live.host)
     return Sighting(away, None if here else node, is_registered_here=here)
+
+
+def has_ended_here(directory: LiveDirectory, marker: Marker | None, host: HostFacts) -> bool:
+    """Whether the daemon on record is proven to have ended; there is no process of it here."""
+    record = marker.daemon if marker else None
+    return (
+        record is not None and _is_of(record, directory.pid_file, host) and is_proof(record, directory.pid_file, host)
+    )
 
 
 def _is_of(record: DaemonRecord, pid_file: PidFile | None, host: HostFacts) -> bool:
@@ -80,12 +110,16 @@ def _is_of(record: DaemonRecord, pid_file: PidFile | None, host: HostFacts) -> b
 def _judge(
     pid_file: PidFile | None, record: DaemonRecord | None, host: HostFacts, status: object, *, is_managed: bool
 ) -> Away:
-    if status == "online":
-        return Away.RUNS
     age = pid_file.age if pid_file else None
-    if pid_file is not None and is_fresh(age):
-        known = record is not None and record.host != host.name and status != "offline"
-        return Away.RUNS if known else Away.DOUBTFUL
+    other = record is not None and record.host != host.name
+    if status == "online":
+        if other or record is None or is_fresh(age):
+            return Away.RUNS
+        return Away.LINGERS if age is not None and 0 <= age <= MISSED_WITHIN else Away.ABROAD
+    if is_fresh(age):
+        if other and status != "offline":
+            return Away.RUNS
+        return Away.UNDECIDED if isinstance(status, Unknown) else Away.DOUBTFUL
     if status == "offline":
         # A node that hangs for a moment comes back, and touches the PID file again.
         return Away.GONE if pid_file is None or is_stale(age) else Away.DOUBTFUL
@@ -103,15 +137,16 @@ def _ended_here(
     """Whether it was a daemon of this node: its process would be here, and is not.
 
     By the record of its start; else by the intent of one that was cut off here; else by the registration, which
-    names the host of the last start, if the service says that nobody is connected.
+    names the host of the last start, if the service says that nobody is connected. Its word is also needed for
+    the daemon of an earlier boot: another machine may have this node's name.
     """
     here = live.host
     if record is not None:
-        # Another machine of the same name is no reboot: it has touched the PID file, and is online.
-        other = record.boot_id != here.boot_id and pid_file is not None and is_fresh(pid_file.age)
-        return record.host == here.name and not (other and status == "online")
+        rebooted = record.host == here.name and record.boot_id != here.boot_id
+        quiet = pid_file is None or not is_fresh(pid_file.age)
+        return is_proof(record, pid_file, here) or (rebooted and quiet and status == "offline")
     intent = live.pending.get(marker.endpoint) if marker else None
-    if intent is not None and intent.action in ("Start", "Restart") and intent.data.get("host") == here.name:
+    if intent is not None and intent.action in ("Start", "Restart") and is_from_here(intent.data, here):
         return True
     return status == "offline" and _is_this(_registered_on(live, endpoint_id), here)
 
@@ -143,34 +178,46 @@ def _registered_on(live: LiveState, endpoint_id: str | None) -> str | None:
 # --- what must be asked
 
 
-def in_doubt(directories: Iterable[LiveDirectory], live: LiveState, resting: Collection[str] = ()) -> set[str]:
+def in_doubt(
+    directories: Iterable[LiveDirectory],
+    live: LiveState,
+    resting: Collection[str] = (),
+    ids: Mapping[str, str] | None = None,
+) -> set[str]:
     """Return the UUIDs whose status decides what is to be done with one of `directories`.
 
     Args:
         resting: names of those that are neither to be started nor to go: without any sign of a daemon, nothing is
             asked about them. The others are asked about all the same: a daemon whose PID file somebody has just
             removed lives for up to 15 seconds more, and must not be started a second time, or be moved under.
+        ids: by directory, the UUID under which it is to be started if it says none itself.
     """
     found: set[str] = set()
     for directory in directories:
         marker = directory.marker if isinstance(directory.marker, Marker) else None
         endpoint_id = _id_of(directory, marker)
-        if directory.processes or endpoint_id is None:
+        if directory.processes:
+            continue
+        if endpoint_id is None:
+            found |= {ids[directory.name]} if ids and directory.name in ids else set()
             continue
         traceless = directory.pid_file is None and (marker is None or marker.daemon is None)
         if traceless and directory.name not in resting:
             found.add(endpoint_id)
-        same_name = (
-            marker is not None
-            and marker.daemon is not None
-            and marker.daemon.host == live.host.name
-            and marker.daemon.boot_id != live.host.boot_id
-            and directory.pid_file is not None
-            and is_fresh(directory.pid_file.age)
-        )
-        if same_name or sight_elsewhere(directory, marker, live).away in (Away.DOUBTFUL, Away.UNDECIDED):
+        away = sight_elsewhere(directory, marker, live, is_managed=True).away
+        if away in (Away.DOUBTFUL, Away.UNDECIDED):
             found.add(endpoint_id)
     return found
+
+
+def of_starts_that_were_cut_off(live: LiveState) -> set[str]:
+    """Return the registrations that first starts may have made, but those whose daemons would show here."""
+    return {
+        registration.id
+        for name, registrations in live.candidates.items()
+        if not isinstance(registrations, Unknown) and not is_from_here(live.pending[name].data, live.host)
+        for registration in registrations
+    }
 
 
 def without_a_node(directories: Iterable[LiveDirectory], live: LiveState) -> set[str]:
@@ -197,6 +244,27 @@ def say_where(sighting: Sighting) -> str:
     if sighting.since is not None:
         since = f", since {datetime.fromtimestamp(sighting.since, timezone.utc):%Y-%m-%d %H:%M} UTC"
     return f"{where} of this home directory{since}"
+
+
+def say_lingering(sighting: Sighting) -> str:
+    """Return why nothing can be started yet after a reboot."""
+    return (
+        f"it ran on {sighting.node} before that, or its container, was started anew, and the service still says"
+        " online, as it does until it has missed some heartbeats"
+    )
+
+
+def refuse_abroad(name: str, endpoint_id: str, sighting: Sighting, host: HostFacts) -> Refusal:
+    """Refuse what would end, or double, a daemon that is online and is not of this home directory."""
+    record = sighting.record
+    before = (f"recorded: PID {record.pid} on {record.host}, boot {record.boot_id}",) if record else ()
+    return Refusal(
+        name,
+        f"{endpoint_id} is online, and neither a process nor a PID file that is touched shows its daemon here:"
+        " it runs elsewhere, and this may be a copy of its directory",
+        "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
+        (*before, f"here: {host.name}, boot {host.boot_id}"),
+    )
 
 
 def say_doubt(sighting: Sighting) -> str:

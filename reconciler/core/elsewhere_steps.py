@@ -26,8 +26,10 @@ from reconciler.core.elsewhere import (
     Away,
     Sighting,
     may_run_here,
+    refuse_abroad,
     remedy_run_on,
     say_doubt,
+    say_lingering,
     say_run_on,
     say_where,
 )
@@ -73,11 +75,14 @@ class _Planner:
     reason: Reason
 
     def plan(self) -> None:
-        if self.endpoint.state != "running":
+        if self.sighting.away is Away.ABROAD:
+            refusal = refuse_abroad(self.endpoint.name, self.ground.id or "", self.sighting, self.live.host)
+            self.steps.refusals.append(refusal)
+        elif self.endpoint.state != "running":
             if self._can_ask():
                 interrupt = self.endpoint.restart == "now"
                 self.steps.actions.append(self._stop(Cause.DECLARED_STOPPED, interrupt=interrupt))
-        elif self.sighting.away is Away.DOUBTFUL:
+        elif self.sighting.away in (Away.DOUBTFUL, Away.LINGERS):
             if self._can_ask():
                 self._wait()
         elif self.directory.pid_file is None:
@@ -86,14 +91,15 @@ class _Planner:
             self._leave_or_replace()
 
     def _wait(self) -> None:
-        """Nothing is started beside a PID file that was touched a moment ago."""
+        """Nothing is started beside a PID file that was touched a moment ago, or what the service still sees."""
+        lingers = self.sighting.away is Away.LINGERS
         self.steps.actions.append(
             Start(
                 endpoint=self.endpoint.name,
                 directory=self.directory.name,
                 cause=Cause.NOT_RUNNING,
                 preconditions=(marked(self.ground.marker), NoDaemon()),
-                hold=say_doubt(self.sighting),
+                hold=say_lingering(self.sighting) if lingers else say_doubt(self.sighting),
                 instead="run it again in two minutes",
                 id=self.ground.id,
                 environment=environment_for(self.ground.marker, self.live),

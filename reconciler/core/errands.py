@@ -30,6 +30,7 @@ from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unk
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
 from reconciler.core.pins import environment_for, pinned
+from reconciler.core.removal import ids_to_end
 from reconciler.core.renaming import find_renaming
 from reconciler.core.retention import expired
 from reconciler.core.scope import Errand, Scope
@@ -81,8 +82,10 @@ def ids_in_question(scope: Scope, desired: Desired, live: LiveState, known: Know
     if scope.errand and scope.errand.kind == "adopt":
         chosen = {scope.errand.id} if scope.errand.id else set()
         return chosen | ids_to_ask(scope.errand.names, desired, live, known)
+    if scope.destroy:
+        return ids_to_end(desired, live, known, scope) if scope.purge else set()
     found = ids_to_take(scope, desired, live, known)
-    if not scope.errand and not scope.destroy:
+    if not scope.errand:
         found = found | _ids_of_the_deleted(desired, live, known)
     renewed: set[str] = set()
     for name in scope.reregister:

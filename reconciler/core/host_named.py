@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.core.boot import is_of_this_boot
 from reconciler.core.daemon import id_in_title
 from reconciler.core.live import LiveDirectory, LiveState
 from reconciler.core.marker import Claim, Marker
@@ -29,4 +30,4 @@ def is_of_this_host(directory: LiveDirectory, marker: Marker, live: LiveState) -
     if marker.id is not None and id_in_title(directory) == marker.id:
         return True
     record = marker.daemon
-    return record is not None and (record.host, record.boot_id) == (live.host.name, live.host.boot_id)
+    return record is not None and is_of_this_boot(record, live.host)

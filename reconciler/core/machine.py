@@ -31,7 +31,14 @@ class LoginShell:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """This machine and this user: `name` is the short host name, `boot_id` the kernel's, `home` an absolute path."""
+    """This machine and this user.
+
+    Attributes:
+        name: the short host name.
+        boot_id: the kernel's.
+        home: an absolute path.
+        namespace: the PID namespace; empty where the kernel has only one.
+    """
 
     name: str
     fqdn: str
@@ -39,3 +46,4 @@ class HostFacts:
     user: str
     uid: int
     home: str = ""
+    namespace: str = ""

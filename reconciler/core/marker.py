@@ -53,6 +53,7 @@ class DaemonRecord(Document):
     Attributes:
         host: name of the node.
         boot_id: the kernel's boot id, so that a PID from before a reboot is never trusted.
+        namespace: the PID namespace in which it has that process ID; None when first versions recorded it.
         pid: its process ID.
         start_time: clock ticks from boot to its start (field 22 of /proc/PID/stat).
         prefix: sys.prefix of the Python that runs it.
@@ -73,6 +74,7 @@ class DaemonRecord(Document):
     environment: dict[str, str] = Field(default_factory=dict)
     started: float | None = None
     documents: dict[str, str] = Field(default_factory=dict)
+    namespace: str | None = None
 
     @field_validator("environment", mode="before")
     @classmethod

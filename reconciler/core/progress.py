@@ -101,6 +101,7 @@ def daemon_record(
     return DaemonRecord(
         host=host.name,
         boot_id=host.boot_id,
+        namespace=host.namespace,
         pid=process.pid,
         start_time=process.start_time,
         prefix=tool.prefix,

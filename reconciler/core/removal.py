@@ -23,12 +23,15 @@ from reconciler.core.actions import (
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired
+from reconciler.core.elsewhere import Away, refuse_abroad
 from reconciler.core.elsewhere_steps import stop_elsewhere
 from reconciler.core.host_named import with_host
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Claim, Marker
-from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner
+from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner, witnesses
+from reconciler.core.pid_file import is_fresh
 from reconciler.core.scope import Scope
+from reconciler.core.trash import ids_to_ask as ids_in_trash
 from reconciler.core.trash import own_entries, purges
 
 UNREACHABLE = 69
@@ -74,6 +77,17 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
     if scope.destroy and scope.purge:
         _purge_trash(live, known, scope, removal)
     return removal
+
+
+def ids_to_end(desired: Desired, live: LiveState, known: Known, scope: Scope) -> set[str]:
+    """Return the UUIDs that a `destroy --purge` deregisters, of those that show no process here."""
+    found = ids_in_trash(None, live, known)
+    for name, directory_name in _leaving(desired, live, known, scope):
+        directory = live.directories.get(directory_name)
+        if directory is None or not directory.processes:
+            marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
+            found |= set(witnesses(directory, marker, known.entry(name)).values())
+    return found
 
 
 def _without_lock(name: str, scope: Scope) -> Refusal:
@@ -165,12 +179,15 @@ def _remove(
         removal.refusals.append(refusal)
         return
     daemon = judge_daemon(directory, marker, live)
-    refusal = _out_of_reach(name, daemon, live)
+    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
+    stops = daemon.process is not None or _is_touched_elsewhere(daemon, directory)
+    refusal = _out_of_reach(name, daemon, live, endpoint_id)
+    if refusal is None and scope.destroy and scope.purge and endpoint_id and not stops:
+        refusal = _still_in_use(name, endpoint_id, live, "its daemon does not run here")
     if refusal:
         removal.refusals.append(refusal)
         return
     actions = _end(directory, marker, cause, daemon, interrupt=(restart or marker.restart) == "now")
-    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
     removal.actions += actions
     removal.markers[name] = marker
     removal.names.add(name)
@@ -178,7 +195,14 @@ def _remove(
         if isinstance(live.registrations, Unknown):
             removal.notes.append(Note(name, "its registration is kept: the service could not be reached"))
         else:
-            removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
+            purge = Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id, after_stop=stops)
+            removal.actions.append(purge)
+
+
+def _is_touched_elsewhere(daemon: Daemon, directory: LiveDirectory) -> bool:
+    """Whether a node of this home has the daemon, so that the loss of its PID file ends it."""
+    is_fresh_one = directory.pid_file is not None and is_fresh(directory.pid_file.age)
+    return daemon.state is DaemonState.ELSEWHERE and is_fresh_one
 
 
 def _protected(name: str, *, declared: bool) -> Refusal | None:
@@ -191,7 +215,7 @@ def _protected(name: str, *, declared: bool) -> Refusal | None:
     )
 
 
-def _out_of_reach(name: str, daemon: Daemon, live: LiveState) -> Refusal | None:
+def _out_of_reach(name: str, daemon: Daemon, live: LiveState, endpoint_id: str | None) -> Refusal | None:
     silent = isinstance(live.registrations, Unknown)
     if daemon.state is DaemonState.UNDECIDED or (daemon.state is DaemonState.ELSEWHERE and silent):
         return Refusal(
@@ -200,6 +224,8 @@ def _out_of_reach(name: str, daemon: Daemon, live: LiveState) -> Refusal | None:
             "run this again when the service answers",
             exit_code=UNREACHABLE,
         )
+    if daemon.sighting and daemon.sighting.away is Away.ABROAD:
+        return refuse_abroad(name, endpoint_id or "", daemon.sighting, live.host)
     if daemon.state is DaemonState.DOUBLED:
         pids = ", ".join(str(p.pid) for p in (daemon.process, *daemon.others) if p)
         return Refusal(name, f"several daemons run under its name: PIDs {pids}", "stop all but one by their PIDs")
@@ -270,7 +296,7 @@ def _remove_lost(
     purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
     online = entry.id is not None and live.statuses.get(entry.id) == "online"
     if refusal is None and entry.id and (purge or online):
-        refusal = _still_in_use(name, entry.id, live)
+        refusal = _still_in_use(name, entry.id, live, "its directory is missing")
     if refusal:
         removal.refusals.append(refusal)
         return
@@ -281,8 +307,8 @@ def _remove_lost(
         removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
 
 
-def _still_in_use(name: str, endpoint_id: str, live: LiveState) -> Refusal | None:
-    """Refuse to deregister an endpoint without a directory unless the service says that it is offline."""
+def _still_in_use(name: str, endpoint_id: str, live: LiveState, here: str) -> Refusal | None:
+    """Refuse to deregister an endpoint without a process here unless the service says that it is offline."""
     if isinstance(live.registrations, Unknown) or endpoint_id not in live.registrations:
         return None
     status = live.statuses.get(endpoint_id)
@@ -291,12 +317,12 @@ def _still_in_use(name: str, endpoint_id: str, live: LiveState) -> Refusal | Non
     if status == "online":
         return Refusal(
             name,
-            f"its directory is missing, but {endpoint_id} is online: it runs elsewhere",
-            "stop it there first, and run this again",
+            f"{here}, but {endpoint_id} is online: it runs elsewhere",
+            "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
         )
     return Refusal(
         name,
-        f"its directory is missing, and the service could not say whether {endpoint_id} is online",
+        f"{here}, and the service could not say whether {endpoint_id} is online",
         "run this again when the service answers",
         exit_code=UNREACHABLE,
     )
@@ -305,7 +331,10 @@ def _still_in_use(name: str, endpoint_id: str, live: LiveState) -> Refusal | Non
 def _purge_trash(live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
     items = [i for i in own_entries(live, known) if i.marker and scope.covers(i.marker.endpoint)]
     for _, found in purges(items, Cause.DESTROY, live, known, removal.names):
-        if isinstance(found, Blocked):
+        if isinstance(found, Blocked) and not isinstance(live.registrations, Unknown):
+            again = "run this again when the service answers"
+            removal.refusals.append(Refusal(found.endpoint, found.reason, again, exit_code=UNREACHABLE))
+        elif isinstance(found, Blocked):
             removal.notes.append(Note(found.endpoint, "its registration is kept: the service could not be reached"))
         elif isinstance(found, Refusal):
             removal.refusals.append(found)

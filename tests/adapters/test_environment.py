@@ -157,6 +157,7 @@ def test_host_facts_name_this_machine_and_never_wait_for_a_name_server(monkeypat
     assert facts.name == os.uname().nodename.partition(".")[0]
     assert facts.uid == os.getuid()
     assert facts.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert facts.namespace == str(Path("/proc/self/ns/pid").readlink())
     assert facts.home.startswith("/")
     machine.facts.cache_clear()
 

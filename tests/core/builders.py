@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from textwrap import dedent
 from typing import Any
 
+from reconciler.core.boot import origin
 from reconciler.core.daemon import TITLE
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint, DesiredPool, TextFile
 from reconciler.core.diff import new_file
@@ -39,7 +40,7 @@ from reconciler.core.report import plan_lines
 from reconciler.core.scope import Scope
 
 STACK, LINEAGE = "hrrr", "1ea6e"
-HOST = HostFacts(name="ufe01", fqdn="ufe01.noaa.gov", boot_id="boot-1", user="jdoe", uid=1000, home="/home/jdoe")
+HOST = HostFacts("ufe01", "ufe01.noaa.gov", "boot-1", "jdoe", 1000, home="/home/jdoe", namespace="pid:[1]")
 IDENTITY = Identity(service="production", id="me", client_id="client")
 CONFIG_DIR = "/home/jdoe/.globus_compute"
 SITE = Site(service="production", identity="me", user="jdoe", host=None, config_dir="~/.globus_compute")
@@ -101,6 +102,7 @@ def record(config: str, pid: int = 100, **changes: Any) -> DaemonRecord:
         "boot_id": HOST.boot_id,
         "pid": pid,
         "start_time": 5000,
+        "namespace": HOST.namespace,
         "prefix": TOOL.prefix,
         "versions": dict(TOOL.versions),
         "config": config,
@@ -185,7 +187,7 @@ def trashed(wanted: DesiredEndpoint, number: int = 1, *, registered: bool = True
 
 def intent(name: str = "main", action: str = "Start", **data: Any) -> JournalEntry:
     """Return an intent without outcome."""
-    values = {"directory": name, "id": None, "host": HOST.name, **data}
+    values = {"directory": name, "id": None, **origin(HOST), **data}
     return JournalEntry("run-1", 1, "intent", action, name, values, 1000.0)
 
 

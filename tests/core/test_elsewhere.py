@@ -10,7 +10,7 @@ from reconciler.core.actions import Adopt, Idle, NoDaemon, Note, PidFileIs, Star
 from reconciler.core.conditions import violated
 from reconciler.core.daemon import DaemonState, judge_daemon
 from reconciler.core.desired import DesiredEndpoint, HostView
-from reconciler.core.elsewhere import Away, in_doubt, sight_elsewhere, without_a_node
+from reconciler.core.elsewhere import MISSED_WITHIN, Away, in_doubt, sight_elsewhere, without_a_node
 from reconciler.core.live import LiveDirectory, PidFile, Registration, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import LISTED_AS_RUNNING, START_REFUSES, is_fresh, is_stale
@@ -97,20 +97,95 @@ def test_ages(age: float | None, fresh: bool, stale: bool) -> None:
 
 
 @pytest.mark.parametrize("age", [FRESH, MIDDLE, OLD, None])
-@pytest.mark.parametrize("boot_id", [HOST.boot_id, "an earlier boot"])
-@pytest.mark.parametrize("status", [None, "offline", Unknown("timeout")])
-def test_what_was_started_here_and_has_no_process_is_gone(age: float | None, boot_id: str, status: object) -> None:
-    """Also after a reboot, and however fresh its PID file is."""
-    scene = at(seen(age, host=HOST.name, boot_id=boot_id), status)
+@pytest.mark.parametrize("status", [None, "online", "offline", Unknown("timeout")])
+def test_what_was_started_here_and_has_no_process_is_gone(age: float | None, status: object) -> None:
+    """However fresh its PID file is, and whatever the service says: its process would be here."""
+    scene = at(seen(age, host=HOST.name), status)
     assert (away(scene), state(scene)) == (Away.GONE, DaemonState.DEAD)
     assert planned(scene) == [("ClearStalePid", False), ("Start", False)]
 
 
-def test_another_machine_of_this_name_is_no_reboot() -> None:
-    scene = at(seen(FRESH, host=HOST.name, boot_id="another"), "online")
-    assert away(scene) is Away.RUNS
-    assert away(at(seen(FRESH, host=HOST.name), "online")) is Away.GONE, "the same boot: its process would be here"
-    assert in_doubt(scene.live.directories.values(), at(seen(FRESH)).live) == {ID}
+SILENT = Unknown("timeout")
+REBOOTED = {"host": HOST.name, "boot_id": "an earlier boot"}
+BESIDE = {"host": HOST.name, "namespace": "pid:[2]"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "age", "status", "expected"),
+    [
+        (REBOOTED, OLD, None, Away.UNDECIDED),
+        (REBOOTED, OLD, SILENT, Away.UNDECIDED),
+        (REBOOTED, OLD, "offline", Away.GONE),
+        (REBOOTED, OLD, "online", Away.LINGERS),
+        (REBOOTED, MISSED_WITHIN + 1, "online", Away.ABROAD),
+        (REBOOTED, None, "online", Away.ABROAD),
+        (REBOOTED, None, "offline", Away.GONE),
+        (REBOOTED, MIDDLE, "offline", Away.GONE),
+        (REBOOTED, FRESH, None, Away.DOUBTFUL),
+        (REBOOTED, FRESH, SILENT, Away.UNDECIDED),
+        (REBOOTED, FRESH, "offline", Away.DOUBTFUL),
+        (REBOOTED, FRESH, "online", Away.RUNS),
+        (BESIDE, FRESH, None, Away.DOUBTFUL),
+        (BESIDE, FRESH, "offline", Away.DOUBTFUL),
+        (BESIDE, FRESH, "online", Away.RUNS),
+        (BESIDE, MIDDLE, "offline", Away.DOUBTFUL),
+        (BESIDE, OLD, None, Away.UNDECIDED),
+        (BESIDE, OLD, "offline", Away.GONE),
+        (BESIDE, MISSED_WITHIN + 1, "online", Away.ABROAD),
+    ],
+)
+def test_this_nodes_name_proves_nothing_by_itself(
+    recorded: dict[str, object], age: float | None, status: object, expected: Away
+) -> None:
+    """After a reboot, in a container of the same name, in a copy of the home on another cluster."""
+    scene = at(seen(age, **recorded), status)
+    assert away(scene) is expected
+    asked = in_doubt(scene.live.directories.values(), scene.sees(statuses={}).live)
+    assert asked == {ID}, "only the service can tell"
+
+
+def test_a_pid_file_that_is_missing_leaves_it_to_the_service() -> None:
+    def missing(status: object, **recorded: object) -> Away:
+        return away(at(replace(seen(OLD, **recorded), pid_file=None), status))
+
+    assert missing("online", **REBOOTED) is missing("online", **BESIDE) is Away.ABROAD
+    assert missing(None, **REBOOTED) is missing(SILENT, **BESIDE) is Away.UNDECIDED
+    assert missing("offline", **REBOOTED) is Away.GONE
+
+
+def test_a_record_without_a_namespace_stays_valid_but_for_a_pid_file_that_is_touched() -> None:
+    old = {"host": HOST.name, "namespace": None}
+    assert away(at(seen(OLD, **old))) is away(at(seen(MIDDLE, **old))) is Away.GONE
+    assert away(at(seen(FRESH, **old))) is Away.DOUBTFUL
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_what_is_online_and_shows_nothing_here_is_refused_with_both_sides(state: str) -> None:
+    plan = at(seen(MISSED_WITHIN + 1, **REBOOTED), "online").wants(wanted(state=state)).plan()
+    assert not plan.actions
+    (refusal,) = plan.refusals
+    assert (refusal.exit_code, "it runs elsewhere" in refusal.what) == (4, True)
+    assert refusal.evidence == (
+        "recorded: PID 100 on ufe01, boot an earlier boot",
+        "here: ufe01, boot boot-1",
+    )
+
+
+def test_after_a_reboot_it_waits_until_the_service_has_noticed() -> None:
+    says(
+        at(seen(OLD, **REBOOTED), "online").text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: not running
+            > start
+                waits: it ran on ufe01 before that, or its container, was started anew, and the service still says online, as it does until it has missed some heartbeats
+
+        Plan: 1 to start.
+        """,  # noqa: E501
+    )
+    assert planned(at(seen(OLD, **REBOOTED), "offline")) == [("ClearStalePid", False), ("Start", False)]
+    assert planned(at(seen(OLD, **REBOOTED), SILENT)) == []
 
 
 @pytest.mark.parametrize(
@@ -161,9 +236,9 @@ def test_a_pid_that_nothing_records(
 
 
 def test_the_intent_of_a_start_that_was_cut_off_here() -> None:
-    here, there = ({"main": intent(host=host)} for host in (HOST.name, "ufe02"))
-    assert state(at(seen(FRESH), pending=here)) is DaemonState.DEAD
-    assert state(at(seen(FRESH), pending=there)) is DaemonState.ELSEWHERE
+    assert state(at(seen(FRESH), pending={"main": intent()})) is DaemonState.DEAD
+    for other in ({"host": "ufe02"}, {"boot_id": "another"}, {"namespace": "pid:[2]"}, {"boot_id": None}):
+        assert state(at(seen(FRESH), pending={"main": intent(**other)})) is DaemonState.ELSEWHERE
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,14 @@ class OnNode(User):
 
 
 @contextlib.contextmanager
-def node_of(user: User, name: str) -> Iterator[OnNode]:
-    """Boot a node on which the user is logged in; it goes down at the end, with all that runs on it."""
-    inside = f"hostname {name} && mount -t proc proc /proc && echo up && exec sleep infinity"
+def node_of(user: User, name: str, *, home: Path | None = None) -> Iterator[OnNode]:
+    """Boot a node on which the user is logged in; it goes down at the end, with all that runs on it.
+
+    Args:
+        home: what lies there in the place of the user's home directory.
+    """
+    mounts = f"mount --bind {home} {user.home} && " if home else ""
+    inside = f"hostname {name} && {mounts}mount -t proc proc /proc && echo up && exec sleep infinity"
     unshare = ["unshare", *_NAMESPACES, "--fork", "--kill-child"]
     if os.getuid() == 0:
         unshare += ["--user", "--map-user=65534", "--map-group=65534"]

@@ -73,6 +73,33 @@ def test_a_daemon_on_another_node_is_satisfied_and_said(ufe01: OnNode, ufe02: On
     assert ufe01.daemon("one") == daemon
 
 
+def test_a_copy_of_the_home_on_a_node_of_the_same_name_starts_and_ends_nothing(ufe01: OnNode, user: User) -> None:
+    daemon, uuid = ufe01.daemon("one"), ufe01.id("one")
+    copy = user.base / "copied-home"
+    subprocess.run(["cp", "-a", user.home, copy], check=True)
+    pid_file = copy / ".globus_compute" / "one" / "daemon.pid"
+    then = time.time() - 3600
+    os.utime(pid_file, (then, then))
+    with node_of(user, "ufe01", home=copy) as other:
+        for command in (("apply", "--yes"), ("destroy", "--purge", "--yes")):
+            said = other.chiltepin(*command, expect=4)
+            assert "it runs elsewhere" in said.out + said.err
+        pid_file.unlink()
+        assert "it runs elsewhere" in other.plan(expect=4)
+    assert ufe01.daemons("one") == [daemon]
+    assert list(ufe01.registrations()) == [uuid]
+
+
+def test_another_container_of_this_node_leaves_its_daemon_alone(ufe01: OnNode, user: User) -> None:
+    """The same host name and boot, and processes of its own."""
+    daemon = ufe01.daemon("one")
+    with node_of(user, "ufe01") as other:
+        assert "No changes." in other.plan("--detailed-exitcode")
+        other.apply()
+        assert ufe01.daemons("one") == [daemon]
+        assert int((ufe01.directory("one") / "daemon.pid").read_text()) > 0
+
+
 def test_stop_on_another_node_ends_it_by_its_pid_file(ufe01: OnNode, ufe02: OnNode) -> None:
     uuid = ufe01.id("one")
     ufe02.write(_one(state="stopped"))
