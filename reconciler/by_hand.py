@@ -15,20 +15,22 @@ from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.desired import DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
-from reconciler.core.elsewhere import in_doubt
+from reconciler.core.elsewhere import has_ended_here, in_doubt
 from reconciler.core.environment import given, join_path, keep
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import name_fault
 from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.progress import daemon_record
-from reconciler.core.single import elsewhere, listing, refuse_managed, runs, still
+from reconciler.core.single import elsewhere, listing, online, refuse_managed, runs, still
 from reconciler.effects import CALLS_OF_A_START
 from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
 from reconciler.observe import ask_statuses
 from reconciler.ports import Clock, EndpointHost, NewFile, Outside
 
 _PAUSE = 0.2
+_NOTICED_WITHIN = 20.0
+"""Seconds in which the service hears of a daemon that was stopped: it says so itself when it ends."""
 _AWAY = (DaemonState.ELSEWHERE, DaemonState.UNDECIDED)
 
 
@@ -67,8 +69,9 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
 
     Raises:
         UsageError: there is no such endpoint.
-        Refused: it runs on another node; its UUID is in doubt; or a stack's endpoint was never registered.
+        Refused: it runs on another node, or elsewhere; its UUID is in doubt; or a stack's was never registered.
         LoginRequired: there is no login.
+        ServiceUnreachable: the service could not be asked whether it runs elsewhere.
         EndpointCommandError: it did not come up.
     """
     host = outside.host
@@ -80,8 +83,10 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
         endpoint_id = _known_id(host, directory, marker)
         tool = host.tool()
         outside.service.prepare()
-        if daemon.state in _AWAY or _online_elsewhere(outside, directory, endpoint_id):
+        if daemon.state in _AWAY:
             raise elsewhere(f"{host.config_dir}/{name}", name, _node(daemon))
+        if endpoint_id is not None and not directory.processes and not has_ended_here(directory, marker, live.host):
+            _see_offline(outside, clock, name, endpoint_id, min(patience, _NOTICED_WITHIN))
         if daemon.state is DaemonState.DEAD and marker is not None and directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
         outside.service.reserve(CALLS_OF_A_START)
@@ -184,14 +189,27 @@ def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, secon
 
 
 def _await_offline(outside: Outside, clock: Clock, name: str, endpoint_id: str, seconds: float) -> None:
+    if not _is_offline(outside, clock, endpoint_id, seconds):
+        where = f"{outside.host.config_dir}/{name}"
+        raise runs(where, name, f"the service says that {endpoint_id} is online: it may run elsewhere")
+
+
+def _see_offline(outside: Outside, clock: Clock, name: str, endpoint_id: str, seconds: float) -> None:
+    """Refuse to start what is online and has no process here; one that was just stopped is given a moment."""
+    if not _is_offline(outside, clock, endpoint_id, seconds):
+        raise online(f"{outside.host.config_dir}/{name}", name, endpoint_id)
+
+
+def _is_offline(outside: Outside, clock: Clock, endpoint_id: str, seconds: float) -> bool:
+    """Whether the service does not see it any more, within so many seconds."""
     deadline = clock.monotonic() + seconds
     pause = _PAUSE
     while outside.service.status(endpoint_id) == "online":
         if clock.monotonic() > deadline:
-            where = f"{outside.host.config_dir}/{name}"
-            raise runs(where, name, f"the service says that {endpoint_id} is online: it may run elsewhere")
+            return False
         clock.sleep(pause)
         pause = min(pause * 1.5, 2.0)
+    return True
 
 
 @contextmanager
@@ -283,13 +301,6 @@ def _known_id(host: EndpointHost, directory: LiveDirectory, marker: Marker | Non
             remedy="`chiltepin apply` with its manifest starts it and records the UUID",
         )
     return found or marker.id
-
-
-def _online_elsewhere(outside: Outside, directory: LiveDirectory, endpoint_id: str | None) -> bool:
-    """Whether a daemon that left its PID file, and has no process here, is at the service all the same."""
-    if endpoint_id is None or directory.pid_file is None or directory.processes or directory.marker is not None:
-        return False
-    return outside.service.status(endpoint_id) == "online"
 
 
 def _node(daemon: Daemon) -> str | None:

@@ -219,6 +219,53 @@ def test_a_name_that_is_none_of_these_is_met_with_the_nearest(hands: Hands, do: 
     assert caught.value.remedy == "did you mean byhand?"
 
 
+def copied(hands: Hands, name: str, *, pid_file: bool) -> None:
+    """This is a copy of the home from now on, on a machine of the same name; the daemon is the original's."""
+    hands.world.copied(pid_file=pid_file)
+    hands.world.now += 3600
+
+
+@pytest.mark.parametrize("pid_file", [True, False], ids=["its PID file was copied", "without a PID file"])
+def test_what_is_online_and_not_here_is_not_started(running: Hands, pid_file: bool) -> None:
+    copied(running, "byhand", pid_file=pid_file)
+    before = list(running.world.daemons)
+    with pytest.raises(Refused, match="online"):
+        running.start()
+    running.world.service_down = True
+    with pytest.raises(ServiceUnreachable):
+        running.start()
+    assert running.world.daemons == before
+    running.world.service_down = False
+    running.world.end(before[0], cleanly=True)
+    running.start()
+    assert [d.node for d in running.world.daemons] == ["ufe01"]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("pid_file", [True, False], ids=["its PID file was copied", "without a PID file"])
+def test_what_a_stack_manages_and_is_online_and_not_here_is_not_started(
+    stack: tuple[Lab, Hands], recorded: bool, pid_file: bool
+) -> None:
+    lab, hands = stack
+    copied(hands, "main", pid_file=pid_file)
+    folder = lab.world.folders["main"]
+    assert isinstance(folder.marker, Marker)
+    folder.marker = folder.marker if recorded else folder.marker.but(daemon=None)
+    before = list(lab.world.daemons)
+    with pytest.raises(Refused):
+        hands.start("main")
+    assert lab.world.daemons == before
+
+
+def test_a_daemon_that_died_here_is_started_without_waiting_for_the_service(stack: tuple[Lab, Hands]) -> None:
+    lab, hands = stack
+    began = lab.world.now
+    lab.world.end(lab.world.daemons[0], cleanly=False)
+    lab.world.faults.fail("status", ServiceUnreachable("no answer"))
+    hands.start("main")
+    assert (len(lab.world.daemons), lab.world.now) == (1, began)
+
+
 # --- delete
 
 

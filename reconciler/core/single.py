@@ -76,6 +76,17 @@ def elsewhere(where: str, name: str, node: str | None) -> Refused:
     )
 
 
+def online(where: str, name: str, endpoint_id: str) -> Refused:
+    """Return the refusal to start an endpoint that the service sees, and that has no process here."""
+    return Refused(
+        f"{name} is not started: it runs on another node, or from a copy of its directory",
+        where=where,
+        why=f"the service says that {endpoint_id} is online, and no process of it is on this node: two daemons"
+        " under one UUID would each get some of the tasks",
+        remedy="stop it there first; if it just died, try again in two minutes",
+    )
+
+
 def runs(where: str, name: str, why: str) -> Refused:
     """Return the refusal to delete an endpoint that runs."""
     return Refused(
