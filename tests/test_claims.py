@@ -13,9 +13,10 @@ import pytest
 from reconciler.core.actions import Refusal
 from reconciler.core.desired import HostView
 from reconciler.core.live import Identity, Registration
+from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
-from reconciler.errors import ExitCode
+from reconciler.errors import ExitCode, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
 from tests.fakes import Daemon, Folder, World
 from tests.lab import YES, Lab, Result
@@ -281,6 +282,77 @@ def test_another_identity_is_77_and_nothing_is_read_as_gone() -> None:
     for scope in ({}, {"take_over": True}, {"reregister": frozenset({"main"})}):
         assert lab.apply(**scope).code == ExitCode.LOGIN
     assert lab.snapshot() == before
+
+
+NOBODY = Identity("production", None, "client")
+
+
+def without_identity(lab: Lab) -> None:
+    """Claims as first versions wrote them when Globus Auth could not be asked."""
+    folder = lab.world.folders["main"]
+    assert isinstance(folder.marker, Marker)
+    folder.marker = folder.marker.but(claim=folder.marker.claim.model_copy(update={"identity": None}))
+    entry = lab.lock().endpoints["main"]
+    claim = entry.claim.model_copy(update={"identity": None})
+    lab.world.lock = emit_lock(lab.lock().with_endpoint("main", entry.model_copy(update={"claim": claim})))
+
+
+def test_nothing_is_registered_while_nobody_can_say_whose_login_it_is() -> None:
+    lab = Lab(desired(endpoint(), endpoint("resting", state="stopped")))
+    lab.world.identity = NOBODY
+    assert lab.apply().code == ExitCode.LOGIN
+    assert (lab.world.registrations, list(lab.world.folders)) == ({}, ["resting"])
+    lab.world.identity = Identity("production", "me", "client")
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert {entry.claim.identity for entry in lab.lock().endpoints.values()} == {"me"}
+
+
+def test_a_registration_that_is_gone_is_not_replaced_while_nobody_can_say_whose_login_it_is() -> None:
+    lab = running()
+    without_identity(lab)
+    registration_gone(lab)
+    lab.world.identity = NOBODY
+    before = lab.snapshot()
+    assert lab.apply(reregister=frozenset({"main"})).code == ExitCode.LOGIN
+    assert lab.snapshot() == before
+
+
+@pytest.mark.parametrize("lost", ["", "directory", "marker", "lock"])
+def test_a_claim_without_an_identity_gains_the_one_that_owns_its_registration(lost: str) -> None:
+    lab = running()
+    ids = lab.ids()
+    without_identity(lab)
+    if lost == "directory":
+        stop(lab)
+        lab.world.folders.clear()
+    elif lost == "marker":
+        lab.world.folders["main"].marker = None
+    elif lost == "lock":
+        lab.world.lock = None
+    if not lost:
+        assert [a.kind for a in lab.sight().plan.all_actions] == ["Adopt", "WriteLock"]
+    assert lab.apply().code == ExitCode.OK
+    marker = lab.world.folders["main"].marker
+    assert isinstance(marker, Marker)
+    assert marker.claim.identity == lab.lock().endpoints["main"].claim.identity == "me"
+    lab.assert_converged()
+    assert lab.ids() == ids
+
+
+def test_a_claim_without_an_identity_is_not_filled_in_by_who_does_not_own_it() -> None:
+    lab = running()
+    without_identity(lab)
+    lab.world.identity = Identity("production", "somebody", "client")
+    lab.world.owned = {}
+    before = lab.snapshot()
+    for scope in ({}, {"take_over": True}, {"reregister": frozenset({"main"})}):
+        result = lab.apply(**scope)
+        assert result.code == ExitCode.LOGIN
+        assert "--reregister" not in result.sight.plan.refusals[0].remedy
+    assert lab.snapshot() == before
+    lab.world.faults.fail("status", ServiceUnreachable("no answer"))
+    assert lab.apply().code == ExitCode.UNREACHABLE, "not asked is not gone"
 
 
 def test_renamed_without_moved_prints_the_entry() -> None:

@@ -36,6 +36,7 @@ class Cause(str, Enum):
     CONSENT = "asked for"
     RENAMED = "renamed"
     HOST_NAMED = "its host has a name by now"
+    IDENTITY_KNOWN = "whose it is, is known by now"
     RESOLVED = "resolved state changed"
 
 

@@ -37,13 +37,13 @@ from reconciler.core.ownership import (
     disagree,
     gone,
     new_marker,
+    not_owned,
     say_claim,
     say_registration,
     unusable,
     witnesses,
 )
 from reconciler.core.pins import pinned
-from reconciler.core.reregistration import not_owned
 from reconciler.core.scope import Errand
 from reconciler.core.steps import mend_endpoint_json, steps_for, with_daemon
 
@@ -265,7 +265,7 @@ class _Adopter:
         if status != GONE:
             return not_owned(self.name, chosen)
         if self.marker is not None and self.errand.id is None:
-            return gone(self.name, chosen)
+            return gone(self.name, chosen, self.live)
         path = f"{self.live.config_dir}/{self.endpoint.directory}/endpoint.json"
         return Refusal(
             self.name,

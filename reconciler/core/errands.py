@@ -28,7 +28,7 @@ from reconciler.core.elsewhere import Away, Sighting
 from reconciler.core.elsewhere_steps import not_here, start_after, stop_elsewhere
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.marker import MARKER, Marker
-from reconciler.core.ownership import Blocked, Ground, Known, check_owner, find_ground, say_claim, witnesses
+from reconciler.core.ownership import Blocked, Gone, Ground, Known, check_owner, find_ground, say_claim, witnesses
 from reconciler.core.pins import environment_for, pinned
 from reconciler.core.removal import ids_to_end
 from reconciler.core.renaming import find_renaming
@@ -87,14 +87,23 @@ def ids_in_question(scope: Scope, desired: Desired, live: LiveState, known: Know
     found = ids_to_take(scope, desired, live, known)
     if not scope.errand:
         found = found | _ids_of_the_deleted(desired, live, known)
-    renewed: set[str] = set()
-    for name in scope.reregister:
-        endpoint = desired.endpoints.get(name)
-        if endpoint is not None:
-            directory = live.directories.get(endpoint.directory)
-            marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
-            renewed |= set(witnesses(directory, marker, known.entry(name), endpoint.id).values())
-    return found | (renewed - set(live.registrations))
+    return found | _ids_not_listed(scope, desired, live, known)
+
+
+def _ids_not_listed(scope: Scope, desired: Desired, live: LiveState, known: Known) -> set[str]:
+    """Return the UUIDs of declared endpoints that the list lacks: are they gone, or another identity's?"""
+    listed = live.registrations.keys() if not isinstance(live.registrations, Unknown) else set()
+    found: set[str] = set()
+    for name, endpoint in desired.endpoints.items():
+        if endpoint.state == "unmanaged" or not scope.covers(name):
+            continue
+        directory = live.directories.get(endpoint.directory)
+        marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
+        ids = set(witnesses(directory, marker, known.entry(name), endpoint.id).values()) - listed
+        # Whoever is named by its claim as another identity is told so without a question.
+        if ids and (name in scope.reregister or isinstance(find_ground(endpoint, live, known), Gone)):
+            found |= ids
+    return found
 
 
 def _ids_of_the_deleted(desired: Desired, live: LiveState, known: Known) -> set[str]:

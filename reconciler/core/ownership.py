@@ -14,6 +14,7 @@ from reconciler.core.actions import Cause, Refusal
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.host_named import lacks_only_a_host, with_host
+from reconciler.core.identity_known import with_identity
 from reconciler.core.live import GONE, Damaged, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Claim, Marker
@@ -96,6 +97,24 @@ class Known:
 
 def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
     """Decide whether, and on what UUID and marker, `endpoint` may be acted on."""
+    found = _find_ground(endpoint, live, known)
+    if isinstance(found, Ground) and found.id is None and endpoint.state == "running" and known.site.identity is None:
+        runs = found.directory is not None and found.directory.processes
+        return found if runs else of_nobody(endpoint.name)
+    return found
+
+
+def of_nobody(name: str) -> Refusal:
+    """Refuse a first registration with a login of which nobody can say whose it is."""
+    return Refusal(
+        name,
+        "it cannot be told whose login this is, so nothing is registered with it",
+        "run this again when Globus Auth answers; `chiltepin login --force` makes a login that says whose it is",
+        exit_code=WRONG_IDENTITY,
+    )
+
+
+def _find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
     directory = live.directories.get(endpoint.directory)
     if directory is None:
         return _without_directory(endpoint, live, known)
@@ -105,13 +124,16 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
     marker = directory.marker
     if not isinstance(marker, Marker):
         return _without_marker(endpoint, directory, live, known)
-    marker = with_host(marker, directory, known.site.claim(directory.name), live)
-    named = marker != directory.marker
+    ours = known.site.claim(directory.name)
+    owned = with_identity(marker, directory, ours, live)
+    named = with_host(owned, directory, ours, live)
+    cause = Cause.HOST_NAMED if named != owned else Cause.IDENTITY_KNOWN if owned != marker else None
+    marker = named
     refusal = check_owner(endpoint.name, directory, marker, known, live.config_dir)
     if refusal:
         return refusal
     found = _agreed(endpoint, directory, marker, live, known)
-    return replace(found, repair=found.repair or Cause.HOST_NAMED) if named and isinstance(found, Ground) else found
+    return replace(found, repair=found.repair or cause) if cause and isinstance(found, Ground) else found
 
 
 def unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | None:
@@ -152,7 +174,7 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
         refusal = unclaimed(endpoint, live, known)
         return refusal or Ground(None, None, marker)
     if wanted not in live.registrations:
-        return gone(endpoint.name, wanted)
+        return gone(endpoint.name, wanted, live)
     other = next((d.name for d in live.directories.values() if _is_there(d, endpoint.name, wanted, known)), None)
     if other is not None:
         return Refusal(
@@ -217,7 +239,7 @@ def _without_marker(
         if isinstance(live.registrations, Unknown):
             return Blocked(endpoint.name, live.registrations.reason)
         if entry.id not in live.registrations:
-            return gone(endpoint.name, entry.id)
+            return gone(endpoint.name, entry.id, live)
         return Ground(entry.id, directory, new_marker(endpoint, known, entry.id), repair=Cause.LOST_MARKER)
     damaged = f" ({directory.marker.reason})" if isinstance(directory.marker, Damaged) else ""
     what = "its marker cannot be read" + damaged if damaged else "it is not managed by chiltepin"
@@ -316,7 +338,7 @@ def _agreed(
     if endpoint_id is None:
         return _first_start(endpoint, directory, marker, live, known)
     if not isinstance(live.registrations, Unknown) and endpoint_id not in live.registrations:
-        return gone(endpoint.name, endpoint_id)
+        return gone(endpoint.name, endpoint_id, live)
     repair = Cause.INTERRUPTED if marker.id is None else None
     return Ground(endpoint_id, directory, marker.but(id=endpoint_id), repair=repair)
 
@@ -465,13 +487,31 @@ class Gone(Refusal):
     id: str = ""
 
 
-def gone(name: str, endpoint_id: str) -> Gone:
-    """Return the refusal of an endpoint whose registration is gone."""
+def gone(name: str, endpoint_id: str, live: LiveState) -> Refusal | Blocked:
+    """Return what stands against an endpoint whose registration is not among those of this identity.
+
+    Only the service's 404 says that it is gone; what it answers about is somebody else's.
+    """
+    status = live.statuses.get(endpoint_id)
+    if isinstance(status, Unknown):
+        return Blocked(name, status.reason)
+    if status not in (None, GONE):
+        return not_owned(name, endpoint_id)
     return Gone(
         name,
         f"the service has no registration {endpoint_id} for this identity",
         f"restore it at the service, or give up the UUID: `chiltepin apply --reregister {name}` makes a new one",
         id=endpoint_id,
+    )
+
+
+def not_owned(name: str, endpoint_id: str) -> Refusal:
+    """Refuse a UUID that the service knows, and not as this identity's."""
+    return Refusal(
+        name,
+        f"the registration {endpoint_id} belongs to another Globus identity",
+        "log in as that identity: `chiltepin whoami` shows the present one, `chiltepin login` changes it",
+        exit_code=WRONG_IDENTITY,
     )
 
 

@@ -17,7 +17,7 @@ from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint
 from reconciler.core.live import GONE, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import WRONG_IDENTITY, Blocked, Gone, Ground, Known, new_marker
+from reconciler.core.ownership import Blocked, Gone, Ground, Known, new_marker, not_owned, of_nobody
 from reconciler.core.standstill import OUT_OF_REACH, bring_to_standstill
 
 
@@ -50,6 +50,8 @@ def renew(
         return Blocked(endpoint.name, status.reason)
     if status != GONE:
         return not_owned(endpoint.name, found.id)
+    if known.site.identity is None:
+        return of_nobody(endpoint.name)
     if endpoint.id:
         return Refusal(
             endpoint.name,
@@ -68,16 +70,6 @@ def renew(
             "see that no daemon of it runs on any node, then run this again",
         )
     return _with_directory(endpoint, found.id, directory, marker, daemon)
-
-
-def not_owned(name: str, endpoint_id: str) -> Refusal:
-    """Refuse a UUID that the service knows, and not as this identity's."""
-    return Refusal(
-        name,
-        f"the registration {endpoint_id} belongs to another Globus identity",
-        "log in as that identity: `chiltepin whoami` shows the present one, `chiltepin login` changes it",
-        exit_code=WRONG_IDENTITY,
-    )
 
 
 def _change(endpoint_id: str) -> tuple[FileChange, ...]:

@@ -9,8 +9,7 @@ from reconciler.core.actions import Cause, FileChange, Note, Purge, Refusal
 from reconciler.core.draft import Draft
 from reconciler.core.live import GONE, LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Known, check_claim
-from reconciler.core.reregistration import not_owned
+from reconciler.core.ownership import Blocked, Known, check_claim, not_owned
 from reconciler.core.scope import Errand
 
 

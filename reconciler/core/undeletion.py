@@ -18,9 +18,9 @@ from reconciler.core.ownership import (
     check_claim,
     check_ids,
     holders,
+    not_owned,
     unusable,
 )
-from reconciler.core.reregistration import not_owned
 from reconciler.core.scope import Errand
 from reconciler.core.trash import chosen_entries, own_entries, say_entry
 
