@@ -25,7 +25,7 @@ from reconciler.errors import (
 )
 from reconciler.reconcile import Consent
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import Crash, Folder
+from tests.fakes import MISSES_AFTER, Crash, Folder
 from tests.lab import YES, Lab
 
 FULL = FileSystemError("No space left on device")
@@ -131,6 +131,8 @@ def test_directory_lost_comes_back_with_its_uuid() -> None:
     ids = lab.ids()
     lab.world.end(lab.world.daemons[0], cleanly=False)
     lab.world.folders.clear()
+    assert lab.apply().code == ExitCode.REFUSED, "the service has not missed it yet: it might run elsewhere"
+    lab.world.now += MISSES_AFTER
     assert lab.apply().code == ExitCode.OK
     lab.assert_converged()
     assert lab.ids() == ids
@@ -640,6 +642,7 @@ def _died() -> Lab:
 def _lost_directory() -> Lab:
     lab = _died()
     lab.world.folders.clear()
+    lab.world.now += MISSES_AFTER
     return lab
 
 
