@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from reconciler.cli.ask import Allowed, agreed, ask_for_deletes
-from reconciler.cli.common import print_plan
+from reconciler.cli.common import print_plan, print_trouble
 from reconciler.cli.console import Console, check_format
 from reconciler.cli.live import PlainProgress, progress
 from reconciler.core.exit_codes import exit_code_of_run
@@ -67,6 +67,8 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
             check_same(manner.saved, sight.plan)
         if manner.output == "text" and not (console.quiet and manner.yes):
             print_plan(console, sight, "text")
+        else:
+            print_trouble(console, sight.plan)
         allowed = _allowed(sight.plan, manner)
         plan, left = allowed.plan, allowed.left
         if left:
@@ -139,7 +141,7 @@ def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner:
     )
     width = max((len(action.endpoint) for action in plan.actions), default=0)
     listener = progress(console, width) if plan.actions else nullcontext(PlainProgress(console, width))
-    with _graceful(stop, console), listener as events:
+    with graceful(stop, console), listener as events:
         return carry_out(sight, plan, wired.outside, wired.clock, conduct, events)
 
 
@@ -148,7 +150,7 @@ def _confirm(console: Console, wired: Wired, plan: Plan, run: Run, manner: Manne
     conduct = Conduct(run=wired.run, wait_online=manner.wait == "online", stop=stop)
     if run.interrupted:
         return run
-    with _graceful(stop, console):
+    with graceful(stop, console):
         return confirm(plan, run, wired.outside, wired.clock, conduct)
 
 
@@ -156,7 +158,7 @@ def _confirm(console: Console, wired: Wired, plan: Plan, run: Run, manner: Manne
 def _orderly() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the program as Ctrl-C does: what it holds, the lease first of all, is released.
 
-    They count once: what is released then is released to the end. A SIGHUP that `nohup` ignores stays ignored.
+    They count once: what is released then is released to the end.
     """
     heard = False
 
@@ -167,17 +169,24 @@ def _orderly() -> Iterator[None]:
             heard = True
             raise KeyboardInterrupt
 
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = [signal.signal(number, on_signal) for number in numbers]
-    try:
+    with _handled((signal.SIGTERM, signal.SIGHUP), on_signal):
         yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextmanager
-def _graceful(stop: threading.Event, console: Console) -> Iterator[None]:
+def _handled(numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle signals for a while; one that is ignored (`nohup`, a script's background job) stays ignored."""
+    heard = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+    before = [signal.signal(number, handler) for number in heard]
+    try:
+        yield
+    finally:
+        for number, old in zip(heard, before, strict=True):
+            signal.signal(number, old)
+
+
+@contextmanager
+def graceful(stop: threading.Event, console: Console) -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into: finish the steps in flight, begin no new one."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -186,13 +195,8 @@ def _graceful(stop: threading.Event, console: Console) -> Iterator[None]:
             stop.set()
             console.say("\nstopping: the steps in flight are finished first", "warning")
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, on_signal) for number in numbers]
-    try:
+    with _handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), on_signal):
         yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _print_end(console: Console, sight: Sight, run: Run) -> None:

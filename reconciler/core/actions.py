@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from reconciler.core.live import PidFile, Process
 from reconciler.core.marker import Claim, Death, FileRecord, Marker
 from reconciler.core.work import Work
+
+if TYPE_CHECKING:
+    from reconciler.core.pool_changes import PoolChange
 
 
 class Cause(str, Enum):
@@ -355,11 +358,11 @@ class Rename(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class WriteLock:
-    """Write the lockfile."""
+    """Write the lockfile; `pools` is what changes in its pools, which are all that a workflow may ask for."""
 
     kind: ClassVar[str] = "WriteLock"
     cause: Cause = Cause.RESOLVED
-    changes: tuple[str, ...] = ()
+    pools: tuple[PoolChange, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,7 +371,6 @@ class WritePools:
 
     kind: ClassVar[str] = "WritePools"
     cause: Cause = Cause.RESOLVED
-    changes: tuple[str, ...] = ()
 
 
 EndpointAction = (

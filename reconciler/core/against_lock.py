@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from reconciler.core.actions import ABSENT, FieldChange
+from reconciler.core.actions import FieldChange
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.lines import Line, Style
 from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
+from reconciler.core.pool_changes import pool_changes
 from reconciler.core.report import show
 
 Kind = Literal["add", "change", "move", "remove"]
@@ -63,7 +64,8 @@ def compare_with_lock(views: Sequence[Desired], lock: Lock | None) -> tuple[Lock
         if name not in declared and name not in moved:
             found.append(LockChange("endpoint", name, "remove", entry.claim.host, entry.id))
     pools = locked_pools(views[0]) if views else {}
-    return (*found, *_pool_changes(pools, lock.pools if lock else {}))
+    changed = pool_changes(lock.pools if lock else {}, pools)
+    return (*found, *(LockChange("pool", each.name, each.kind, fields=each.fields) for each in changed))
 
 
 def _endpoint_fields(endpoint: DesiredEndpoint, host: str | None, entry: LockedEndpoint) -> Iterator[FieldChange]:
@@ -88,24 +90,6 @@ def _endpoint_fields(endpoint: DesiredEndpoint, host: str | None, entry: LockedE
 
 def _label(digest: str) -> str:
     return "other content" if digest.startswith("sha256:") else digest
-
-
-def _pool_changes(wanted: Mapping[str, Mapping[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> list[LockChange]:
-    found: list[LockChange] = []
-    for name in sorted({*wanted, *known}):
-        old, new = known.get(name), wanted.get(name)
-        if old is None:
-            found.append(LockChange("pool", name, "add"))
-        elif new is None:
-            found.append(LockChange("pool", name, "remove"))
-        elif old != new:
-            fields = tuple(
-                FieldChange(key, old.get(key, ABSENT), new.get(key, ABSENT))
-                for key in sorted({*old, *new})
-                if old.get(key, ABSENT) != new.get(key, ABSENT)
-            )
-            found.append(LockChange("pool", name, "change", fields=fields))
-    return found
 
 
 _SIGN: Mapping[Kind, tuple[str, Style]] = {

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import typer
 
+from reconciler.cli.carry import graceful
+from reconciler.cli.console import Console
 from reconciler.cli.main import build_app
 from tests.adapters.globus_stub import Reply
 from tests.adapters.host_support import fake_environment
@@ -383,3 +385,70 @@ def test_an_apply_that_is_ended_while_it_plans_gives_the_lease_back(shell: Shell
     assert (child.returncode, out, err) == (130, "", "\ninterrupted\n")
     assert not lease.exists()
     assert shell.tree() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_is_ignored_stays_ignored_while_things_are_done(number: signal.Signals) -> None:
+    """`nohup` is used so that a lost connection does not end an apply half way."""
+    stop = threading.Event()
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with graceful(stop, Console("never", quiet=True)):
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)  # delivered after it
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert stop.is_set(), "SIGTERM is heard"
+
+
+def test_ignored_signals_alone_stop_nothing() -> None:
+    stop = threading.Event()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with graceful(stop, Console("never", quiet=True)):
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not stop.is_set()
+
+
+KEPT_TO = {
+    "the manifest": "chiltepin.yaml",
+    "the lock": "chiltepin.lock.yaml",
+    "the pools file": "chiltepin.pools.yaml",
+    "anything else": "notes.txt",
+}
+
+
+@pytest.mark.parametrize("what", KEPT_TO)
+def test_a_plan_is_never_kept_over_another_file(shell: Shell, what: str) -> None:
+    shell.registered()
+    (shell.project / "notes.txt").write_text("mine\n")
+    shell.refused("plan", "--out", KEPT_TO[what], code=64, says=("is no kept plan", "choose another name"))
+
+
+def test_a_plan_is_kept_over_an_older_one(shell: Shell) -> None:
+    shell.registered()
+    shell.ok("plan", "--out", "plan.json")
+    shell.write(RENAMED)
+    shell.ok("plan", "--out", "plan.json")
+    shell.ok("apply", "plan.json").says("1 done")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--out", "-"), "`--format json` prints the plan"),
+        (("--out", "."), "name a file"),
+        (("--out", "x.json", "--against", "lock"), "--out does not go with --against"),
+    ],
+)
+def test_where_no_plan_can_be_kept(shell: Shell, options: tuple[str, ...], says: str) -> None:
+    shell.registered()
+    shell.refused("plan", *options, code=64, says=(says,))
+
+
+def test_a_manifest_is_no_plan(shell: Shell) -> None:
+    shell.registered()
+    shell.refused("apply", "chiltepin.yaml", code=4, says=("not a plan", "`chiltepin apply -f FILE`"))

@@ -360,9 +360,10 @@ def test_destroy() -> None:
                 its registration 00000000-0000-4000-8000-737061726500 stays
 
           ~ write the lockfile (resolved state changed)
+              - pool mpi
           ~ write the pools file (resolved state changed)
 
-        Plan: 1 to stop, 2 to delete.
+        Plan: 1 to stop, 2 to delete, 1 pool to remove.
         """,
     )
 
