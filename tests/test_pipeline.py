@@ -10,7 +10,7 @@ import pytest
 from reconciler.core.actions import DELETING, EndpointAction
 from reconciler.core.desired import CONFIG, DesiredEndpoint
 from reconciler.core.live import Damaged
-from reconciler.core.lock import emit_lock
+from reconciler.core.lock import Lock, emit_lock
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.pools import pools_file
 from reconciler.errors import (
@@ -20,11 +20,12 @@ from reconciler.errors import (
     LeaseHeld,
     LoginRequired,
     ReconcilerError,
+    Refused,
     ServiceUnreachable,
     StateFileError,
 )
 from reconciler.reconcile import Consent
-from tests.core.builders import desired, endpoint, pool
+from tests.core.builders import desired, endpoint, pool, uuid
 from tests.fakes import Crash, Folder
 from tests.lab import YES, Lab
 
@@ -248,6 +249,32 @@ def test_a_daemon_that_ends_by_itself_before_it_is_stopped_holds_nothing_up(want
     lab.wants(wanted)
     assert lab.apply(between=lambda: lab.world.end(lab.world.daemons[0], cleanly=True)).code == ExitCode.OK
     lab.assert_converged()
+
+
+@pytest.mark.parametrize("when", ["between", "during"])
+def test_what_another_host_writes_into_the_lock_meanwhile_stays(when: str) -> None:
+    """Each host has a lease of its own; the lock lies in a project directory that both may share."""
+    lab = running()
+    far = lab.lock().endpoints["main"].model_copy(update={"id": None})
+    far = far.model_copy(update={"claim": far.claim.model_copy(update={"host": "hera"})})
+    lab.world.lock = emit_lock(lab.lock().with_endpoint("far", far))
+    lab.wants(endpoint(), endpoint("two"), elsewhere={"far": "hera"})
+    main = lab.ids()["main"]
+
+    def register(*_: object) -> None:
+        lab.world.lock = emit_lock(lab.lock().with_endpoint("far", far.model_copy(update={"id": uuid("far")})))
+
+    assert lab.apply(**{when: register}).code == ExitCode.OK
+    assert lab.ids() == {"main": main, "two": lab.ids()["two"], "far": uuid("far")}
+    assert lab.ids()["two"]
+
+
+def test_a_first_lock_that_another_run_made_meanwhile_is_not_replaced() -> None:
+    lab = Lab(desired(endpoint()))
+    theirs = emit_lock(Lock(stack=lab.desired.stack, lineage="theirs"))
+    with pytest.raises(Refused, match="another run has made the lockfile"):
+        lab.apply(between=lambda: setattr(lab.world, "lock", theirs))
+    assert (lab.world.lock, lab.world.folders) == (theirs, {})
 
 
 def test_ctrl_c_finishes_what_is_under_way_and_begins_nothing_more() -> None:
