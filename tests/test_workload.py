@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.scope import Errand
-from reconciler.errors import ExitCode, FileSystemError, SchedulerError, ServiceUnreachable
+from reconciler.errors import ExitCode, FileSystemError, LoginRequired, SchedulerError, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
 from tests.lab import YES, Lab, Result
 
@@ -275,3 +275,22 @@ def test_many_that_drain_keep_nobody_from_starting(monkeypatch: pytest.MonkeyPat
         ("two", "Start"),
     ]
     assert result.code == ExitCode.DEFERRED
+
+
+def test_a_login_that_ends_while_tasks_are_counted_stops_that_endpoint_only() -> None:
+    lab = running()
+    lab.wants(DEBUG_OFF, endpoint("two"))
+    before = pid_of(lab)
+
+    def refuse() -> None:
+        lab.world.faults.fail("report", LoginRequired("the token was refused", remedy="`chiltepin login`"))
+
+    result = lab.apply(between=refuse)
+    assert result.code == ExitCode.LOGIN
+    assert (result.outcomes["main", "Restart"], pid_of(lab)) == ("failed", before)
+    assert (result.outcomes["two", "Start"], lab.ids()["two"] in lab.world.registrations) == ("done", True)
+    (failed,) = [o for o in result.run.outcomes if o.kind == "failed"]
+    assert (failed.reason, failed.remedy) == ("the token was refused", "`chiltepin login`")
+    lab.world.faults.revive()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
