@@ -24,6 +24,7 @@ from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir,
 from reconciler.adapters.server_time import ServerTime
 from reconciler.core.environment import Variable
 from reconciler.core.live import (
+    BatchSystem,
     LiveDirectory,
     PidFile,
     Process,
@@ -234,7 +235,7 @@ class LocalHost:
                 return ""
         return last_lines(redact(text, self._secrets()), lines)
 
-    def submits_jobs(self, ids: Collection[str]) -> bool:
+    def submits_jobs(self, ids: Collection[str]) -> frozenset[BatchSystem]:
         with files.translating("look for batch scripts", self._path):
             return batch.submitted(self._path, ids)
 

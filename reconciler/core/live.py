@@ -187,6 +187,9 @@ class StatusReport:
     tasks: int | None = None
 
 
+BatchSystem = Literal["slurm", "pbs"]
+
+
 @dataclass(frozen=True)
 class BatchJob:
     """A job of this user in the batch system's queue: its ID, and the paths that it was submitted with."""
