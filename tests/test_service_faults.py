@@ -246,6 +246,11 @@ def deleted(lab: Lab) -> None:
     lab.wants(endpoint(), endpoint("two"), pools=(pool("mpi"),))
 
 
+def deleted_and_renamed(lab: Lab) -> None:
+    deleted(lab)
+    lab.wants(endpoint("new"), endpoint("two"), pools=(pool("mpi", "new"),), moved=(Moved("main", "new"),))
+
+
 def on_another_node(lab: Lab) -> None:
     running(lab)
     lab.world.node = "ufe02"
@@ -287,6 +292,7 @@ SCENARIOS: dict[str, Scenario] = {
     "Stop, Rename, Start": Scenario(renamed, renames={"main": "new"}),
     "Rename, WriteFile, Restart": Scenario(renamed_in_place),
     "Undelete, Start": Scenario(deleted),
+    "Undelete, Rename, Start": Scenario(deleted_and_renamed),
     "undelete": Scenario(deleted, {"errand": Errand("undelete", ("main",))}),
     "StopElsewhere": Scenario(to_stop_elsewhere, counts=True),
     "StopElsewhere, Start": Scenario(to_move_here, counts=True),
@@ -406,7 +412,10 @@ def true_to_the_world(met: Met, lab: Lab) -> None:
             assert lab.ids()[action.endpoint] == outcome.endpoint_id
         elif action.kind in ("Stop", "StopElsewhere"):
             assert [d for d in world.daemons_of(action.directory) if d.phase != "up"] == []
-        elif action.kind in ("Rename", "Undelete"):
+        elif action.kind == "Undelete":
+            assert lab.ids()[action.endpoint] == action.id  # type: ignore[union-attr]
+            assert action.id in {f.endpoint_id for f in world.folders.values()}  # type: ignore[union-attr]
+        elif action.kind == "Rename":
             folder = world.folders[action.directory]
             assert isinstance(folder.marker, Marker)
             assert (folder.marker.endpoint, folder.endpoint_id) == (action.endpoint, action.id)  # type: ignore[union-attr]
