@@ -16,6 +16,7 @@ from reconciler.cli.ask import Allowed, agreed, ask_for_deletes
 from reconciler.cli.common import print_plan
 from reconciler.cli.console import Console, check_format
 from reconciler.cli.live import PlainProgress, progress
+from reconciler.cli.signals import orderly
 from reconciler.core.exit_codes import exit_code_of_run
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
@@ -59,7 +60,7 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
             "nobody can be asked: the input is not a terminal", remedy="look at `chiltepin plan`, then use --yes"
         )
     # The lease comes first: what is planned must still be true when it is done.
-    with _orderly(), wired.outside.store.lease():
+    with orderly(), wired.outside.store.lease():
         sight = make_sight(wired.outside, request)
         if manner.saved is not None:
             from reconciler.core.saved_plan import check_same
@@ -150,30 +151,6 @@ def _confirm(console: Console, wired: Wired, plan: Plan, run: Run, manner: Manne
         return run
     with _graceful(stop, console):
         return confirm(plan, run, wired.outside, wired.clock, conduct)
-
-
-@contextmanager
-def _orderly() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the program as Ctrl-C does: what it holds, the lease first of all, is released.
-
-    They count once: what is released then is released to the end. A SIGHUP that `nohup` ignores stays ignored.
-    """
-    heard = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        del number, frame
-        if not heard:
-            heard = True
-            raise KeyboardInterrupt
-
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = [signal.signal(number, on_signal) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextmanager
