@@ -211,11 +211,15 @@ class _Walker:
             return Outcome(action, "deferred", reason=action.hold, remedy=action.instead or _by_hand(action))
         try:
             self.outside.store.check_lease()
-            directory = self.outside.host.directory(action.found_in) if action.preconditions else None
+            return self._violation(action)
         except ReconcilerError as e:
             if isinstance(e, LeaseHeld):
                 self._halt(e)
             return _failed(action, e)
+
+    def _violation(self, action: EndpointAction) -> Outcome | None:
+        """Return a deferral when a precondition does not hold (any more); what its daemon does is counted now."""
+        directory = self.outside.host.directory(action.found_in) if action.preconditions else None
         for precondition in action.preconditions:
             work = self.workload.of(directory) if isinstance(precondition, Idle) and directory else None
             why = violated(precondition, directory, work)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from reconciler.core.environment import Variable
 from reconciler.core.live import (
     BatchJob,
+    BatchSystem,
     Identity,
     JournalEntry,
     LiveDirectory,
@@ -197,8 +198,8 @@ class EndpointHost(Protocol):
     def log_tail(self, name: str, lines: int) -> str:
         """Return the last lines of the endpoint's log, or an empty string."""
 
-    def submits_jobs(self, ids: Collection[str]) -> bool:
-        """Whether user endpoints of the endpoints with these UUIDs ever submitted jobs to Slurm from here."""
+    def submits_jobs(self, ids: Collection[str]) -> frozenset[BatchSystem]:
+        """Return the batch systems to which user endpoints of these endpoints, by UUID, ever submitted jobs."""
 
     def to_trash(self, name: str) -> str:
         """Move the directory (and its user endpoints' directories) to the trash; return the entry's name."""
@@ -271,10 +272,11 @@ class Scheduler(Protocol):
     def partitions(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the partitions (queues) with their limits."""
 
-    def jobs(self, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
+    def jobs(self, system: BatchSystem, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
         """Return this user's jobs that are running or waiting.
 
         Args:
+            system: which one is asked.
             environment: variables with which the batch system is found, over those of this process.
 
         Raises:

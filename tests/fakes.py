@@ -17,6 +17,7 @@ from reconciler.core.digest import digest_bytes
 from reconciler.core.environment import Variable, variable
 from reconciler.core.live import (
     BatchJob,
+    BatchSystem,
     Damaged,
     DirectoryKind,
     Identity,
@@ -169,6 +170,7 @@ class World:
         self.user_endpoints_since: float | None = None
         self.tasks: dict[str, int] = {}
         self.jobs: dict[str, list[str]] = {}
+        self.batch_system: BatchSystem = "slurm"
         self.submitted: dict[str, set[str]] = {}
         self.logs: dict[str, str] = {}
         self.boots = 1
@@ -515,9 +517,10 @@ class FakeHost:
     def log_tail(self, name: str, lines: int) -> str:
         return self._world.logs.get(name, "") + "the last line of its log"
 
-    def submits_jobs(self, ids: Collection[str]) -> bool:
+    def submits_jobs(self, ids: Collection[str]) -> frozenset[BatchSystem]:
         self._faults.reads("submits_jobs")
-        return any(i in found for found in self._world.submitted.values() for i in ids)
+        found = any(i in found for found in self._world.submitted.values() for i in ids)
+        return frozenset({self._world.batch_system} if found else ())
 
     def to_trash(self, name: str) -> str:
         with self._faults.effect("to_trash"):
@@ -676,8 +679,9 @@ class FakeScheduler:
     def partitions(self) -> Mapping[str, Mapping[str, object]]:
         return {}
 
-    def jobs(self, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
+    def jobs(self, system: BatchSystem, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
         self._world.faults.reads("jobs")
+        assert system == self._world.batch_system
         return tuple(
             BatchJob(job, (f"/somewhere/uep.{endpoint_id}.{name}/submit_scripts/{job}",))
             for name, jobs in self._world.jobs.items()

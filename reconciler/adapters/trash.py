@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from reconciler.adapters import faults, files
@@ -48,8 +49,15 @@ def keep_copy(backups: Directory, file: str, content: bytes, now: float) -> None
         files.remove(backups, name)
 
 
-def move_in(root: Directory, trash: Directory, name: str, now: float) -> str:
+def move_in(root: Directory, trash: Directory, name: str, now: float, at: float | None) -> str:
     """Move an endpoint's directory and its user endpoints' to the trash; return the entry's name.
+
+    Args:
+        root: the config directory.
+        trash: our trash in it.
+        name: the endpoint's directory.
+        now: for the entry's name.
+        at: the file server's time, which tells the entry's age on any node; None when it cannot be told.
 
     Raises:
         Refused: there is no such directory.
@@ -58,7 +66,7 @@ def move_in(root: Directory, trash: Directory, name: str, now: float) -> str:
     ids = _ids(root, name)
     entry = f"{name}~{stamp(now)}-{files.token()}"
     with files.entered(trash, entry, create=True) as folder:
-        record = {"format_version": 1, "name": name, "deleted_at": now, "uuid": min(ids) if ids else None}
+        record = {"format_version": 1, "name": name, "deleted_at": at, "uuid": min(ids) if ids else None}
         files.write_new(folder, _RECORD, json.dumps(record).encode())
         os.fsync(folder.fd)
         faults.reached("trash.begin")
@@ -104,10 +112,14 @@ def _user_endpoints(directory: Directory, ids: set[str]) -> list[str]:
         return sorted(e.name for e in entries if (pair := user_endpoint(e.name)) is not None and pair[0] in ids)
 
 
-def entries(trash: Directory, now: float, *, sizes: bool = False) -> tuple[TrashEntry, ...]:
-    """Return the entries, oldest first; one whose move never happened is none."""
+def entries(
+    trash: Directory, now_at_server: Callable[[], float | None], *, sizes: bool = False
+) -> tuple[TrashEntry, ...]:
+    """Return the entries, oldest first; one whose move never happened is none. An empty trash asks for no time."""
     contents = Contents()
-    listed = [entry for name in _names(trash) if (entry := _entry(trash, name, contents, now, sizes=sizes)) is not None]
+    names = _names(trash)
+    now = now_at_server() if names else None
+    listed = [entry for name in names if (entry := _entry(trash, name, contents, now, sizes=sizes)) is not None]
     return tuple(sorted(listed, key=lambda e: (e.deleted_at, e.name)))
 
 
@@ -116,7 +128,7 @@ def _names(trash: Directory) -> list[str]:
         return sorted(e.name for e in found if not e.name.startswith(".") and "~" in e.name)
 
 
-def _entry(trash: Directory, name: str, contents: Contents, now: float, *, sizes: bool) -> TrashEntry | None:
+def _entry(trash: Directory, name: str, contents: Contents, now: float | None, *, sizes: bool) -> TrashEntry | None:
     try:
         with files.entered(trash, name) as folder:
             directory = read_directory(folder, _ENDPOINT, contents, age=lambda _: None, daemons=(), user_endpoints={})
@@ -137,7 +149,7 @@ def _entry(trash: Directory, name: str, contents: Contents, now: float, *, sizes
         marker=directory.marker if isinstance(directory.marker, Marker) else None,
         deleted_at=modified if recorded is None else recorded,
         # Only a recorded time tells the age: anything may touch a directory, or a copy of it.
-        age=None if recorded is None else now - recorded,
+        age=None if recorded is None or now is None else now - recorded,
         size=size,
         directory=directory,
     )

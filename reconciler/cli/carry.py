@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from reconciler.cli.ask import Allowed, agreed, ask_for_deletes
 from reconciler.cli.common import print_plan, print_trouble
 from reconciler.cli.console import Console, check_format
 from reconciler.cli.live import PlainProgress, progress
+from reconciler.cli.signals import graceful, orderly
 from reconciler.core.exit_codes import exit_code_of_run
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
@@ -59,7 +57,7 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
             "nobody can be asked: the input is not a terminal", remedy="look at `chiltepin plan`, then use --yes"
         )
     # The lease comes first: what is planned must still be true when it is done.
-    with _orderly(), wired.outside.store.lease():
+    with orderly(), wired.outside.store.lease():
         sight = make_sight(wired.outside, request)
         if manner.saved is not None:
             from reconciler.core.saved_plan import check_same
@@ -152,51 +150,6 @@ def _confirm(console: Console, wired: Wired, plan: Plan, run: Run, manner: Manne
         return run
     with graceful(stop, console):
         return confirm(plan, run, wired.outside, wired.clock, conduct)
-
-
-@contextmanager
-def _orderly() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the program as Ctrl-C does: what it holds, the lease first of all, is released.
-
-    They count once: what is released then is released to the end.
-    """
-    heard = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        del number, frame
-        if not heard:
-            heard = True
-            raise KeyboardInterrupt
-
-    with _handled((signal.SIGTERM, signal.SIGHUP), on_signal):
-        yield
-
-
-@contextmanager
-def _handled(numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle signals for a while; one that is ignored (`nohup`, a script's background job) stays ignored."""
-    heard = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
-    before = [signal.signal(number, handler) for number in heard]
-    try:
-        yield
-    finally:
-        for number, old in zip(heard, before, strict=True):
-            signal.signal(number, old)
-
-
-@contextmanager
-def graceful(stop: threading.Event, console: Console) -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into: finish the steps in flight, begin no new one."""
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if not stop.is_set():
-            stop.set()
-            console.say("\nstopping: the steps in flight are finished first", "warning")
-
-    with _handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), on_signal):
-        yield
 
 
 def _print_end(console: Console, sight: Sight, run: Run) -> None:

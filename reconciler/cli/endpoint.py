@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import options as o
+from reconciler.cli.signals import orderly
 
 EPILOG = o.examples(
     """
@@ -50,7 +51,8 @@ def configure(context: typer.Context, name: NameArgument) -> None:
     """Make the directory of a new endpoint."""
     from reconciler import endpoint as single
 
-    single.configure(name, config_dir=context.obj)
+    with orderly():
+        single.configure(name, config_dir=context.obj)
 
 
 @app.command("list", epilog=o.examples("chiltepin endpoint list"))
@@ -71,7 +73,8 @@ def start(context: typer.Context, name: NameArgument) -> None:
     """Start an endpoint and wait until it runs."""
     from reconciler import endpoint as single
 
-    single.start(name, config_dir=context.obj)
+    with orderly():
+        single.start(name, config_dir=context.obj)
 
 
 @app.command(epilog=o.examples("chiltepin endpoint stop test"))
@@ -79,7 +82,8 @@ def stop(context: typer.Context, name: NameArgument) -> None:
     """Stop an endpoint on this node; its running tasks are lost."""
     from reconciler import endpoint as single
 
-    single.stop(name, config_dir=context.obj)
+    with orderly():
+        single.stop(name, config_dir=context.obj)
 
 
 @app.command(
@@ -100,4 +104,5 @@ def delete(
     """Move a stopped endpoint's directory to the trash."""
     from reconciler import endpoint as single
 
-    single.delete(name, config_dir=context.obj, deregister=deregister)
+    with orderly():
+        single.delete(name, config_dir=context.obj, deregister=deregister)

@@ -30,6 +30,7 @@ from reconciler.core.pins import pinned
 from reconciler.core.pool_changes import pool_changes
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
+from reconciler.core.renamed_in_trash import find_return
 from reconciler.core.renaming import find_renaming, renamed
 from reconciler.core.reregistration import Renewal, renew
 from reconciler.core.retention import plan_expiry
@@ -200,6 +201,12 @@ def _plan_endpoint(
         draft.refusals.append(Refusal(name, text, remedy, exit_code=3))
         _keep(name, known, draft)
         return
+    back = find_return(endpoint, desired, live, known, homes)
+    if isinstance(back, Refusal | Blocked):
+        _decline(name, back, known, draft)
+        return
+    if back is not None:
+        live, homes = back.live, homes_of(back.live, known)
     renaming = find_renaming(endpoint, desired, live, known, homes)
     if isinstance(renaming, Refusal | Blocked):
         _decline(name, renaming, known, draft)
@@ -207,7 +214,7 @@ def _plan_endpoint(
     here = draft
     if renaming is not None:
         live, known = renaming.live, renaming.known
-        draft = Draft(actions=list(renaming.actions))
+        draft = Draft(actions=[*([back.action] if back else []), *renaming.actions])
     if endpoint.state == "unmanaged":
         directory = live.directories.get(endpoint.directory)
         found = directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from reconciler.core.actions import Cause, FileChange, Note, Purge, Refusal
+from reconciler.core.desired import Desired
 from reconciler.core.draft import Draft
 from reconciler.core.live import LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Marker
@@ -23,6 +24,12 @@ def own_entries(live: LiveState, known: Known, names: Collection[str] | None = N
         and (item.marker.stack, item.marker.lineage) == (known.stack, known.lineage)
         and (names is None or item.marker.endpoint in names)
     )
+
+
+def names_to_come_back(desired: Desired, live: LiveState) -> set[str]:
+    """Return under which names something in the trash may come back: declared ones without a directory, and before."""
+    names = [n for n, e in desired.endpoints.items() if e.directory not in live.directories]
+    return {n for name in names for n in (name, *desired.formerly(name))}
 
 
 def is_claimed_here(item: TrashEntry, known: Known) -> bool:
@@ -215,6 +222,7 @@ __all__ = [
     "ids_in_use",
     "ids_to_ask",
     "is_claimed_here",
+    "names_to_come_back",
     "own_entries",
     "plan_purges",
     "purges",

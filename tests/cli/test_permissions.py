@@ -81,7 +81,7 @@ def test_read_only_before_the_first_apply(shell: Shell, name: str) -> None:
     shell.write(POOLED)
     READ_ONLY[name](shell)
     with as_ordinary_user(shell.base):
-        shell.refused("plan", code=0, says=("Plan: 1 to create.",))
+        shell.refused("plan", code=0, says=("Plan: 1 to create, 1 pool to add.",))
         done = shell.run("apply", "--yes")
     assert done.code == 1, done.text
     done.says("Permission denied (EACCES)", OWNER)

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import typer
 
-from reconciler.cli.carry import graceful
 from reconciler.cli.console import Console
 from reconciler.cli.main import build_app
+from reconciler.cli.signals import graceful
 from tests.adapters.globus_stub import Reply
 from tests.adapters.host_support import fake_environment
 from tests.cli.command_lines import parse
-from tests.cli.support import HEAD, ONE, POOLED, RENAMED, ROOT, Done, Shell
+from tests.cli.support import HEAD, ONE, POOLED, RENAMED, Done, Shell, chiltepin, environ
 
 MISTAKES: dict[str, tuple[str, ...]] = {
     "plam": ("there is no command `chiltepin plam`", "did you mean `plan`?", "`chiltepin --help`"),
@@ -148,17 +148,6 @@ def test_colour_when_asked_for_and_never_into_a_pipe(
 def test_errors_follow_the_option_too(shell: Shell) -> None:
     assert ESCAPE in shell.refused("plan", "--color", "always", code=64).err
     assert ESCAPE not in shell.refused("plan", "--color", "never", code=64).err
-
-
-def chiltepin(*arguments: str) -> list[str]:
-    """Return the command line of a `chiltepin` in a process of its own."""
-    # A background job of a shell ignores Ctrl-C, and so would its children; a terminal's program does not.
-    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    return [sys.executable, "-c", f"{heed}; from reconciler.cli import main; main()", *arguments]
-
-
-def environ(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
 def on_terminal(*arguments: str, **variables: str) -> tuple[int, str]:
