@@ -216,7 +216,8 @@ def _refusals(plan: Plan) -> Iterator[Line]:
 
 def _notes(plan: Plan) -> Iterator[Line]:
     for note in plan.notes:
-        yield Line(f"  {note.endpoint}: {note.text}" if note.endpoint else f"  {note.text}", "dim")
+        style: Style = "warning" if note.text.startswith("warning:") else "dim"
+        yield Line(f"  {note.endpoint}: {note.text}" if note.endpoint else f"  {note.text}", style)
     for name, reason in plan.left_out.items():
         yield Line(f"  pool {name} is left out of the pools file: {reason}", "dim")
     if plan.notes or plan.left_out:
