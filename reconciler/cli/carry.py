@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.ask import Allowed, agreed, ask_for_deletes
 from reconciler.cli.common import print_plan
-from reconciler.cli.console import Console, check_format
+from reconciler.cli.console import Console
 from reconciler.cli.live import PlainProgress, progress
 from reconciler.core.exit_codes import exit_code_of_run
 from reconciler.core.lines import Line, Style
@@ -51,7 +51,6 @@ class Manner:
 
 def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Manner) -> ExitCode:
     """Plan and apply under the lease, and print what became of it."""
-    check_format(manner.output)
     if manner.wait not in ("online", "started"):
         raise UsageError(f"--wait {manner.wait}: not known", remedy="use online or started")
     if not manner.yes and not sys.stdin.isatty():

@@ -67,7 +67,7 @@ def _directory_of(name: str, wired: Wired) -> str:
     entries = read_lock(text, str(wired.invocation.lock_path)).endpoints if text is not None else {}
     if name in entries:
         return entries[name].claim.directory
-    known = [*desired.endpoints, *entries]
+    known = {*desired.endpoints, *entries}
     near = difflib.get_close_matches(name, known, 1)
     listed = f"known are: {', '.join(sorted(known)) or 'none'}"
     raise UsageError(f"{name}: no such endpoint", remedy=f"did you mean {near[0]}?" if near else listed)

@@ -57,6 +57,10 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "plan --var account": ("--var: one is not of the form NAME=VALUE", "write --var NAME=VALUE"),
     "lock export": ("there is no lockfile yet", "run `chiltepin apply` first"),
     "init": ("chiltepin.yaml: there is a manifest already", "choose another with -f FILE"),
+    "init -f nowhere/chiltepin.yaml": ("nowhere: there is no such directory", "make it (`mkdir -p`)"),
+    "plan --lock chiltepin.yaml": ("chiltepin.yaml: --lock names the manifest itself", "name another file"),
+    "lock export --lock ../project/chiltepin.yaml": ("--lock names the manifest itself",),
+    "plan --lock chiltepin.pools.yaml": ("chiltepin.pools.yaml: --lock names the pools file itself",),
 }
 
 
@@ -66,6 +70,25 @@ def test_a_mistake_on_the_command_line(shell: Shell, line: str) -> None:
     done = shell.refused(*line.split(), code=64, says=("error: ", "next: ", *MISTAKES[line]))
     assert done.out == ""
     assert shell.stub.compute_methods() <= {"GET"}
+
+
+@pytest.mark.parametrize("command", ["plan", "apply --yes", "destroy --yes", "restart main --yes", "forget main --yes"])
+def test_the_format_is_judged_before_anything_else(shell: Shell, command: str) -> None:
+    # There is not even a manifest.
+    shell.refused(*command.split(), "--format", "yaml", code=64, says=("--format yaml: not known", "use text or json"))
+
+
+def test_a_plan_is_kept_only_in_a_directory_that_is_there(shell: Shell) -> None:
+    shell.write(ONE)
+    done = shell.refused("plan", "--out", "nowhere/p.json", code=64)
+    done.says(f"{shell.project}/nowhere: the plan cannot be kept there: the directory does not exist", "next: make it")
+
+
+def test_names_that_are_known_are_listed_once(shell: Shell) -> None:
+    shell.write(ONE)
+    shell.apply()  # the lock names it, too
+    done = shell.refused("logs", "nope", code=64)
+    assert done.err == "error: nope: no such endpoint\n  next: known are: main\n"
 
 
 # --- help
