@@ -22,7 +22,7 @@ EPILOG = o.examples(
 
 def logs(
     name: o.NameArgument,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="How many lines.")] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=1, max=10_000, help="How many lines.")] = 50,
     file: o.FileOption = o.DEFAULT_FILE,
     config_dir: o.ConfigDirOption = None,
     host: o.HostOption = None,

@@ -49,7 +49,7 @@ def plan(
     output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
-    quiet: o.QuietOption = False,
+    quiet: o.PlanQuietOption = False,
 ) -> int:
     """Show what differs, and what apply would do about it. Changes nothing."""
     from reconciler.cli.common import print_plan

@@ -9,6 +9,18 @@ from typing import Any
 from reconciler.errors import UsageError
 
 
+def plain_arguments(command: Any) -> None:
+    """Let help texts name arguments as everybody does: NAME, [NAME], COMMAND...; newer typers write {NAME} <str>."""
+    for parameter in getattr(command, "params", ()):
+        if getattr(parameter, "param_type_name", "") == "argument":
+            name = parameter.metavar or parameter.name.upper()
+            shown = (name if parameter.required else f"[{name}]") + ("..." if parameter.nargs != 1 else "")
+            parameter.get_usage_pieces = lambda _, shown=shown: [shown]
+            parameter.display_type_rich = lambda **_: None
+    for below in _commands(command):
+        plain_arguments(command.commands[below])
+
+
 def usage_error(error: Any, arguments: Sequence[str]) -> UsageError:
     """Return our error for one of click's (its classes differ between the versions of typer)."""
     context = getattr(error, "ctx", None)

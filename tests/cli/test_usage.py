@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import typer
 
-from reconciler.cli.main import build_app
+from reconciler.cli.main import build_app, run
+from reconciler.core.schemas import SCHEMAS
 from tests.adapters.globus_stub import Reply
 from tests.adapters.host_support import fake_environment
 from tests.cli.command_lines import parse
@@ -92,6 +93,59 @@ def test_names_that_are_known_are_listed_once(shell: Shell) -> None:
 
 
 # --- help
+
+
+def test_help_is_a_command_too(shell: Shell) -> None:
+    assert shell.ok("help").out == shell.ok("--help").out
+    assert shell.ok("help", "lock", "export").out == shell.ok("lock", "export", "--help").out
+    shell.refused("help", "plam", code=64, says=("did you mean `plan`?",))
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("apply", "[PLAN]"),
+        ("adopt", "[NAME]"),
+        ("forget", "NAME"),
+        ("endpoint delete", "NAME"),
+        ("sandbox exec", "COMMAND..."),
+    ],
+)
+def test_arguments_are_named_as_everybody_does(shell: Shell, command: str, usage: str) -> None:
+    out = shell.ok(*command.split(), "--help").out
+    assert out.startswith(f"Usage: chiltepin {command} [OPTIONS] {usage}\n")
+    assert re.search(r"<(str|path|int|list)|\{NAME", out) is None
+
+
+def test_the_help_of_schema_names_every_schema(shell: Shell) -> None:
+    words = re.findall(r"[a-z-]+", shell.ok("schema", "--help").out.replace("-\n        ", "-"))
+    assert set(SCHEMAS) <= set(words)
+
+
+@pytest.mark.parametrize("line", ["endpoint -c {} list", "endpoint list -c {}", "endpoint list --config {}"])
+def test_where_the_config_directory_of_endpoint_is_named(shell: Shell, line: str) -> None:
+    shell.registered()
+    (shell.base / "other").mkdir()
+    assert shell.ok("endpoint", "list").out.startswith("main ")
+    assert shell.ok(*line.format(shell.base / "other").split()).out == "No endpoints are configured\n"
+
+
+# --- upstream's commands
+
+
+def test_upstream_is_imported_only_for_a_command_that_it_may_know(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = shell.base / "site" / "chiltepin"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('imported')\n")
+    (package / "cli.py").write_text("commands.add_parser('brew')\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "chiltepin"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(package.parent))
+    shell.refused("plam", code=64, says=("did you mean `plan`?",))
+    with pytest.raises(SystemExit, match="imported"):
+        run(["brew"])
 
 
 def commands() -> Iterator[tuple[str, Any]]:
