@@ -70,6 +70,8 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
         plan, left = allowed.plan, allowed.left
         if left:
             console.warn(left)
+            if allowed.remedy:
+                console.warn(f"  next: {allowed.remedy}")
         late = [purge.endpoint for purge in waiting(sight.plan, plan)]
         if late:
             console.say(f"{len(late)} in the trash past their retention, kept for want of consent: {', '.join(late)}")
@@ -124,7 +126,9 @@ def _allowed(plan: Plan, manner: Manner) -> Allowed:
     if asks and plan.delete_count <= manner.consent.max_deletes:
         return ask_for_deletes(plan)
     consent = Consent(True, manner.consent.max_deletes) if asks else manner.consent  # it is the cap that stops it
-    return Allowed(*consented(plan, consent))
+    option = f"--max-deletes {plan.delete_count}" if consent.deletes else "--allow-delete"
+    remedy = f"when all of these are to go, run it again with {option}"
+    return Allowed(*consented(plan, consent), remedy=remedy)
 
 
 def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner: Manner) -> Run:
@@ -200,6 +204,9 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
     lines: list[Line] = []
     for outcome in failed:
         lines += _failure_lines(outcome)
+    for outcome in run.outcomes:
+        if outcome.kind == "deferred" and outcome.remedy:
+            lines.append(Line(f"{outcome.action.endpoint}: {outcome.action.kind} deferred; next: {outcome.remedy}"))
     for daemon in run.unconfirmed:
         lines += [Line(""), Line(f"{daemon.endpoint}: {daemon.reason}", "error")]
         lines += [Line(f"  next: {daemon.remedy}")] if daemon.remedy else []

@@ -153,8 +153,10 @@ def _describe_end(action: Reregister | Delete | Purge | Forget) -> str:
         if action.id is None:
             return f"{dropped} (no registration ends)"
         return f"deregister {action.id} for ever{f', {dropped}' if action.trash_entry else ''}"
-    left = "what is left of it" if not action.marked else "directory, daemon and registration"
-    return f"forget {action.id or 'it'} ({left} stays as it is)"
+    left = (
+        "directory, daemon and registration stay as they are" if action.marked else "what is left of it stays as it is"
+    )
+    return f"forget {action.id or 'it'} ({left})"
 
 
 def _change_lines(change: FileChange, action: EndpointAction) -> Iterator[Line]:

@@ -33,6 +33,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "plan extra": ("chiltepin plan:", "unexpected extra argument", "`chiltepin plan --help`"),
     "plan --file": ("chiltepin plan:", "--file", "requires an argument"),
     "apply --parallelism many": ("chiltepin apply:", "--parallelism", "`chiltepin apply --help`"),
+    "apply --parallelism 0": ("chiltepin apply:", "--parallelism"),
     "apply --max-deletes -1": ("chiltepin apply:", "--max-deletes"),
     "apply --yes --wait forever": ("--wait forever: not known", "use online or started"),
     "apply --yes --drain soon": ("--drain soon: this is no duration", "90s, 30m or 2h"),
@@ -63,6 +64,12 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "lock export --lock ../project/chiltepin.yaml": ("--lock names the manifest itself",),
     "plan --lock chiltepin.pools.yaml": ("chiltepin.pools.yaml: --lock names the pools file itself",),
 }
+
+
+@pytest.mark.parametrize("line", [line for line in MISTAKES if line.startswith("apply --parallelism")])
+def test_a_wrong_number_is_told_in_our_words(shell: Shell, line: str) -> None:
+    shell.write(ONE)
+    assert "Input should be" not in shell.refused(*line.split(), code=64).err
 
 
 @pytest.mark.parametrize("line", MISTAKES)
