@@ -224,8 +224,7 @@ class _Walker:
             work = self.workload.of(directory) if isinstance(precondition, Idle) and directory else None
             why = violated(precondition, directory, work)
             if why:
-                remedy = "run it again; `--drain 30m` waits until it is idle" if work else "run it again"
-                return Outcome(action, "deferred", reason=why, remedy=remedy, work=work)
+                return Outcome(action, "deferred", reason=why, remedy=_when_busy(action, work), work=work)
         return None
 
     def _perform(self, action: EndpointAction, marker: Marker | None, place: Place) -> tuple[Outcome, Marker | None]:
@@ -345,6 +344,14 @@ def unseen(running: Sequence[Running], outside: Outside, clock: Clock, conduct: 
 def _code_of(error: ReconcilerError) -> int:
     """Return the exit code that one endpoint's error stands for in a whole apply."""
     return int(error.exit_code if error.exit_code in _PASSED_ON else ExitCode.PARTIAL)
+
+
+def _when_busy(action: EndpointAction, work: Work | None) -> str:
+    if work is None:
+        return "run it again"
+    remedy = "run it again; `--drain 30m` waits until it is idle"
+    at_once = f", {_by_hand(action)[:-1]} --interrupt` does not wait, and ends the tasks"
+    return remedy + at_once if isinstance(action, Restart) else remedy
 
 
 def _by_hand(action: EndpointAction) -> str:

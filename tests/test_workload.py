@@ -42,6 +42,14 @@ def why(result: Result, name: str = "main") -> str:
     return outcome.reason or ""
 
 
+def test_a_restart_that_waits_says_how_not_to() -> None:
+    lab = restarting()
+    lab.world.user_endpoints["main"], lab.world.tasks["main"] = 1, 2
+    [outcome] = [o for o in lab.apply().run.outcomes if o.kind == "deferred"]
+    assert "`--drain 30m` waits until it is idle" in (outcome.remedy or "")
+    assert "`chiltepin restart main --interrupt` does not wait, and ends the tasks" in (outcome.remedy or "")
+
+
 # --- what counts
 
 

@@ -194,7 +194,7 @@ def _refusal(directory: Directory, held: _Seen | None, now: float) -> LeaseHeld:
         return LeaseHeld("another apply holds this config directory", where=directory.at(LEASE), remedy=remedy)
     if holder is None:
         return _unreadable(directory, held, now)
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder.since))
     return LeaseHeld(
         f"another apply holds this config directory: process {holder.pid} of {holder.user} on {holder.host}",
         where=directory.at(LEASE),

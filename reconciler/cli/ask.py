@@ -15,11 +15,13 @@ class Allowed:
     Attributes:
         left: why some deletes were left out.
         agreed: whether all that is left was agreed to by name, so that nothing more need be asked.
+        remedy: what consents to what was left out.
     """
 
     plan: Plan
     left: str | None
     agreed: bool = False
+    remedy: str | None = None
 
 
 def agreed(question: str, word: str = "yes") -> bool:

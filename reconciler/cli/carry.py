@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.ask import Allowed, agreed, ask_for_deletes
 from reconciler.cli.common import print_plan, print_trouble
-from reconciler.cli.console import Console, check_format
+from reconciler.cli.console import Console
 from reconciler.cli.live import PlainProgress, progress
 from reconciler.cli.signals import graceful, orderly
 from reconciler.core.exit_codes import exit_code_of_run
@@ -49,7 +49,6 @@ class Manner:
 
 def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Manner) -> ExitCode:
     """Plan and apply under the lease, and print what became of it."""
-    check_format(manner.output)
     if manner.wait not in ("online", "started"):
         raise UsageError(f"--wait {manner.wait}: not known", remedy="use online or started")
     if not manner.yes and not sys.stdin.isatty():
@@ -71,6 +70,8 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
         plan, left = allowed.plan, allowed.left
         if left:
             console.warn(left)
+            if allowed.remedy:
+                console.warn(f"  next: {allowed.remedy}")
         late = [purge.endpoint for purge in waiting(sight.plan, plan)]
         if late:
             console.say(f"{len(late)} in the trash past their retention, kept for want of consent: {', '.join(late)}")
@@ -125,7 +126,9 @@ def _allowed(plan: Plan, manner: Manner) -> Allowed:
     if asks and plan.delete_count <= manner.consent.max_deletes:
         return ask_for_deletes(plan)
     consent = Consent(True, manner.consent.max_deletes) if asks else manner.consent  # it is the cap that stops it
-    return Allowed(*consented(plan, consent))
+    option = f"--max-deletes {plan.delete_count}" if consent.deletes else "--allow-delete"
+    remedy = f"when all of these are to go, run it again with {option}"
+    return Allowed(*consented(plan, consent), remedy=remedy)
 
 
 def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner: Manner) -> Run:
@@ -158,6 +161,9 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
     lines: list[Line] = []
     for outcome in failed:
         lines += _failure_lines(outcome)
+    for outcome in run.outcomes:
+        if outcome.kind == "deferred" and outcome.remedy:
+            lines.append(Line(f"{outcome.action.endpoint}: {outcome.action.kind} deferred; next: {outcome.remedy}"))
     for daemon in run.unconfirmed:
         lines += [Line(""), Line(f"{daemon.endpoint}: {daemon.reason}", "error")]
         lines += [Line(f"  next: {daemon.remedy}")] if daemon.remedy else []

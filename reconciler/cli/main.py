@@ -7,6 +7,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import typer
@@ -127,9 +128,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     command = typer.main.get_command(build_app(arguments[0] if arguments else None))
     if _is_unknown(arguments, command):
         return _run_upstream(arguments)
+    from reconciler.cli.usage import plain_arguments
+
+    plain_arguments(command)
     try:
         # Not `command.main`: that makes exit codes of its own from Ctrl-C and from closed pipes.
         with command.make_context("chiltepin", list(arguments)) as context:
@@ -163,9 +169,20 @@ def _is_unknown(arguments: list[str], command: object) -> bool:
     return arguments[0] not in command.commands
 
 
+def _may_be_upstreams(word: str) -> bool:
+    """Whether upstream's command line may know this command: its text has the word. Importing it takes seconds."""
+    found = find_spec("chiltepin")
+    if found is None:
+        return False
+    texts = [path for folder in found.submodule_search_locations or () for path in Path(folder).glob("cli*")]
+    if not texts or any(not path.is_file() for path in texts):
+        return True  # it is made otherwise by now: it must be asked
+    return any(word in path.read_text(encoding="utf-8", errors="replace") for path in texts)
+
+
 def _run_upstream(arguments: list[str]) -> int:
     """Hand a command that is not ours to upstream's `chiltepin`, if that knows it."""
-    if find_spec("chiltepin") is not None:
+    if _may_be_upstreams(arguments[0]):
         from chiltepin.cli import cmd_parsers
         from chiltepin.cli import main as upstream
 

@@ -49,17 +49,18 @@ def plan(
     output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
-    quiet: o.QuietOption = False,
+    quiet: o.PlanQuietOption = False,
 ) -> int:
     """Show what differs, and what apply would do about it. Changes nothing."""
     from reconciler.cli.common import print_plan
-    from reconciler.cli.console import Console, print_warnings
+    from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.core.exit_codes import exit_code_of_plan
     from reconciler.invocation import Invocation
     from reconciler.reconcile import make_sight
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
+    check_format(output, ("text", "json", "markdown"))
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
     if out is not None:
         _check_out(out, against)
@@ -80,13 +81,12 @@ def plan(
 
 def _against(console: Console, what: str, invocation: Invocation, output: str, *, detailed: bool) -> ExitCode:
     from reconciler.adapters.store import FileStore
-    from reconciler.cli.console import check_format, print_warnings
+    from reconciler.cli.console import print_warnings
     from reconciler.core.against_lock import compare_with_lock, comparison_lines
     from reconciler.core.lock import read_lock
     from reconciler.core.outputs import against_lock_output, to_json
     from reconciler.invocation import read_views
 
-    check_format(output, ("text", "json", "markdown"))
     if what != "lock":
         raise UsageError(f"--against {what}: not known", remedy="use --against lock")
     views = read_views(invocation)

@@ -157,7 +157,7 @@ def _remove(
         return
     marker = with_host(marker, directory, known.site.claim(directory_name), live)
     refusal = (
-        check_owner(name, directory, marker, known, live.config_dir)
+        _foreign(name, directory, marker, known, live.config_dir, declared=restart is not None)
         or check_ids(name, directory, marker, entry)
         or _protected(name, declared=marker.protect or (entry is not None and entry.protect))
     )
@@ -179,6 +179,17 @@ def _remove(
             removal.notes.append(Note(name, "its registration is kept: the service could not be reached"))
         else:
             removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
+
+
+def _foreign(
+    name: str, directory: LiveDirectory, marker: Marker, known: Known, config_dir: str, *, declared: bool
+) -> Refusal | None:
+    """Refuse what is another manifest's by now. Without a block, only the lock has it still: that can be let go."""
+    refusal = check_owner(name, directory, marker, known, config_dir)
+    if refusal is None or declared or (marker.stack, marker.lineage) == (known.stack, known.lineage):
+        return refusal
+    remedy = f"`chiltepin forget {name}` takes it out of this manifest's lockfile, and changes nothing else"
+    return replace(refusal, remedy=remedy)
 
 
 def _protected(name: str, *, declared: bool) -> Refusal | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -156,8 +157,10 @@ def _describe_end(action: Reregister | Delete | Purge | Forget) -> str:
         if action.id is None:
             return f"{dropped} (no registration ends)"
         return f"deregister {action.id} for ever{f', {dropped}' if action.trash_entry else ''}"
-    left = "what is left of it" if not action.marked else "directory, daemon and registration"
-    return f"forget {action.id or 'it'} ({left} stays as it is)"
+    left = (
+        "directory, daemon and registration stay as they are" if action.marked else "what is left of it stays as it is"
+    )
+    return f"forget {action.id or 'it'} ({left})"
 
 
 def _change_lines(change: FileChange, action: EndpointAction) -> Iterator[Line]:
@@ -194,6 +197,8 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, list | dict):
+        text = json.dumps(value, ensure_ascii=False, default=str)
     text = plain(text)
     return text if len(text) <= 120 else f"{text[:117]}..."
 
@@ -237,7 +242,8 @@ def trouble_lines(plan: Plan) -> Iterator[Line]:
 
 def _notes(plan: Plan) -> Iterator[Line]:
     for note in plan.notes:
-        yield Line(f"  {note.endpoint}: {note.text}" if note.endpoint else f"  {note.text}", "dim")
+        style: Style = "warning" if note.text.startswith("warning:") else "dim"
+        yield Line(f"  {note.endpoint}: {note.text}" if note.endpoint else f"  {note.text}", style)
     for name, reason in plan.left_out.items():
         yield Line(f"  pool {name} is left out of the pools file: {reason}", "dim")
     if plan.notes or plan.left_out:

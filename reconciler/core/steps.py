@@ -30,6 +30,7 @@ from reconciler.core.elsewhere_steps import found_elsewhere
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.marker import FileRecord, Marker
 from reconciler.core.ownership import Ground
+from reconciler.core.privileged import note_root
 from reconciler.core.user_endpoints import on_previous_template, say_previous, say_soon_previous
 
 
@@ -54,6 +55,7 @@ def steps_for(
         config = _config_digest(ground.directory, writes)
     plan_daemon(endpoint, ground, live, steps, config, run_on, retry=retry)
     _note_stale(endpoint, ground, steps)
+    note_root(endpoint.name, ground.directory, live, steps)
     return steps
 
 

@@ -110,9 +110,9 @@ def test_no_manifest(shell: Shell) -> None:
 
 def test_a_directory_or_a_pipe_for_a_manifest(shell: Shell) -> None:
     shell.manifest.mkdir()
-    shell.refused("plan", code=1, says=("chiltepin.yaml: the manifest is a directory", "name a file"))
+    shell.refused("plan", code=64, says=("chiltepin.yaml: the manifest is a directory", "name a file"))
     os.mkfifo(shell.project / "pipe")
-    shell.refused("plan", "-f", "pipe", code=1, says=("pipe: the manifest is not a regular file",))
+    shell.refused("plan", "-f", "pipe", code=64, says=("pipe: the manifest is not a regular file",))
 
 
 # --- the files that a manifest names

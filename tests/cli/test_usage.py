@@ -18,8 +18,9 @@ import pytest
 import typer
 
 from reconciler.cli.console import Console
-from reconciler.cli.main import build_app
+from reconciler.cli.main import build_app, run
 from reconciler.cli.signals import graceful
+from reconciler.core.schemas import SCHEMAS
 from tests.adapters.globus_stub import Reply
 from tests.adapters.host_support import fake_environment
 from tests.cli.command_lines import parse
@@ -34,6 +35,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "plan extra": ("chiltepin plan:", "unexpected extra argument", "`chiltepin plan --help`"),
     "plan --file": ("chiltepin plan:", "--file", "requires an argument"),
     "apply --parallelism many": ("chiltepin apply:", "--parallelism", "`chiltepin apply --help`"),
+    "apply --parallelism 0": ("chiltepin apply:", "--parallelism"),
     "apply --max-deletes -1": ("chiltepin apply:", "--max-deletes"),
     "apply --yes --wait forever": ("--wait forever: not known", "use online or started"),
     "apply --yes --drain soon": ("--drain soon: this is no duration", "90s, 30m or 2h"),
@@ -59,7 +61,17 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "plan --var account": ("--var: one is not of the form NAME=VALUE", "write --var NAME=VALUE"),
     "lock export": ("there is no lockfile yet", "run `chiltepin apply` first"),
     "init": ("chiltepin.yaml: there is a manifest already", "choose another with -f FILE"),
+    "init -f nowhere/chiltepin.yaml": ("nowhere: there is no such directory", "make it (`mkdir -p`)"),
+    "plan --lock chiltepin.yaml": ("chiltepin.yaml: --lock names the manifest itself", "name another file"),
+    "lock export --lock ../project/chiltepin.yaml": ("--lock names the manifest itself",),
+    "plan --lock chiltepin.pools.yaml": ("chiltepin.pools.yaml: --lock names the pools file itself",),
 }
+
+
+@pytest.mark.parametrize("line", [line for line in MISTAKES if line.startswith("apply --parallelism")])
+def test_a_wrong_number_is_told_in_our_words(shell: Shell, line: str) -> None:
+    shell.write(ONE)
+    assert "Input should be" not in shell.refused(*line.split(), code=64).err
 
 
 @pytest.mark.parametrize("line", MISTAKES)
@@ -70,7 +82,79 @@ def test_a_mistake_on_the_command_line(shell: Shell, line: str) -> None:
     assert shell.stub.compute_methods() <= {"GET"}
 
 
+@pytest.mark.parametrize("command", ["plan", "apply --yes", "destroy --yes", "restart main --yes", "forget main --yes"])
+def test_the_format_is_judged_before_anything_else(shell: Shell, command: str) -> None:
+    # There is not even a manifest.
+    shell.refused(*command.split(), "--format", "yaml", code=64, says=("--format yaml: not known", "use text or json"))
+
+
+def test_a_plan_is_kept_only_in_a_directory_that_is_there(shell: Shell) -> None:
+    shell.write(ONE)
+    done = shell.refused("plan", "--out", "nowhere/p.json", code=64)
+    done.says(f"{shell.project}/nowhere: the plan cannot be kept there: the directory does not exist", "next: make it")
+
+
+def test_names_that_are_known_are_listed_once(shell: Shell) -> None:
+    shell.write(ONE)
+    shell.apply()  # the lock names it, too
+    done = shell.refused("logs", "nope", code=64)
+    assert done.err == "error: nope: no such endpoint\n  next: known are: main\n"
+
+
 # --- help
+
+
+def test_help_is_a_command_too(shell: Shell) -> None:
+    assert shell.ok("help").out == shell.ok("--help").out
+    assert shell.ok("help", "lock", "export").out == shell.ok("lock", "export", "--help").out
+    shell.refused("help", "plam", code=64, says=("did you mean `plan`?",))
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("apply", "[PLAN]"),
+        ("adopt", "[NAME]"),
+        ("forget", "NAME"),
+        ("endpoint delete", "NAME"),
+        ("sandbox exec", "COMMAND..."),
+    ],
+)
+def test_arguments_are_named_as_everybody_does(shell: Shell, command: str, usage: str) -> None:
+    out = shell.ok(*command.split(), "--help").out
+    assert out.startswith(f"Usage: chiltepin {command} [OPTIONS] {usage}\n")
+    assert re.search(r"<(str|path|int|list)|\{NAME", out) is None
+
+
+def test_the_help_of_schema_names_every_schema(shell: Shell) -> None:
+    words = re.findall(r"[a-z-]+", shell.ok("schema", "--help").out.replace("-\n        ", "-"))
+    assert set(SCHEMAS) <= set(words)
+
+
+@pytest.mark.parametrize("line", ["endpoint -c {} list", "endpoint list -c {}", "endpoint list --config {}"])
+def test_where_the_config_directory_of_endpoint_is_named(shell: Shell, line: str) -> None:
+    shell.registered()
+    (shell.base / "other").mkdir()
+    assert shell.ok("endpoint", "list").out.startswith("main ")
+    assert shell.ok(*line.format(shell.base / "other").split()).out == "No endpoints are configured\n"
+
+
+# --- upstream's commands
+
+
+def test_upstream_is_imported_only_for_a_command_that_it_may_know(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = shell.base / "site" / "chiltepin"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('imported')\n")
+    (package / "cli.py").write_text("commands.add_parser('brew')\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "chiltepin"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(package.parent))
+    shell.refused("plam", code=64, says=("did you mean `plan`?",))
+    with pytest.raises(SystemExit, match="imported"):
+        run(["brew"])
 
 
 def commands() -> Iterator[tuple[str, Any]]:

@@ -244,7 +244,7 @@ def test_schema_and_user_environment_changed() -> None:
                 + OMP_NUM_THREADS: "4"
             ~ write user_config_schema.json
                 to mine.json
-                + required: ['x']
+                + required: ["x"]
 
           ~ write the lockfile (resolved state changed)
 

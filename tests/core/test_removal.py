@@ -9,6 +9,7 @@ import pytest
 from reconciler.core.actions import Idle, Purge, StopElsewhere
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
 from reconciler.core.marker import Marker
+from reconciler.core.scope import Errand
 from reconciler.reconcile import Consent, consented
 from tests.core.builders import (
     Scene,
@@ -39,6 +40,18 @@ def leaves(directory: LiveDirectory | None = None) -> Scene:
 
 def kinds(scene: Scene, **scope: object) -> list[tuple[str, str]]:
     return [(a.endpoint, a.kind) for a in scene.plan(**scope).actions]
+
+
+@pytest.mark.parametrize("owner", [{"stack": "wx"}, {"lineage": "another"}])
+def test_what_is_another_manifests_by_now_can_be_forgotten(owner: dict[str, str]) -> None:
+    scene = leaves(marked(applied(LEAVING), **owner))
+    [refusal] = scene.plan().refusals
+    assert refusal.remedy.startswith("`chiltepin forget old` takes it out of this manifest's lockfile")
+    forgetting = scene.plan(errand=Errand("forget", ("old",)))
+    assert [(a.endpoint, a.kind, a.changes) for a in forgetting.actions] == [("old", "Forget", ())]
+    assert "old" not in forgetting.entries
+    [declared] = scene.wants(KEPT, LEAVING).plan().refusals
+    assert "forget old` takes" not in declared.remedy, "with its block, another directory may be the answer"
 
 
 def test_removed_from_the_manifest() -> None:

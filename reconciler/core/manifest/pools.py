@@ -134,7 +134,9 @@ class PoolBuilder:
         if endpoint is None:
             return Target(remote=False)
         known = self.endpoints.get(endpoint)
-        if known is None or known.state == "unmanaged":
+        if known is None:  # of an endpoint that is wrong itself, or of another host, nothing more is known here
+            return Target(remote=True, judged=endpoint not in self.hosts)
+        if known.state == "unmanaged":
             return Target(remote=True)
         return Target(True, known.template.label.startswith("builtin"), known.schema is not None)
 
