@@ -10,9 +10,9 @@ Planning and applying are the same code up to the plan; only `apply` goes on.
 from __future__ import annotations
 
 import difflib
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.apply import Events, apply_plan, unseen
 from reconciler.core.actions import Purge, Restart, Start
@@ -95,11 +95,13 @@ class Applied:
 
     Attributes:
         sight: the plan as it was made, and from what.
+        plan: the part of it that was agreed to.
         run: what became of each action.
         left: why deletes were left out, when they were.
     """
 
     sight: Sight
+    plan: Plan
     run: Run
     left: str | None = None
 
@@ -200,7 +202,15 @@ def _lineage_of_markers(desired: Desired, live: LiveState) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def consented(plan: Plan, consent: Consent) -> tuple[Plan, str | None]:
+@dataclass(frozen=True)
+class Allowed:
+    """What may be done of a plan, and why some deletes were left out of it, when they were."""
+
+    plan: Plan
+    left: str | None = None
+
+
+def consented(plan: Plan, consent: Consent) -> Allowed:
     """Return the plan without deletes that were not consented to, and why they were left out.
 
     What the trash's retention ends needs the same consent and counts, too; but that it waits is no refusal.
@@ -208,13 +218,13 @@ def consented(plan: Plan, consent: Consent) -> tuple[Plan, str | None]:
     names, count = plan.deletes, plan.delete_count
     if not consent.deletes:
         why = f"{count} to delete, not done without --allow-delete: {', '.join(names)}"
-        return plan.without_endpoints(frozenset(names)).without_expiries(), why if names else None
+        return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why if names else None)
     if count > consent.max_deletes:
         why = f"{count} to delete, more than --max-deletes {consent.max_deletes} allows, so none is: {', '.join(names)}"
-        return plan.without_endpoints(frozenset(names)).without_expiries(), why
+        return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why)
     # What has expired waits for its turn: the oldest go first, as many as the cap leaves room for.
     room = consent.max_deletes - count
-    return plan.without_expiries(plan.expiries[:room]), None
+    return Allowed(plan.without_expiries(plan.expiries[:room]))
 
 
 def waiting(plan: Plan, allowed: Plan) -> tuple[Purge, ...]:
@@ -222,22 +232,32 @@ def waiting(plan: Plan, allowed: Plan) -> tuple[Purge, ...]:
     return tuple(purge for purge in plan.expiries if purge not in allowed.expiries)
 
 
+class Course(Protocol):
+    """What whoever applies adds to it: what is agreed to, and who is told."""
+
+    def agree(self, sight: Sight) -> Allowed:
+        """Return the part of the plan that may be done; what it raises ends the apply with nothing done."""
+
+    def at_work(self, plan: Plan) -> AbstractContextManager[Events]:
+        """Be entered while things are done; who enters hears how it goes."""
+
+    def end(self, applied: Applied) -> None:
+        """Tell what was done: still under the lease, so that whatever giving it back meets, it is told."""
+
+
 def apply(
     outside: Outside,
     clock: Clock,
     request: Request,
-    consent: Consent,
     conduct: Conduct,
-    events: Events,
+    course: Course,
     *,
     reviewed: SavedPlan | None = None,
-    working: AbstractContextManager[None] | None = None,
 ) -> Applied:
-    """Plan and apply under the lease, without asking anybody.
+    """Plan and apply under the lease. The command line, the Python API and the tests all come this way.
 
     Args:
         reviewed: the plan that was agreed to; only if this one is the same, anything is done.
-        working: entered while things are done.
 
     Raises:
         LeaseHeld: another apply works on the config directory.
@@ -251,12 +271,14 @@ def apply(
             from reconciler.core.saved_plan import check_same  # noqa: PLC0415  # its models cost a plan's tenth
 
             check_same(reviewed, sight.plan)
-        plan, left = consented(sight.plan, consent)
-        with working or nullcontext():
-            run = carry_out(sight, plan, outside, clock, conduct, events)
+        allowed = course.agree(sight)
+        with course.at_work(allowed.plan) as events:
+            run = carry_out(sight, allowed.plan, outside, clock, conduct, events)
             if not run.interrupted:
-                run = confirm(plan, run, outside, clock, conduct)
-    return Applied(sight, run, left)
+                run = confirm(allowed.plan, run, outside, clock, conduct)
+        applied = Applied(sight, allowed.plan, run, allowed.left)
+        course.end(applied)
+    return applied
 
 
 def make_status(outside: Outside, desired: Desired, lock_file: str, *, full: bool = False) -> Status:
@@ -319,8 +341,10 @@ def confirm(plan: Plan, run: Run, outside: Outside, clock: Clock, conduct: Condu
 
 
 __all__ = [
+    "Allowed",
     "Applied",
     "Consent",
+    "Course",
     "Request",
     "Sight",
     "Status",
