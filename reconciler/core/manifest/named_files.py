@@ -12,6 +12,7 @@ import yaml
 
 from reconciler.core import safe_yaml
 from reconciler.core.desired import TextFile
+from reconciler.core.manifest.schema_trial import schema_fault
 from reconciler.errors import ReconcilerError
 
 BUILTIN = "builtin"
@@ -127,6 +128,8 @@ def _json_fault(name: str, text: str) -> Fault | None:
         return Fault(f"{name}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}")
     except RecursionError:
         return Fault(f"{name}: not valid JSON: nested too deeply")
+    except ValueError:  # Python's limit on the digits of an integer
+        return Fault(f"{name}: not usable JSON: a number has too many digits")
     return None
 
 
@@ -134,17 +137,9 @@ def _schema_fault(name: str, text: str) -> Fault | None:
     if fault := _json_fault(name, text):
         return fault
     schema = json.loads(text)
-    if not isinstance(schema, dict):
-        return Fault(f"{name}: a JSON Schema is an object", "write `schema: none` for no schema")
-    from jsonschema import exceptions, validators  # noqa: PLC0415  80 ms
-
-    try:
-        validators.validator_for(schema).check_schema(schema)
-    except exceptions.SchemaError as error:
-        return Fault(f"{name}: not a valid JSON Schema: {error.json_path}: {error.message}")
-    except RecursionError:
-        return Fault(f"{name}: not a valid JSON Schema: nested too deeply")
-    return None
+    hint = None if isinstance(schema, dict) else "write `schema: none` for no schema"
+    why = schema_fault(schema)
+    return None if why is None else Fault(f"{name}: {why}", hint)
 
 
 _RESERVED = frozenset({"_GC", "parent_config", "mapped_identity", "user_runtime"})
@@ -184,16 +179,3 @@ def _quoted(value: Any) -> Any:
     if isinstance(value, list):
         return [_quoted(item) for item in value]
     return "null" if value is None else json.dumps(value) if isinstance(value, str) else value
-
-
-def schema_faults(schema: TextFile, instance: Mapping[str, Any]) -> list[str]:
-    """Return what `instance`, the options that a pool sends, breaks in a schema that `NamedFiles` accepted."""
-    from jsonschema import exceptions, validators  # noqa: PLC0415  80 ms
-
-    document = json.loads(schema.text)
-    checker = validators.validator_for(document)(document)
-    try:
-        errors = sorted(checker.iter_errors(dict(instance)), key=lambda error: error.json_path)
-    except (exceptions.UndefinedTypeCheck, RecursionError, LookupError, ValueError) as error:
-        return [f"the schema cannot be applied: {error}"]
-    return [f"{error.json_path.removeprefix('$.')}: {error.message}" for error in errors]
