@@ -93,15 +93,21 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except OSError as e:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # where what is left in the buffer may go
+        error = output_lost(stream, e)
         if isinstance(e, BrokenPipeError) or stream is sys.stderr:
             return
-        raise FileSystemError(
-            "the output cannot be written",
-            where=stream.name,
-            why=e.strerror,
-            remedy="look at where it is redirected to, then run the command again",
-        ) from e
+        raise error from e
+
+
+def output_lost(stream: TextIO, error: OSError) -> FileSystemError:
+    """Return the error for a stream that cannot be written; what is left in its buffer goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return FileSystemError(
+        "the output cannot be written",
+        where=stream.name,
+        why=error.strerror,
+        remedy="look at where it is redirected to, then run the command again",
+    )
 
 
 class Unbreakable(io.TextIOBase):

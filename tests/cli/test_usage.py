@@ -240,6 +240,14 @@ def test_output_that_cannot_be_written(shell: Shell) -> None:
     done.says("the output cannot be written", "No space left on device", "redirected")
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["--version"], [], ["lock"]])
+def test_help_that_cannot_be_written(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run_apart(*arguments, stdout=full)
+    assert done.code == 1, done.err
+    done.says("the output cannot be written", "No space left on device", "redirected")
+
+
 def test_an_apply_goes_on_when_nobody_can_be_told(shell: Shell) -> None:
     shell.registered()
     shell.write(RENAMED)
