@@ -46,6 +46,8 @@ LOCKS: dict[str, tuple[Callable[[str], str | bytes], tuple[str, ...]]] = {
         lambda text: f"<<<<<<< ours\n{text}=======\n>>>>>>> theirs\n",
         ("the lockfile holds merge conflict markers", "resolve the conflict in chiltepin.lock.yaml first"),
     ),
+    "true for the version": (lambda text: text.replace("version: 1", "version: true"), ("damaged at `version`",)),
+    "1.0 for the version": (lambda text: text.replace("version: 1", "version: 1.0"), ("damaged at `version`",)),
     "another stack": (
         lambda text: text.replace("stack: demo", "stack: other"),
         ("the lockfile is that of stack `other`, and the manifest's is `demo`", "--lock"),
