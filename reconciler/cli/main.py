@@ -205,8 +205,9 @@ def _bug(arguments: list[str]) -> int:
     import traceback
 
     from reconciler.adapters.hidden import cleaned
+    from reconciler.cli.console import shown
 
-    text = cleaned(traceback.format_exc(), arguments)
+    text = shown(cleaned(traceback.format_exc(), arguments))
     where = ""
     with contextlib.suppress(OSError):
         descriptor, where = tempfile.mkstemp(prefix="chiltepin-bug-", suffix=".txt")
