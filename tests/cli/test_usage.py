@@ -337,8 +337,12 @@ class Gate(threading.Event):
         return super().wait(timeout)
 
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("command", ["plan", "status"])
-def test_ctrl_c_ends_a_wait_for_the_service(shell: Shell, command: str) -> None:
+def test_a_signal_ends_a_wait_for_the_service(shell: Shell, command: str, number: signal.Signals) -> None:
     shell.registered()
     before = shell.tree()
     gate = Gate()
@@ -348,12 +352,40 @@ def test_ctrl_c_ends_a_wait_for_the_service(shell: Shell, command: str) -> None:
     ) as child:
         assert gate.arrived.wait(60)
         gate.arrived.clear()
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         # The service is still silent: it is let go only after the command has ended.
         out, err = child.communicate(timeout=20)
         gate.set()
     assert (child.returncode, out, err) == (130, "", "\ninterrupted\n")
     assert shell.tree() == before
+
+
+def signalled_while_it_loads(number: signal.Signals, handler: str) -> subprocess.CompletedProcess[bytes]:
+    program = f"""
+import os, signal, sys
+signal.signal({int(number)}, {handler})
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "reconciler.cli.main":
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Finder())
+from reconciler.cli import main
+main()
+"""
+    command = [sys.executable, "-c", program, "--version"]
+    return subprocess.run(command, capture_output=True, env=environ(), check=False, timeout=60)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_before_anything_is_loaded(number: signal.Signals) -> None:
+    usual = "signal.default_int_handler" if number == signal.SIGINT else "signal.SIG_DFL"
+    done = signalled_while_it_loads(number, usual)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
+    done = signalled_while_it_loads(signal.SIGHUP, "signal.SIG_IGN")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("python", ["../other", "../{{ 'other' }}"])
