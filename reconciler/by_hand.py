@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, way_out
 from reconciler.core.desired import DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
@@ -141,8 +141,13 @@ def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Ma
                 f"endpoint {name} did not stop in time",
                 where=f"{host.config_dir}/{name}",
                 why=still(daemon),
-                remedy=f"it may be ending its user endpoints; wait, then run `chiltepin endpoint stop {name}` again",
+                remedy=_way_out(directory, daemon, name),
             )
+
+
+def _way_out(directory: LiveDirectory, daemon: Daemon, name: str) -> str:
+    again = f"run `chiltepin endpoint stop {name}` again"
+    return way_out(directory, daemon.process, again) if daemon.process else f"wait, then {again}"
 
 
 def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, seconds: float) -> None:

@@ -24,6 +24,7 @@ from reconciler.core.actions import (
     Undelete,
     WriteFile,
 )
+from reconciler.core.daemon import way_out
 from reconciler.core.desired import CONFIG, ENDPOINT_JSON
 from reconciler.core.environment import given
 from reconciler.core.live import LiveState, Process
@@ -243,7 +244,7 @@ class Effects:
             raise EndpointCommandError(
                 f"the daemon (PID {process.pid}) did not end within {self._conduct.stop_timeout:.0f} s",
                 where=directory_name,
-                remedy="it may be ending its user endpoints; wait, and apply again",
+                remedy=way_out(self._outside.host.directory(directory_name), process, "apply again"),
             )
 
     def _stop_elsewhere(self, action: StopElsewhere) -> Effect:

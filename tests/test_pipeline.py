@@ -212,6 +212,24 @@ def test_restart_now_does_not_wait() -> None:
     assert daemon_of(lab) != pid
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_daemon_that_does_not_end_names_the_way_out(busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = running(endpoint(restart="now"))
+    pid = daemon_of(lab)
+    lab.wants(endpoint(restart="now", config={}))
+    if busy:
+        lab.world.user_endpoints["main"] = 1
+    monkeypatch.setattr("tests.fakes.FakeHost.wait_stopped", lambda *_: False)
+    (failed,) = [o for o in lab.apply().run.outcomes if o.kind == "failed"]
+    assert failed.reason is not None
+    assert f"the daemon (PID {pid}) did not end within 60 s" in failed.reason
+    if busy:
+        assert failed.remedy == "it may be ending its user endpoints; wait, then apply again"
+    else:
+        hangs = f"no user endpoint of it is left to end, so it may hang: `kill -9 {pid}`, then apply again"
+        assert failed.remedy == hangs
+
+
 def test_restart_never_is_deferred_for_ever() -> None:
     lab = running(endpoint(restart="never"))
     pid = daemon_of(lab)

@@ -27,6 +27,7 @@ from reconciler.core.marker import MARKER, Marker
 from reconciler.errors import Refused
 
 _RECORD = "entry.json"
+_LAST_MOMENT = 253_402_300_799.0  # of the year 9999
 _ENDPOINT = "endpoint"
 _GOING = ".going-"
 BACKUPS_KEPT = 20
@@ -140,8 +141,10 @@ def _entry(trash: Directory, name: str, contents: Contents, now: float | None, *
     if directory is None:  # a move that was cut short
         return None
     try:
-        recorded = float(json.loads(record)["deleted_at"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        recorded: float | None = float(json.loads(record)["deleted_at"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        recorded = None
+    if recorded is not None and not 0 <= recorded <= _LAST_MOMENT:  # nor is NaN between two numbers
         recorded = None
     return TrashEntry(
         name=name,

@@ -169,7 +169,10 @@ class GlobusCompute:
         deadline = self._clock.monotonic() + self._patience
         attempt = 0
         while True:
-            result = self._attempt(url, call, may_lack)
+            try:
+                result = self._attempt(url, call, may_lack)
+            except RecursionError as error:
+                raise unreachable(url, "Its answer is nested too deeply.") from error
             if not isinstance(result, _Later):
                 return result
             wait = max(result.after or 0.0, _backoff(attempt))

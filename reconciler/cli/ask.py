@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from reconciler.cli.console import shown
 from reconciler.core.plan import Plan
 from reconciler.reconcile import Allowed
 
@@ -30,7 +31,7 @@ class Answer:
 
 def agreed(question: str, word: str = "yes") -> bool:
     """Ask; the end of the input is a no."""
-    sys.stderr.write(f"{question} Only `{word}` is taken as yes: ")
+    sys.stderr.write(f"{shown(question)} Only `{word}` is taken as yes: ")
     sys.stderr.flush()
     return sys.stdin.readline().strip() == word
 

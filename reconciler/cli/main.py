@@ -123,8 +123,25 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         return int(ExitCode.INTERRUPTED)
+    except OSError as e:
+        if not _is_help(e):
+            return _bug(arguments)
+        from reconciler.cli.console import output_lost, print_error
+
+        lost = output_lost(sys.stdout, e)
+        print_error(lost, color=_color(arguments))
+        return int(lost.exit_code)
     except Exception:  # noqa: BLE001 - the last line of defence: report it as the bug that it is
         return _bug(arguments)
+
+
+def _is_help(error: OSError) -> bool:
+    """Whether it comes from help, which the library prints itself, and whose output cannot be written."""
+    innermost = ""
+    trace = error.__traceback__
+    while trace is not None:
+        innermost, trace = str(trace.tb_frame.f_globals.get("__name__")), trace.tb_next
+    return innermost == __name__ or innermost.startswith(("click.", "typer."))
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -145,6 +162,7 @@ def _dispatch(arguments: list[str]) -> int:
     except _UsageError as e:
         if type(e).__name__ == "NoArgsIsHelpError":
             sys.stdout.write(f"{e.format_message()}\n")
+            sys.stdout.flush()
             return int(ExitCode.OK)
         from reconciler.cli.usage import usage_error
 
@@ -156,7 +174,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _color(arguments: list[str]) -> str:
     """Return the --color of a command line that may not parse."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
         chosen = following if word == "--color" else word.removeprefix("--color=")
         if word.startswith("--color") and chosen in ("always", "never"):
             return chosen
@@ -204,8 +222,9 @@ def _bug(arguments: list[str]) -> int:
     import traceback
 
     from reconciler.adapters.hidden import cleaned
+    from reconciler.cli.console import shown
 
-    text = cleaned(traceback.format_exc(), arguments)
+    text = shown(cleaned(traceback.format_exc(), arguments))
     where = ""
     with contextlib.suppress(OSError):
         descriptor, where = tempfile.mkstemp(prefix="chiltepin-bug-", suffix=".txt")

@@ -54,7 +54,7 @@ class SavedPlan(Output):
     scope: SavedScope
     new: list[str]
     lineage: str
-    salt: str
+    salt: str = Field(pattern="^[0-9a-f]{32}$")
     fingerprint: str
 
 

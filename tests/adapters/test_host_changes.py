@@ -253,6 +253,17 @@ def user_endpoint(config_dir: Path, uuid: str) -> Path:
     return directory
 
 
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "NaN", "1e999", "-1", "1e300", '"x"', "[]", "{", "[" * 100_000])
+def test_a_date_of_deletion_that_is_none(tmp_path: Path, value: str) -> None:
+    endpoint(tmp_path, **{".chiltepin.json": marker(id=UUID_A).model_dump_json()})
+    host = LocalHost(str(tmp_path))
+    entry = host.to_trash("main")
+    (tmp_path / ".chiltepin" / "trash" / entry / "entry.json").write_text(f'{{"deleted_at": {value}}}')
+    (found,) = host.trash()
+    assert found.age is None
+    assert time.time() - 3600 < found.deleted_at <= time.time() + 1
+
+
 def test_to_the_trash_and_back(tmp_path: Path) -> None:
     endpoint(tmp_path, **{".chiltepin.json": marker(id=UUID_A).model_dump_json()})
     own, other = user_endpoint(tmp_path, UUID_A), user_endpoint(tmp_path, UUID_B)

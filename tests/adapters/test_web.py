@@ -171,6 +171,15 @@ SHAPES: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("name", CALLS)
+def test_json_that_is_too_deep_is_unreachable(stub: GlobusStub, service: GlobusCompute, name: str, status: int) -> None:
+    path, call = CALLS[name]
+    stub.script[path] = [Reply(status, body=b"[" * 50_000, headers={"Content-Type": "application/json"})]
+    with pytest.raises(ServiceUnreachable, match=r"could not be asked"):
+        call(service)
+
+
 @pytest.mark.parametrize(("name", "document"), [(name, item) for name, items in SHAPES.items() for item in items])
 def test_json_of_another_shape_is_unreachable(
     stub: GlobusStub, service: GlobusCompute, name: str, document: Any

@@ -315,6 +315,14 @@ def test_output_that_cannot_be_written(shell: Shell) -> None:
     done.says("the output cannot be written", "No space left on device", "redirected")
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["--version"], [], ["lock"]])
+def test_help_that_cannot_be_written(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run_apart(*arguments, stdout=full)
+    assert done.code == 1, done.err
+    done.says("the output cannot be written", "No space left on device", "redirected")
+
+
 def test_an_apply_goes_on_when_nobody_can_be_told(shell: Shell) -> None:
     shell.registered()
     shell.write(RENAMED)
@@ -404,8 +412,12 @@ class Gate(threading.Event):
         return super().wait(timeout)
 
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("command", ["plan", "status"])
-def test_ctrl_c_ends_a_wait_for_the_service(shell: Shell, command: str) -> None:
+def test_a_signal_ends_a_wait_for_the_service(shell: Shell, command: str, number: signal.Signals) -> None:
     shell.registered()
     before = shell.tree()
     gate = Gate()
@@ -415,12 +427,40 @@ def test_ctrl_c_ends_a_wait_for_the_service(shell: Shell, command: str) -> None:
     ) as child:
         assert gate.arrived.wait(60)
         gate.arrived.clear()
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         # The service is still silent: it is let go only after the command has ended.
         out, err = child.communicate(timeout=20)
         gate.set()
     assert (child.returncode, out, err) == (130, "", "\ninterrupted\n")
     assert shell.tree() == before
+
+
+def signalled_while_it_loads(number: signal.Signals, handler: str) -> subprocess.CompletedProcess[bytes]:
+    program = f"""
+import os, signal, sys
+signal.signal({int(number)}, {handler})
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "reconciler.cli.main":
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Finder())
+from reconciler.cli import main
+main()
+"""
+    command = [sys.executable, "-c", program, "--version"]
+    return subprocess.run(command, capture_output=True, env=environ(), check=False, timeout=60)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_before_anything_is_loaded(number: signal.Signals) -> None:
+    usual = "signal.default_int_handler" if number == signal.SIGINT else "signal.SIG_DFL"
+    done = signalled_while_it_loads(number, usual)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
+    done = signalled_while_it_loads(signal.SIGHUP, "signal.SIG_IGN")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("python", ["../other", "../{{ 'other' }}"])

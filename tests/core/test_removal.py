@@ -10,7 +10,7 @@ from reconciler.core.actions import Idle, Purge, StopElsewhere
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
-from reconciler.reconcile import Consent, consented
+from reconciler.reconcile import Allowed, Consent, consented
 from tests.core.builders import (
     Scene,
     applied,
@@ -336,22 +336,24 @@ def test_unmanaged_block_removed() -> None:
 
 
 def test_deletes_need_consent() -> None:
-    plan, why = consented(leaves().wants(endpoint("kept", config={})).plan(), Consent())
+    allowed = consented(leaves().wants(endpoint("kept", config={})).plan(), Consent())
+    plan, why = allowed.plan, allowed.left
     assert why == "1 to delete, not done without --allow-delete: old"
     assert [a.endpoint for a in plan.actions] == ["kept", "kept"]
 
 
 def test_more_deletes_than_the_cap_are_none() -> None:
     plan = settled(KEPT, LEAVING, endpoint("older")).wants(KEPT).plan()
-    limited, why = consented(plan, Consent(deletes=True, max_deletes=1))
+    allowed = consented(plan, Consent(deletes=True, max_deletes=1))
+    limited, why = allowed.plan, allowed.left
     assert why == "2 to delete, more than --max-deletes 1 allows, so none is: old, older"
     assert not limited.actions
-    assert consented(plan, Consent(deletes=True, max_deletes=2)) == (plan, None)
+    assert consented(plan, Consent(deletes=True, max_deletes=2)) == Allowed(plan)
 
 
 def test_plan_without_deletes_needs_no_consent() -> None:
     plan = settled(KEPT).wants(endpoint("kept", config={})).plan()
-    assert consented(plan, Consent()) == (plan, None)
+    assert consented(plan, Consent()) == Allowed(plan)
 
 
 # --- destroy

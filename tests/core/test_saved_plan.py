@@ -26,6 +26,13 @@ def test_the_same_plan_is_the_same_after_a_round_trip_through_the_file() -> None
     assert moved_on(read_saved_plan(saved(scene), "p"), scene.plan()) == ()
 
 
+@pytest.mark.parametrize("salt", ["zz", "", "\u0661" * 32, "0" * 31, "0" * 32 + "\n"])
+def test_a_salt_that_nobody_made(salt: str) -> None:
+    text = saved(settled(endpoint()).wants(CHANGED)).replace(SALT, salt.replace("\n", "\\n"))
+    with pytest.raises(StateFileError, match="`salt`"):
+        read_saved_plan(text, "p")
+
+
 def test_a_changed_manifest_is_named() -> None:
     kept = read_saved_plan(saved(settled(endpoint()).wants(CHANGED)), "p")
     assert moved_on(kept, settled(endpoint()).plan()) == (

@@ -16,7 +16,7 @@ from reconciler.core.progress import lock_after
 from reconciler.core.scope import Errand
 from reconciler.core.statuses import TrashRow, trash_rows
 from reconciler.core.undeletion import bring_back
-from reconciler.reconcile import Consent, consented, waiting
+from reconciler.reconcile import Allowed, Consent, consented, waiting
 from tests.core.builders import Scene, applied, endpoint, live_file, registration, says, settled, trashed, uuid
 
 KEPT, OLD = endpoint("kept"), endpoint("old")
@@ -246,11 +246,12 @@ def test_the_retention_beside_other_changes_of_the_same_name() -> None:
         """,
     )
     plan = again.plan()
-    limited, left = consented(plan, Consent())
+    allowed = consented(plan, Consent())
+    limited, left = allowed.plan, allowed.left
     assert left is None
     assert [a.kind for a in limited.actions] == ["WriteFile", "Restart"]
     assert [p.trash_entry for p in waiting(plan, limited)] == ["old~1"]
-    assert consented(plan, Consent(deletes=True)) == (plan, None)
+    assert consented(plan, Consent(deletes=True)) == Allowed(plan)
 
 
 def test_what_is_dropped_from_the_trash_is_named_in_the_plan() -> None:

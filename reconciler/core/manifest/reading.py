@@ -74,6 +74,8 @@ def _is_readable(root: Any, findings: Findings) -> bool:
         message = f"version {version} is newer than this program reads ({m.FORMAT_VERSION})"
         findings.error(("version",), message, "upgrade with `pip install --upgrade chiltepin-reconciler`")
         return False
+    if version == m.FORMAT_VERSION and type(version) is not int:  # which `true` and `1.0` are equal to
+        findings.error(("version",), f"`version` must be the whole number {m.FORMAT_VERSION}", _MISSING["version"])
     endpoints = root.get("endpoints")
     if isinstance(endpoints, dict) and len(endpoints) > m.MAX_ENDPOINTS:
         message = f"{len(endpoints):,} endpoints; the limit is {m.MAX_ENDPOINTS:,}"
