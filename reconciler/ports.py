@@ -83,10 +83,14 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Started:
-    """A daemon that is up: its process and the UUID in its endpoint.json."""
+    """A daemon that is up: its process and the UUID in its endpoint.json.
+
+    `was_under_way` says that it was there already, or on its way: it may have read other files than are there now.
+    """
 
     process: Process
     endpoint_id: str
+    was_under_way: bool = False
 
 
 class EndpointHost(Protocol):

@@ -464,6 +464,7 @@ class FakeHost:
         point("start:before")
         self._faults.reads("start")
         here = [d for d in world.daemons_of(name) if d.node == world.node]
+        was_under_way = bool(here)
         if not here:
             seen = world.read(name)
             if seen is None or (seen.pid_file and not is_stale(seen.pid_file.age)):
@@ -476,7 +477,7 @@ class FakeHost:
         if daemon.id is None:
             raise AssertionError("a daemon that is up has its UUID")
         point("start:after")
-        return Started(daemon.process, daemon.id)
+        return Started(daemon.process, daemon.id, was_under_way)
 
     def _come_up(self, daemon: Daemon) -> None:
         """Register and write PID file and UUID, as far as this daemon has not done so."""
