@@ -22,10 +22,11 @@ from reconciler.core.actions import (
 )
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
-from reconciler.core.desired import Desired
+from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.elsewhere_steps import stop_elsewhere
 from reconciler.core.host_named import with_host
-from reconciler.core.live import LiveDirectory, LiveState, Unknown
+from reconciler.core.live import LiveDirectory, LiveState, TrashEntry, Unknown
+from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Claim, Marker
 from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner
 from reconciler.core.scope import Scope
@@ -51,6 +52,16 @@ class Removal:
         return frozenset(self.names)
 
 
+@dataclass(frozen=True)
+class _Leaver:
+    """An endpoint that leaves, and the name of its directory; `declared` is its block, where the manifest has one."""
+
+    name: str
+    directory: str
+    cause: Cause
+    declared: DesiredEndpoint | None
+
+
 def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Removal:
     """Return Stop, Delete (and on `destroy --purge` Purge) for what is ours and not wanted any more."""
     removal = Removal()
@@ -68,12 +79,23 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
             for name, _ in leaving
         ]
         return removal
+    cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
     for name, directory in leaving:
-        declared = desired.endpoints.get(name)
-        _remove(name, directory, live, known, scope, removal, declared.restart if declared else None)
+        leaver = _Leaver(name, directory, cause, _declared(name, desired))
+        if directory in live.directories:
+            _remove(leaver, live.directories[directory], live, known, scope, removal)
+        else:
+            _remove_lost(leaver, live, known, scope, removal)
     if scope.destroy and scope.purge:
-        _purge_trash(live, known, scope, removal)
+        _purge_trash(desired, live, known, scope, removal)
     return removal
+
+
+def _declared(name: str, desired: Desired) -> DesiredEndpoint | None:
+    """Return the block of an endpoint, also one under the name that it is to have."""
+    return desired.endpoints.get(name) or next(
+        (endpoint for new, endpoint in desired.endpoints.items() if name in desired.formerly(new)), None
+    )
 
 
 def _without_lock(name: str, scope: Scope) -> Refusal:
@@ -126,40 +148,30 @@ def _is_here(claim: Claim, known: Known) -> bool:
 
 
 def _remove(
-    name: str,
-    directory_name: str,
-    live: LiveState,
-    known: Known,
-    scope: Scope,
-    removal: Removal,
-    restart: str | None,
+    leaver: _Leaver, directory: LiveDirectory, live: LiveState, known: Known, scope: Scope, removal: Removal
 ) -> None:
-    """Plan the end of one endpoint; `restart` is the policy that the manifest still declares, if it does."""
-    directory = live.directories.get(directory_name)
+    """Plan the end of one endpoint."""
+    name, cause, declared = leaver.name, leaver.cause, leaver.declared
     entry = known.entry(name)
-    cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
-    if directory is None:
-        _remove_lost(name, directory_name, cause, live, known, scope, removal)
-        return
     marker = directory.marker
     if not isinstance(marker, Marker) and entry and entry.state == "unmanaged":
         removal.names.add(name)
-        removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
+        removal.actions.append(Forget(endpoint=name, directory=directory.name, cause=cause, id=entry.id))
         return
     if not isinstance(marker, Marker):
         removal.refusals.append(
             Refusal(
                 name,
-                f"{live.config_dir}/{directory_name} has no readable marker, so it is not deleted",
+                f"{live.config_dir}/{directory.name} has no readable marker, so it is not deleted",
                 f"run `chiltepin forget {name}` to let go of it, or delete it by hand",
             )
         )
         return
-    marker = with_host(marker, directory, known.site.claim(directory_name), live)
+    marker = with_host(marker, directory, known.site.claim(directory.name), live)
     refusal = (
         check_owner(name, directory, marker, known, live.config_dir)
         or check_ids(name, directory, marker, entry)
-        or _protected(name, declared=marker.protect or (entry is not None and entry.protect))
+        or _protected(name, marker, entry, declared)
     )
     if refusal:
         removal.refusals.append(refusal)
@@ -169,7 +181,7 @@ def _remove(
     if refusal:
         removal.refusals.append(refusal)
         return
-    actions = _end(directory, marker, cause, daemon, interrupt=(restart or marker.restart) == "now")
+    actions = _end(directory, marker, cause, daemon, interrupt=(declared or marker).restart == "now")
     endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
     removal.actions += actions
     removal.markers[name] = marker
@@ -178,11 +190,21 @@ def _remove(
         if isinstance(live.registrations, Unknown):
             removal.notes.append(Note(name, "its registration is kept: the service could not be reached"))
         else:
-            removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
+            removal.actions.append(Purge(endpoint=name, directory=directory.name, cause=cause, id=endpoint_id))
 
 
-def _protected(name: str, *, declared: bool) -> Refusal | None:
-    if not declared:
+def _protected(name: str, *witnesses: Marker | LockedEndpoint | DesiredEndpoint | None) -> Refusal | None:
+    """Refuse what is protected in any place: a manifest's word counts before it was ever applied."""
+    protecting = [witness for witness in witnesses if witness is not None and witness.protect]
+    recorded = [witness for witness in protecting if not isinstance(witness, DesiredEndpoint)]
+    if len(recorded) < len(protecting):
+        then = f"; then `chiltepin unprotect {name}`" if recorded else ""
+        return Refusal(
+            name,
+            "it is protected: the manifest says `protect: true`",
+            f"write `protect: false` in its block, or remove that line{then}",
+        )
+    if not recorded:
         return None
     return Refusal(
         name,
@@ -251,21 +273,14 @@ def _end(
     return actions
 
 
-def _remove_lost(
-    name: str,
-    directory_name: str,
-    cause: Cause,
-    live: LiveState,
-    known: Known,
-    scope: Scope,
-    removal: Removal,
-) -> None:
+def _remove_lost(leaver: _Leaver, live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
     """Its directory is not there: only the lock (and, with purge, the service) still knows it."""
+    name, directory_name, cause = leaver.name, leaver.directory, leaver.cause
     entry = known.entry(name)
     if entry is None:
         return
     refusal = check_claim(name, entry.claim, known.site.claim(directory_name), "the lock") or _protected(
-        name, declared=entry.protect
+        name, entry, leaver.declared
     )
     purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
     online = entry.id is not None and live.statuses.get(entry.id) == "online"
@@ -302,8 +317,18 @@ def _still_in_use(name: str, endpoint_id: str, live: LiveState) -> Refusal | Non
     )
 
 
-def _purge_trash(live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
-    items = [i for i in own_entries(live, known) if i.marker and scope.covers(i.marker.endpoint)]
+def _purge_trash(desired: Desired, live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
+    items: list[TrashEntry] = []
+    for item in own_entries(live, known):
+        if item.marker is None or not scope.covers(item.marker.endpoint):
+            continue
+        declared = desired.endpoints.get(item.marker.endpoint)
+        if declared is not None and declared.directory not in live.directories:  # it is what would come back
+            refusal = _protected(declared.name, declared)
+            removal.refusals += [refusal] if refusal else []
+            if refusal:
+                continue
+        items.append(item)
     for _, found in purges(items, Cause.DESTROY, live, known, removal.names):
         if isinstance(found, Blocked):
             removal.notes.append(Note(found.endpoint, "its registration is kept: the service could not be reached"))
