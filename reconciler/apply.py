@@ -162,13 +162,22 @@ class _Walker:
                 continue
             if not entry.belongs_to(self.plan.desired.stack):
                 continue
-            locked = self.records.lock.endpoints.get(entry.endpoint)
-            unregistered = locked is not None and locked.id is None and entry.action == Start.kind
             # What was deleted or brought back is in no later plan; whether that was done shows in lock and trash.
             is_over = entry.action in _OVER
-            if (entry.endpoint in planned and not unregistered) or is_over:
+            if (entry.endpoint in planned and self._has_settled(entry)) or is_over:
                 at = round(self.clock.now(), 3)
                 self.outside.store.append(replace(entry, event="done", data={"by": self.conduct.run}, at=at))
+
+    def _has_settled(self, entry: JournalEntry) -> bool:
+        """Whether nothing of an intent is left to be found out: what a first start registered may be on no record."""
+        if entry.action != Start.kind:
+            return True
+        locked = self.records.lock.endpoints.get(entry.endpoint)
+        if locked is not None:
+            return locked.id is not None
+        # What has left did so by a plan that looked for its registration.
+        left = {o.action.endpoint for o in self.outcomes if o.kind == "done" and isinstance(o.action, DELETING)}
+        return bool(entry.data.get("id")) or entry.endpoint in left
 
     def _endpoint(self, actions: tuple[EndpointAction, ...]) -> None:
         marker = self.plan.markers.get(actions[0].endpoint)

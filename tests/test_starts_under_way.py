@@ -8,24 +8,17 @@ from reconciler.core.desired import CONFIG
 from reconciler.core.marker import Marker
 from reconciler.errors import ExitCode
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import Crash
-from tests.lab import Lab
+from tests.lab import Lab, killed_at
 
 MPI = (pool("mpi"),)
 
 
 def killed_while_it_starts() -> Lab:
     """Return a lab in which a first apply was killed, and its start command goes on."""
-    for at in range(1, 100):
-        lab = Lab(desired(endpoint(), pools=MPI))
-        lab.world.faults.crash_at = at
-        with pytest.raises(Crash):
-            lab.apply()
-        if lab.world.faults.passed[-1] == "start:spawned":
-            lab.world.faults.revive()
-            assert [d.phase for d in lab.world.daemons] == ["starting"]
-            return lab
-    raise AssertionError("nothing was started")
+    lab = killed_at("start:spawned", endpoint())
+    lab.world.faults.revive()
+    assert [d.phase for d in lab.world.daemons] == ["starting"]
+    return lab
 
 
 def recorded(lab: Lab) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.actions import (
+    Adopt,
     Cause,
     ClearStalePid,
     DaemonIs,
@@ -18,9 +19,10 @@ from reconciler.core.actions import (
     Precondition,
     Purge,
     Refusal,
+    Start,
     Stop,
 )
-from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, id_in_title, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.elsewhere_steps import stop_elsewhere
@@ -28,12 +30,14 @@ from reconciler.core.host_named import with_host
 from reconciler.core.live import LiveDirectory, LiveState, TrashEntry, Unknown
 from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Claim, Marker
-from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner
+from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner, made_when_cut_off
 from reconciler.core.scope import Scope
 from reconciler.core.trash import own_entries, purges
 
 UNREACHABLE = 69
 """Exit code of a refusal for want of the service's word."""
+DEFERRED = 5
+"""Exit code of a refusal that ends by itself."""
 
 
 @dataclass
@@ -181,16 +185,68 @@ def _remove(
     if refusal:
         removal.refusals.append(refusal)
         return
-    actions = _end(directory, marker, cause, daemon, interrupt=(declared or marker).restart == "now")
-    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
-    removal.actions += actions
+    endpoint_id = _id_of(name, directory, marker, live, known)
+    if isinstance(endpoint_id, Refusal):
+        removal.refusals.append(endpoint_id)
+        return
     removal.markers[name] = marker
+    if isinstance(directory.endpoint_id, str) or endpoint_id == marker.id:
+        actions: list[EndpointAction] = []
+    else:  # what is in the trash must say which registration is its own
+        actions = [_record_id(directory, marker, endpoint_id)]
+        marker = marker.but(id=endpoint_id)
+    actions += _end(directory, marker, cause, daemon, endpoint_id, interrupt=(declared or marker).restart == "now")
+    removal.actions += actions
     removal.names.add(name)
     if scope.destroy and scope.purge:
         if isinstance(live.registrations, Unknown):
             removal.notes.append(Note(name, "its registration is kept: the service could not be reached"))
         else:
             removal.actions.append(Purge(endpoint=name, directory=directory.name, cause=cause, id=endpoint_id))
+
+
+def _id_of(name: str, directory: LiveDirectory, marker: Marker, live: LiveState, known: Known) -> str | Refusal | None:
+    """Return the UUID under which it is registered; None when it never was."""
+    entry = known.entry(name)
+    local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
+    endpoint_id = local_id or marker.id or (entry.id if entry else None) or id_in_title(directory)
+    if endpoint_id is None and directory.processes:
+        return Refusal(
+            name,
+            "its first start is under way, and its UUID not known yet",
+            "run this again in a minute",
+            exit_code=DEFERRED,
+        )
+    return endpoint_id or _made_when_cut_off(name, live, known)
+
+
+def _made_when_cut_off(name: str, live: LiveState, known: Known) -> str | Refusal | None:
+    """Return the UUID of an endpoint whose first start was cut off before anybody could write that down."""
+    pending = live.pending.get(name)
+    if pending is None or pending.action != Start.kind or pending.data.get("id"):
+        return None
+    made = made_when_cut_off(name, pending, live, known)
+    if isinstance(made, Blocked) or isinstance(live.registrations, Unknown):
+        return Refusal(
+            name,
+            "its first start was cut off, and the service could not be asked whether it registered",
+            "run this again when the service answers",
+            exit_code=UNREACHABLE,
+        )
+    if isinstance(made, Refusal):
+        one = f"`chiltepin adopt {name} --id UUID` takes one, with its block in the manifest"
+        return replace(made, remedy=f"look at them: {one}; if none is: `chiltepin forget {name}`")
+    return made
+
+
+def _record_id(directory: LiveDirectory, marker: Marker, endpoint_id: str | None) -> Adopt:
+    return Adopt(
+        endpoint=marker.endpoint,
+        directory=directory.name,
+        cause=Cause.INTERRUPTED,
+        preconditions=(marked(marker),),
+        marker=marker.but(id=endpoint_id),
+    )
 
 
 def _protected(name: str, *witnesses: Marker | LockedEndpoint | DesiredEndpoint | None) -> Refusal | None:
@@ -229,7 +285,7 @@ def _out_of_reach(name: str, daemon: Daemon, live: LiveState) -> Refusal | None:
 
 
 def _end(
-    directory: LiveDirectory, marker: Marker, cause: Cause, daemon: Daemon, *, interrupt: bool
+    directory: LiveDirectory, marker: Marker, cause: Cause, daemon: Daemon, endpoint_id: str | None, *, interrupt: bool
 ) -> list[EndpointAction]:
     """Return Stop (where it runs) and Delete."""
     name = marker.endpoint
@@ -260,7 +316,6 @@ def _end(
                 pid_file=directory.pid_file,
             )
         )
-    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
     actions.append(
         Delete(
             endpoint=name,
@@ -289,11 +344,17 @@ def _remove_lost(leaver: _Leaver, live: LiveState, known: Known, scope: Scope, r
     if refusal:
         removal.refusals.append(refusal)
         return
+    endpoint_id = entry.id or _made_when_cut_off(name, live, known)
+    if isinstance(endpoint_id, Refusal):
+        removal.refusals.append(endpoint_id)
+        return
+    if endpoint_id and not entry.id and not purge:
+        removal.notes.append(Note(name, f"its first start was cut off and has registered {endpoint_id}, which stays"))
     removal.names.add(name)
-    if purge and entry.id:
-        removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
+    if purge and endpoint_id:
+        removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
     else:
-        removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
+        removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
 
 
 def _still_in_use(name: str, endpoint_id: str, live: LiveState) -> Refusal | None:
