@@ -157,7 +157,7 @@ class EndpointHost(Protocol):
         """Remove daemon.pid if it still holds the PID that was seen.
 
         Raises:
-            Refused: the PID file changed, or its process lives.
+            Refused: the PID file was written or touched since, or its process lives and may be this endpoint's.
         """
 
     def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:

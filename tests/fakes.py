@@ -432,10 +432,13 @@ class FakeHost:
 
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
         with self._faults.effect("clear_pid_file"):
-            found = self._world.read(name)
-            if found is None or found.processes or (found.pid_file and found.pid_file.pid != seen.pid):
+            folder, found = self._folder(name), self._world.read(name)
+            if found is None or found.pid_file is None:
+                return
+            changed = (found.pid_file.pid, found.pid_file.modified) != (seen.pid, seen.modified)
+            if changed or found.processes:  # another endpoint's process may have the number by now
                 raise Refused("the PID file is not stale")
-            self._folder(name).pid = None
+            folder.pid = None
 
     def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
         with self._faults.effect("withdraw_pid_file"):

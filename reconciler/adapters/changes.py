@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from reconciler.adapters import faults, files
 from reconciler.adapters import process as processes
 from reconciler.adapters.endpoint_dir import PID_FILE, parse_pid, read_regular
 from reconciler.adapters.files import Directory
+from reconciler.adapters.process import Daemon
 from reconciler.core.live import PidFile, Process
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import upstream_fault
@@ -80,11 +81,14 @@ def rename(root: Directory, name: str, new: str) -> None:
     faults.reached("rename.done")
 
 
-def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ...]) -> None:
+def clear_pid_file(
+    directory: Directory, seen: PidFile, found: tuple[Process, ...], may_be_its: Callable[[Daemon], bool]
+) -> None:
     """Remove a PID file whose process is dead, if it is still the one that was seen.
 
     Args:
         found: the endpoint's processes on this host, looked up just now.
+        may_be_its: whether a daemon that is not among them may be the endpoint's all the same.
 
     Raises:
         Refused: it was written or touched since, or its process lives.
@@ -99,8 +103,8 @@ def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ..
         why = "it was written or touched since the plan was made"
     elif found:
         why = f"process {found[0].pid} of this endpoint lives"
-    elif pid is not None and processes.daemon_at(pid) is not None:
-        why = f"the process that it names, {pid}, lives and is an endpoint's"
+    elif pid is not None and (daemon := processes.daemon_at(pid)) is not None and may_be_its(daemon):
+        why = f"the process that it names, {pid}, lives and may be this endpoint's"
     if why is not None:
         raise Refused(
             "the PID file is not stale", where=directory.at(PID_FILE), why=why, remedy="run `chiltepin plan` again"

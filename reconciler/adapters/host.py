@@ -170,7 +170,13 @@ class LocalHost:
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
         with self._endpoint("remove the PID file", name) as directory:
             found = self.directory(name)
-            changes.clear_pid_file(directory, seen, found.processes if found else ())
+            marked = found.marker if found and isinstance(found.marker, Marker) else None
+            named = (found.endpoint_id if found else None, marked.id if marked else None)
+            ids = {value.lower() for value in named if isinstance(value, str)}
+            running = found.processes if found else ()
+            changes.clear_pid_file(
+                directory, seen, running, lambda daemon: processes.may_belong(daemon, name, self._path, ids)
+            )
 
     def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
         with self._endpoint("remove the PID file", name) as directory:
