@@ -16,7 +16,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reconciler.core.actions import DELETING, EndpointAction, Idle, Rename, Restart, Start, Undelete
+from reconciler.core.actions import (
+    DELETING,
+    EndpointAction,
+    Idle,
+    Rename,
+    Restart,
+    Start,
+    Stop,
+    StopElsewhere,
+    Undelete,
+)
 from reconciler.core.busy import waits
 from reconciler.core.conditions import violated
 from reconciler.core.live import JournalEntry, LiveState, Unknown
@@ -37,6 +47,7 @@ MAX_THREADS = 64
 MAX_ASKING = 8
 """How many daemons are asked for at the service at the same time; its limit of requests is the tighter bound."""
 
+_ON_DAEMONS = (Start, Restart, Stop, StopElsewhere)
 _OVER = frozenset(kind.kind for kind in (*DELETING, Undelete))
 _PASSED_ON = (ExitCode.LOGIN, ExitCode.UNREACHABLE, ExitCode.LEASE_HELD)
 
@@ -54,10 +65,21 @@ class Events(Protocol):
         """An action ended, or will not be done."""
 
 
-def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, conduct: Conduct, events: Events) -> Run:
+def apply_plan(
+    plan: Plan,
+    live: LiveState,
+    outside: Outside,
+    clock: Clock,
+    conduct: Conduct,
+    events: Events,
+    tokenless: ReconcilerError | None = None,
+) -> Run:
     """Carry out `plan`, which was made from `live`, and return what became of each action.
 
     The lease must be held. Failures of single endpoints are outcomes, not exceptions.
+
+    Args:
+        tokenless: why no daemon can be started: what starts one fails with it, before its daemon is stopped.
 
     Raises:
         FileSystemError: the lockfile could not be written before the first action.
@@ -67,7 +89,7 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
     unknown = live.registrations.reason if isinstance(live.registrations, Unknown) and not conduct.drain else None
     workload = Workload(outside, unknown)
     effects = Effects(plan, live, outside, clock, conduct)
-    walker = _Walker(plan, outside, clock, conduct, events, records, effects, workload)
+    walker = _Walker(plan, outside, clock, conduct, events, records, effects, workload, tokenless)
     groups = [actions for _, actions in plan.by_endpoint()]
     if conduct.drain:  # who waits for tasks must not keep others from their turn
         groups.sort(key=lambda group: any(waits(action) for action in group))
@@ -107,15 +129,18 @@ class _Walker:
     records: Records
     effects: Effects
     workload: Workload
+    tokenless: ReconcilerError | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     sequence: int = 0
     halted: ReconcilerError | None = None
     unrecorded: ReconcilerError | None = None
     mutex: threading.Lock = field(default_factory=threading.Lock)
     began: float = field(init=False)
+    starting: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.began = self.clock.monotonic()
+        self.starting = {a.endpoint for a in self.plan.actions if isinstance(a, Start | Restart) and not a.hold}
 
     def walk(self, groups: list[tuple[EndpointAction, ...]]) -> None:
         """Work on several endpoints at once; the first one's actions begin first."""
@@ -218,6 +243,8 @@ class _Walker:
             return Outcome(action, "skipped", reason=self.halted.what, remedy=self.halted.remedy)
         if action.hold:
             return Outcome(action, "deferred", reason=action.hold, remedy=action.instead or _by_hand(action))
+        if self.tokenless and isinstance(action, _ON_DAEMONS) and action.endpoint in self.starting:
+            return _failed(action, self.tokenless)
         try:
             self.outside.store.check_lease()
             directory = self.outside.host.directory(action.found_in) if action.preconditions else None
