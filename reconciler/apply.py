@@ -20,6 +20,7 @@ from reconciler.core.actions import (
     DELETING,
     EndpointAction,
     Idle,
+    Offline,
     Rename,
     Restart,
     Start,
@@ -28,7 +29,7 @@ from reconciler.core.actions import (
     Undelete,
 )
 from reconciler.core.busy import waits
-from reconciler.core.conditions import violated
+from reconciler.core.conditions import remedy_of, violated
 from reconciler.core.live import JournalEntry, LiveState, Unknown
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import Marker
@@ -38,7 +39,7 @@ from reconciler.core.running import Running, Unconfirmed
 from reconciler.core.work import Work
 from reconciler.doubles import look_for_doubles
 from reconciler.effects import Conduct, Effect, Effects, Place, await_online
-from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, ReconcilerError
+from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, Overtaken, ReconcilerError
 from reconciler.ports import Clock, Outside
 from reconciler.records import Records
 from reconciler.workload import Workload
@@ -248,16 +249,17 @@ class _Walker:
         try:
             self.outside.store.check_lease()
             directory = self.outside.host.directory(action.found_in) if action.preconditions else None
+            asked = next((p.id for p in action.preconditions if isinstance(p, Offline)), None)
+            online = self.outside.service.status(asked) if asked else None
         except ReconcilerError as e:
             if isinstance(e, LeaseHeld):
                 self._halt(e)
             return _failed(action, e)
         for precondition in action.preconditions:
             work = self.workload.of(directory) if isinstance(precondition, Idle) and directory else None
-            why = violated(precondition, directory, work)
+            why = violated(precondition, directory, work, online)
             if why:
-                remedy = "run it again; `--drain 30m` waits until it is idle" if work else "run it again"
-                return Outcome(action, "deferred", reason=why, remedy=remedy, work=work)
+                return Outcome(action, "deferred", reason=why, remedy=remedy_of(precondition, work), work=work)
         return None
 
     def _perform(self, action: EndpointAction, marker: Marker | None, place: Place) -> tuple[Outcome, Marker | None]:
@@ -278,6 +280,11 @@ class _Walker:
             if self.unrecorded is None:
                 learnt: dict[str, object] = {"id": effect.endpoint_id} if effect.endpoint_id else {}
                 self._record(lambda: self._journal(number, action, "done", learnt))
+        except Overtaken as e:
+            what: dict[str, object] = {"what": e.what}
+            self._record(lambda: self._journal(number, action, "deferred", what))
+            reason = f"{e.what}: {e.why}" if e.why else e.what
+            return Outcome(action, "deferred", reason=reason, remedy=e.remedy or "run it again"), marker
         except ReconcilerError as e:
             self._journal_failure(number, action, effect.endpoint_id, e)
             if isinstance(e, LeaseHeld):

@@ -32,7 +32,7 @@ from reconciler.core.marker import MARKER, DaemonRecord
 from reconciler.core.plan import Plan
 from reconciler.core.started import begun_with, daemon_record, for_the_journal, under_way
 from reconciler.elsewhere import stop_elsewhere
-from reconciler.errors import EndpointCommandError, Refused
+from reconciler.errors import EndpointCommandError
 from reconciler.ports import Clock, NewFile, Outside
 
 CALLS_OF_A_START = 4
@@ -283,12 +283,6 @@ class Effects:
     def _purge(self, action: Purge) -> Effect:
         """Deregister first: what is left of a purge that was cut off is an entry of the trash, not a registration."""
         service, entry = self._outside.service, action.trash_entry
-        if action.id and entry and service.status(action.id) == "online":
-            raise Refused(
-                f"{action.id} is online, so it stays: its daemon runs elsewhere",
-                where=entry,
-                remedy="stop it there first, then run this again",
-            )
         if action.id:
             service.delete(action.id)
         entry = entry or self._moved.get(action.endpoint)

@@ -38,8 +38,8 @@ from reconciler.errors import (
     EndpointCommandError,
     FileSystemError,
     LeaseHeld,
+    Overtaken,
     ReconcilerError,
-    Refused,
     ServiceUnreachable,
 )
 from reconciler.ports import Clock, ComputeService, EndpointHost, NewFile, Outside, Scheduler, Started, Store
@@ -374,7 +374,7 @@ class FakeHost:
     def create(self, name: str, files: Mapping[str, NewFile], marker: Marker | None) -> None:
         with self._faults.effect("create"):
             if name in self._world.folders:
-                raise Refused(f"{name} exists by now")
+                raise Overtaken(f"{name} exists by now")
             folder = Folder(marker=marker, written=self._world.now)
             for file, new in files.items():
                 if file == "endpoint.json":
@@ -387,9 +387,9 @@ class FakeHost:
         with self._faults.effect("rename"):
             found = self._world.read(name)
             if new in self._world.folders:
-                raise Refused(f"{new} exists by now")
+                raise Overtaken(f"{new} exists by now")
             if found is None or found.processes or (found.pid_file and not is_stale(found.pid_file.age)):
-                raise Refused(f"{name} still runs, or is not there")
+                raise Overtaken(f"{name} still runs, or is not there")
             self._world.folders[new] = self._world.folders.pop(name)
 
     def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
@@ -437,7 +437,7 @@ class FakeHost:
                 return
             changed = (found.pid_file.pid, found.pid_file.modified) != (seen.pid, seen.modified)
             if changed or found.processes:  # another endpoint's process may have the number by now
-                raise Refused("the PID file is not stale")
+                raise Overtaken("the PID file is not stale")
             folder.pid = None
 
     def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
@@ -446,9 +446,9 @@ class FakeHost:
             if folder.pid is None:
                 return False
             if folder.pid and (seen is None or folder.pid != seen.pid):
-                raise Refused("the PID file is another daemon's by now")
+                raise Overtaken("the PID file is another daemon's by now")
             if any(d.node == self._world.node for d in self._world.daemons_of(name)):
-                raise Refused("it runs on this node")
+                raise Overtaken("it runs on this node")
             folder.pid = None
             if self._world.touches_that_race:
                 self._world.touches_that_race -= 1
@@ -527,7 +527,7 @@ class FakeHost:
         with self._faults.effect("to_trash"):
             found = self._world.read(name)
             if found is None or found.processes or (found.pid_file and not is_stale(found.pid_file.age)):
-                raise Refused(f"{name} still runs, or is not there")
+                raise Overtaken(f"{name} still runs, or is not there")
             entry = f"{name}~{self._world.number()}"
             self._world.trash[entry] = self._world.folders.pop(name)
             self._world.deleted_at[entry] = self._world.now
@@ -553,9 +553,9 @@ class FakeHost:
     def restore(self, entry: str, name: str) -> None:
         with self._faults.effect("restore"):
             if name in self._world.folders:
-                raise Refused(f"{name} exists")
+                raise Overtaken(f"{name} exists")
             if entry not in self._world.trash:
-                raise Refused(f"there is no {entry} in the trash")
+                raise Overtaken(f"there is no {entry} in the trash")
             self._world.folders[name] = self._world.trash.pop(entry)
             self._world.going.append(entry)
             self._faults.point("restore:moved")
@@ -564,7 +564,7 @@ class FakeHost:
     def purge(self, entry: str) -> None:
         with self._faults.effect("purge"):
             if entry not in self._world.trash:
-                raise Refused(f"there is no {entry} in the trash")
+                raise Overtaken(f"there is no {entry} in the trash")
             del self._world.trash[entry]
             self._world.going.append(entry)
             self._faults.point("purge:hidden")

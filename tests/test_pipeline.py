@@ -553,6 +553,29 @@ def test_other_identity_is_never_read_as_a_missing_registration() -> None:
 # --- deletes
 
 
+@pytest.mark.parametrize("when", ["between", "during"])
+def test_a_pid_file_that_changes_at_the_last_moment_defers_and_holds_back_no_deletes(when: str) -> None:
+    lab = running(endpoint(), endpoint("old"))
+    (dead,) = lab.world.daemons_of("main")
+    lab.world.end(dead, cleanly=False)
+    lab.world.now += 1000
+    lab.wants(endpoint())
+
+    def touch() -> None:
+        lab.world.folders["main"].touched += 15
+
+    def during(action: EndpointAction) -> None:
+        if action.kind == "ClearStalePid":
+            touch()
+
+    result = lab.apply(YES, between=touch) if when == "between" else lab.apply(YES, during=during)
+    assert result.code == ExitCode.DEFERRED
+    assert (result.outcomes["main", "ClearStalePid"], result.outcomes["main", "Start"]) == ("deferred", "deferred")
+    assert result.outcomes["old", "Delete"] == "done"
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
 def test_deletes_need_consent_and_the_rest_is_done() -> None:
     lab = running(endpoint(), endpoint("old"))
     lab.wants(DEBUG_OFF)

@@ -14,7 +14,7 @@ from reconciler.adapters.process import Daemon
 from reconciler.core.live import PidFile, Process
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import upstream_fault
-from reconciler.errors import Refused
+from reconciler.errors import Overtaken, Refused
 from reconciler.ports import NewFile
 
 
@@ -29,7 +29,8 @@ def create(
     """Build an endpoint directory in `builds` and rename it into the config directory.
 
     Raises:
-        Refused: the name is no endpoint's, or something of that name exists.
+        Refused: the name is no endpoint's.
+        Overtaken: something of that name exists.
         OSError: nothing was made.
     """
     if (problem := upstream_fault(name)) is not None:
@@ -60,7 +61,7 @@ def _into_place(builds: Directory, aside: str, root: Directory, name: str) -> No
         os.rename(aside, name, src_dir_fd=builds.fd, dst_dir_fd=root.fd)
         os.fsync(root.fd)
     except (FileExistsError, NotADirectoryError) as e:
-        raise Refused(
+        raise Overtaken(
             f"{name} exists by now",
             where=root.at(name),
             why="it appeared after the plan was made",
@@ -72,7 +73,8 @@ def rename(root: Directory, name: str, new: str) -> None:
     """Give an endpoint directory another name. A daemon in it would live on beside the next one: there must be none.
 
     Raises:
-        Refused: the name is no endpoint's, or something of that name exists.
+        Refused: the name is no endpoint's.
+        Overtaken: something of that name exists.
         OSError: nothing was renamed.
     """
     if (problem := upstream_fault(new)) is not None:
@@ -91,7 +93,7 @@ def clear_pid_file(
         may_be_its: whether a daemon that is not among them may be the endpoint's all the same.
 
     Raises:
-        Refused: it was written or touched since, or its process lives.
+        Overtaken: it was written or touched since, or its process lives.
     """
     try:
         content, info = read_regular(directory.fd, PID_FILE, follow=False)
@@ -106,7 +108,7 @@ def clear_pid_file(
     elif pid is not None and (daemon := processes.daemon_at(pid)) is not None and may_be_its(daemon):
         why = f"the process that it names, {pid}, lives and may be this endpoint's"
     if why is not None:
-        raise Refused(
+        raise Overtaken(
             "the PID file is not stale", where=directory.at(PID_FILE), why=why, remedy="run `chiltepin plan` again"
         )
     files.remove(directory, PID_FILE)
@@ -121,7 +123,7 @@ def withdraw_pid_file(directory: Directory, seen: PidFile | None, found: tuple[P
         found: the endpoint's processes on this host, looked up just now.
 
     Raises:
-        Refused: it is another daemon's by now.
+        Overtaken: it is another daemon's by now.
     """
     content = files.read_file(directory, PID_FILE)
     if content is None:
@@ -134,7 +136,7 @@ def withdraw_pid_file(directory: Directory, seen: PidFile | None, found: tuple[P
     elif found:
         why = f"process {found[0].pid} of this endpoint runs on this node"
     if why is not None:
-        raise Refused(
+        raise Overtaken(
             "the PID file is not that of the daemon on the other node",
             where=directory.at(PID_FILE),
             why=why,

@@ -33,7 +33,7 @@ from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.pid_file import is_stale
 from reconciler.core.redact import last_lines, redact
-from reconciler.errors import FileSystemError, Refused, UsageError
+from reconciler.errors import FileSystemError, Overtaken, UsageError
 from reconciler.ports import Clock, EndpointHost, NewFile, Started
 
 if TYPE_CHECKING:
@@ -251,8 +251,8 @@ class LocalHost:
                 raise self._still_runs(name)
             return trash.move_in(root, bin_, name, self._clock.now())
 
-    def _still_runs(self, name: str) -> Refused:
-        return Refused(
+    def _still_runs(self, name: str) -> Overtaken:
+        return Overtaken(
             f"{name} still runs",
             where=self._at(name),
             why="its process lives, or its PID file is fresh (it may run on another login node)",

@@ -12,6 +12,7 @@ from reconciler.core.actions import (
     Idle,
     NoDaemon,
     Note,
+    PidFileIs,
     Precondition,
     Refusal,
     Restart,
@@ -214,12 +215,13 @@ class _DaemonPlanner:
         directory = self.ground.directory
         if directory is None or directory.pid_file is None:
             return
+        unchanged = PidFileIs(directory.pid_file.pid, directory.pid_file.modified)
         self.steps.actions.append(
             ClearStalePid(
                 endpoint=self.endpoint.name,
                 directory=self.endpoint.directory,
                 cause=Cause.DIED,
-                preconditions=(marked(self.ground.marker), NoDaemon()),
+                preconditions=(marked(self.ground.marker), NoDaemon(), unchanged),
                 pid_file=directory.pid_file,
                 deaths=deaths if (deaths := self._deaths()) != self.ground.marker.deaths else None,
             )

@@ -16,6 +16,8 @@ from reconciler.core.actions import (
     Idle,
     NoDaemon,
     Note,
+    Offline,
+    PidFileIs,
     Precondition,
     Purge,
     Refusal,
@@ -32,7 +34,7 @@ from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Claim, Marker
 from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner, made_when_cut_off
 from reconciler.core.scope import Scope
-from reconciler.core.trash import own_entries, purges
+from reconciler.core.trash import own_entries, purges, without_id
 
 UNREACHABLE = 69
 """Exit code of a refusal for want of the service's word."""
@@ -202,7 +204,10 @@ def _remove(
         if isinstance(live.registrations, Unknown):
             removal.notes.append(Note(name, "its registration is kept: the service could not be reached"))
         else:
-            removal.actions.append(Purge(endpoint=name, directory=directory.name, cause=cause, id=endpoint_id))
+            # What was stopped here a moment ago the service may still call online.
+            purge = Purge(endpoint=name, directory=directory.name, cause=cause, id=endpoint_id)
+            guards = (Offline(endpoint_id),) if endpoint_id and not daemon.process else ()
+            removal.actions.append(replace(purge, preconditions=guards))
 
 
 def _id_of(name: str, directory: LiveDirectory, marker: Marker, live: LiveState, known: Known) -> str | Refusal | None:
@@ -307,12 +312,13 @@ def _end(
     elif daemon.state is DaemonState.ELSEWHERE:
         actions.append(stop_elsewhere(directory, marker, daemon.sighting, cause, interrupt=interrupt))
     elif daemon.state is DaemonState.DEAD and directory.pid_file:
+        unchanged = PidFileIs(directory.pid_file.pid, directory.pid_file.modified)
         actions.append(
             ClearStalePid(
                 endpoint=name,
                 directory=directory.name,
                 cause=cause,
-                preconditions=(marked(marker), NoDaemon()),
+                preconditions=(marked(marker), NoDaemon(), unchanged),
                 pid_file=directory.pid_file,
             )
         )
@@ -352,7 +358,8 @@ def _remove_lost(leaver: _Leaver, live: LiveState, known: Known, scope: Scope, r
         removal.notes.append(Note(name, f"its first start was cut off and has registered {endpoint_id}, which stays"))
     removal.names.add(name)
     if purge and endpoint_id:
-        removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
+        purged = Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id)
+        removal.actions.append(replace(purged, preconditions=(Offline(endpoint_id),)))
     else:
         removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
 
@@ -398,4 +405,4 @@ def _purge_trash(desired: Desired, live: LiveState, known: Known, scope: Scope, 
         else:
             # A directory of the same UUID that leaves in this run ends its registration already.
             ended = {a.id for a in removal.actions if isinstance(a, Purge)}
-            removal.actions.append(replace(found, id=None) if found.id in ended else found)
+            removal.actions.append(without_id(found) if found.id in ended else found)
