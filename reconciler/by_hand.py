@@ -84,11 +84,11 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
             raise elsewhere(f"{host.config_dir}/{name}", name, _node(daemon))
         if daemon.state is DaemonState.DEAD and marker is not None and directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
-        outside.service.reserve(CALLS_OF_A_START)
-        outside.store.check_lease()
         here = host.environment()
         kept = keep(marker.environment, here) if marker is not None and marker.environment else None
-        started = host.start(name, endpoint_id, tool, kept)
+        with outside.service.reserve(CALLS_OF_A_START):
+            outside.store.check_lease()
+            started = host.start(name, endpoint_id, tool, kept)
         if marker is None:
             return
         outside.store.check_lease()  # whoever took it over meanwhile has written what is true by now

@@ -212,8 +212,8 @@ class Effects:
         tool = self._live.tool
         if not isinstance(tool, EndpointTool):
             tool = host.tool()
-        service.reserve(CALLS_OF_A_START)
-        started = host.start(action.directory, action.id, tool, action.environment)
+        with service.reserve(CALLS_OF_A_START):
+            started = host.start(action.directory, action.id, tool, action.environment)
         if host.directory(action.directory) is None:
             raise EndpointCommandError("its directory vanished while it started", where=action.directory)
         begun = self._under_way(action) if started.was_under_way else self._begun[action.endpoint]

@@ -69,8 +69,8 @@ class ComputeService(Protocol):
     def delete(self, endpoint_id: str) -> None:
         """Delete a registration for ever; one that is already gone counts as deleted."""
 
-    def reserve(self, requests: int) -> None:
-        """Wait until `requests` requests that someone else is about to make fit the request budget."""
+    def reserve(self, requests: int) -> AbstractContextManager[None]:
+        """Wait until `requests` requests fit the request budget that someone else makes within the context."""
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,8 @@ class World:
         self.pools: str | None = None
         self.journal: list[JournalEntry] = []
         self.lease_lost = False
+        self.reserved = 0
+        """Requests that daemons may be sending now, as the request budget counts them."""
         self.slept: Callable[[], None] = lambda: None
         self.touches_that_race = 0
         self._numbers = 100
@@ -620,8 +622,14 @@ class FakeService:
             self._world.registrations.pop(endpoint_id, None)
             self._world.deregistered.append(endpoint_id)
 
-    def reserve(self, requests: int) -> None:
+    @contextmanager
+    def reserve(self, requests: int) -> Iterator[None]:
         self._faults.reads("reserve")
+        self._world.reserved += requests
+        try:
+            yield
+        finally:
+            self._world.reserved -= requests
 
 
 class FakeStore:

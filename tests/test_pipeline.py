@@ -25,7 +25,7 @@ from reconciler.errors import (
 )
 from reconciler.reconcile import Consent
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import Crash, Folder
+from tests.fakes import Crash, Daemon, Folder
 from tests.lab import YES, Lab
 
 FULL = FileSystemError("No space left on device")
@@ -481,6 +481,24 @@ def test_a_running_daemon_that_cannot_be_asked_about_is_not_claimed_to_be_online
     result = lab.apply()
     assert result.code == ExitCode.UNREACHABLE
     assert [d.endpoint for d in result.run.unconfirmed] == ["main"]
+
+
+def test_what_a_daemon_sends_counts_for_as_long_as_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(desired(endpoint()))
+    bring_up, counted = lab.world.bring_up, list[int]()
+
+    def count(daemon: Daemon) -> None:
+        counted.append(lab.world.reserved)
+        bring_up(daemon)
+
+    monkeypatch.setattr(lab.world, "bring_up", count)
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(DEBUG_OFF)
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(endpoint())
+    lab.world.faults.fail("start:up", EndpointCommandError("it ended"))
+    assert lab.apply().code == ExitCode.PARTIAL
+    assert (counted, lab.world.reserved) == ([4, 4], 0)
 
 
 def test_a_missing_tool_is_found_before_the_first_action() -> None:
