@@ -29,7 +29,7 @@ from reconciler.core.progress import Run
 from reconciler.core.scope import Scope
 from reconciler.core.statuses import StatusRow, TrashRow, status_rows, trash_rows
 from reconciler.effects import Conduct
-from reconciler.errors import EndpointCommandError, ExitCode, Refused, UsageError
+from reconciler.errors import EndpointCommandError, ExitCode, Interrupted, ReconcilerError, Refused, UsageError
 from reconciler.observe import ask_statuses, observe
 from reconciler.ports import Clock, Outside
 from reconciler.workload import count_for_plan
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 ASKED_BY_DEFAULT = 15
 """With more endpoints than this, a status asks the service about each only when told to (20 requests per 10 s)."""
+
+
+_NONE_LATER = "nothing here needed it, but no daemon could be started now: {}"
 
 
 @dataclass(frozen=True)
@@ -307,9 +310,10 @@ def make_status(outside: Outside, desired: Desired, lock_file: str, *, full: boo
 def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct: Conduct, events: Events) -> Run:
     """Apply `plan` (of `sight`, perhaps without its deletes). The lease must be held.
 
+    Without a token for them no daemon is started, and none stopped that is to be started again; the rest is done.
+
     Raises:
         EndpointCommandError: a daemon is to be started and globus-compute-endpoint cannot be used.
-        LoginRequired: a daemon is to be started and no token can be had.
     """
     if plan.is_empty:  # what earlier runs left open in the journal is closed all the same
         return replace(apply_plan(plan, sight.live, outside, clock, conduct, events), left_out=dict(plan.left_out))
@@ -320,12 +324,25 @@ def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct:
             why=sight.live.tool.reason,
             remedy="install globus-compute-endpoint >=4.13,<5 and put it on PATH, or set `python` of the host",
         )
-    reachable = not isinstance(sight.live.registrations, Unknown)
-    if starts or reachable:
-        # Daemons that start at the same time race for the token store: the token is in it beforehand. And
-        # the next plan finds it there, instead of asking for one.
+    # Daemons that start at the same time race for the token store: the token is in it beforehand.
+    tokenless = _prepare(outside) if starts else None
+    run = apply_plan(plan, sight.live, outside, clock, conduct, events, tokenless)
+    if not (starts or run.interrupted or isinstance(sight.live.registrations, Unknown)):
+        # Nothing here needs it; but the next plan finds a token, instead of asking for one.
+        tokenless = _prepare(outside)
+        run = replace(run, warnings=(*run.warnings, _NONE_LATER.format(tokenless))) if tokenless else run
+    return run
+
+
+def _prepare(outside: Outside) -> ReconcilerError | None:
+    """Put a token for daemons into the store; return why there is none."""
+    try:
         outside.service.prepare()
-    return apply_plan(plan, sight.live, outside, clock, conduct, events)
+    except Interrupted:
+        raise
+    except ReconcilerError as e:
+        return e
+    return None
 
 
 def confirm(plan: Plan, run: Run, outside: Outside, clock: Clock, conduct: Conduct) -> Run:

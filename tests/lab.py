@@ -21,7 +21,7 @@ from reconciler.core.work import Work
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode
 from reconciler.reconcile import Allowed, Applied, Consent, Request, Sight, apply, consented, make_sight
-from tests.core.builders import desired
+from tests.core.builders import desired, pool
 from tests.fakes import Crash, FakeClock, World
 
 YES = Consent(deletes=True, max_deletes=10)
@@ -43,6 +43,21 @@ class Listener:
 
     def end(self, outcome: Outcome) -> None:
         """Nothing is printed."""
+
+
+def killed_at(point: str, *endpoints: DesiredEndpoint) -> Lab:
+    """Return a lab whose first apply of these endpoints was killed when it had just passed `point` of the fakes."""
+    for at in range(1, 1000):
+        lab = Lab(desired(*endpoints, pools=(pool("mpi"),)))
+        lab.world.faults.crash_at = at
+        try:
+            lab.apply()
+        except Crash:
+            if lab.world.faults.passed[-1] == point:
+                return lab
+        else:
+            break
+    raise AssertionError(f"an apply does not pass {point}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from reconciler.core.actions import DELETING, EndpointAction
-from reconciler.core.desired import CONFIG, DesiredEndpoint
+from reconciler.core.desired import CONFIG, DesiredEndpoint, Moved
 from reconciler.core.live import Damaged
 from reconciler.core.lock import Lock, emit_lock
 from reconciler.core.marker import MARKER, Marker
@@ -26,7 +26,7 @@ from reconciler.errors import (
 )
 from reconciler.reconcile import Consent
 from tests.core.builders import desired, endpoint, pool, uuid
-from tests.fakes import Crash, Folder
+from tests.fakes import Crash, Daemon, Folder
 from tests.lab import YES, Lab
 
 FULL = FileSystemError("No space left on device")
@@ -528,16 +528,79 @@ def test_a_running_daemon_that_cannot_be_asked_about_is_not_claimed_to_be_online
     assert [d.endpoint for d in result.run.unconfirmed] == ["main"]
 
 
-@pytest.mark.parametrize("error", [LoginRequired("no login"), EndpointCommandError("not there")])
-def test_what_no_daemon_can_start_without_is_found_before_the_first_action(error: ReconcilerError) -> None:
+def test_what_a_daemon_sends_counts_for_as_long_as_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(desired(endpoint()))
+    bring_up, counted = lab.world.bring_up, list[int]()
+
+    def count(daemon: Daemon) -> None:
+        counted.append(lab.world.reserved)
+        bring_up(daemon)
+
+    monkeypatch.setattr(lab.world, "bring_up", count)
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(DEBUG_OFF)
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(endpoint())
+    lab.world.faults.fail("start:up", EndpointCommandError("it ended"))
+    assert lab.apply().code == ExitCode.PARTIAL
+    assert (counted, lab.world.reserved) == ([4, 4], 0)
+
+
+def test_a_missing_tool_is_found_before_the_first_action() -> None:
     lab = Lab(desired(endpoint(user_environment={"PATH": "/usr/bin"})))
-    if isinstance(error, EndpointCommandError):
-        lab.world.tool = error
-    else:
-        lab.world.faults.fail("prepare", error)
-    with pytest.raises(type(error)):
+    lab.world.tool = EndpointCommandError("not there")
+    with pytest.raises(EndpointCommandError):
         lab.apply()
     assert not lab.world.folders
+
+
+NO_TOKEN = pytest.mark.parametrize("error", [DOWN, LoginRequired("the refresh token has ended")])
+
+
+@NO_TOKEN
+def test_what_starts_nothing_needs_no_token(error: ReconcilerError) -> None:
+    lab = running(endpoint(), endpoint("old"))
+    lab.wants(endpoint(state="stopped"))
+    lab.world.faults.fail("prepare", error)
+    result = lab.apply(YES)
+    assert result.code == ExitCode.OK
+    (warning,) = result.run.warnings
+    assert error.what in warning
+    assert not lab.world.daemons
+    assert set(lab.world.folders) == {"main"}
+
+
+@NO_TOKEN
+def test_without_a_token_just_what_starts_fails(error: ReconcilerError) -> None:
+    lab = running(endpoint(), endpoint("two"), endpoint("off"), endpoint("old"))
+    two = daemon_of(lab, "two")
+    lab.wants(endpoint(), endpoint("two", config={"debug": False}), endpoint("off", state="stopped"), endpoint("new"))
+    lab.world.faults.fail("prepare", error)
+    result = lab.apply(YES)
+    assert result.code == error.exit_code
+    assert result.outcomes["off", "Stop"] == result.outcomes["two", "WriteFile"] == "done"
+    assert result.outcomes["two", "Restart"] == result.outcomes["new", "Start"] == "failed"
+    assert result.outcomes["old", "Stop"] == "skipped"
+    assert daemon_of(lab, "two") == two
+    assert not lab.world.daemons_of("new")
+    lab.world.faults.revive()
+    assert lab.apply(YES).code == ExitCode.OK
+    lab.assert_converged()
+
+
+@NO_TOKEN
+def test_without_a_token_nothing_is_stopped_that_is_to_start_again(error: ReconcilerError) -> None:
+    lab = running()
+    before = daemon_of(lab)
+    lab.wants(endpoint("renamed"), moved=(Moved("main", "renamed"),))
+    lab.world.faults.fail("prepare", error)
+    result = lab.apply()
+    assert result.code == error.exit_code
+    assert result.outcomes["renamed", "Stop"] == "failed"
+    assert daemon_of(lab) == before
+    lab.world.faults.revive()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
 
 
 def test_other_identity_is_never_read_as_a_missing_registration() -> None:
@@ -551,6 +614,29 @@ def test_other_identity_is_never_read_as_a_missing_registration() -> None:
 
 
 # --- deletes
+
+
+@pytest.mark.parametrize("when", ["between", "during"])
+def test_a_pid_file_that_changes_at_the_last_moment_defers_and_holds_back_no_deletes(when: str) -> None:
+    lab = running(endpoint(), endpoint("old"))
+    (dead,) = lab.world.daemons_of("main")
+    lab.world.end(dead, cleanly=False)
+    lab.world.now += 1000
+    lab.wants(endpoint())
+
+    def touch() -> None:
+        lab.world.folders["main"].touched += 15
+
+    def during(action: EndpointAction) -> None:
+        if action.kind == "ClearStalePid":
+            touch()
+
+    result = lab.apply(YES, between=touch) if when == "between" else lab.apply(YES, during=during)
+    assert result.code == ExitCode.DEFERRED
+    assert (result.outcomes["main", "ClearStalePid"], result.outcomes["main", "Start"]) == ("deferred", "deferred")
+    assert result.outcomes["old", "Delete"] == "done"
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
 
 
 def test_deletes_need_consent_and_the_rest_is_done() -> None:

@@ -34,7 +34,7 @@ from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.pid_file import is_stale
 from reconciler.core.redact import last_lines, redact
-from reconciler.errors import FileSystemError, Refused, UsageError
+from reconciler.errors import FileSystemError, Overtaken, UsageError
 from reconciler.ports import Clock, EndpointHost, NewFile, Started
 
 if TYPE_CHECKING:
@@ -175,7 +175,13 @@ class LocalHost:
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
         with self._endpoint("remove the PID file", name) as directory:
             found = self.directory(name)
-            changes.clear_pid_file(directory, seen, found.processes if found else ())
+            marked = found.marker if found and isinstance(found.marker, Marker) else None
+            named = (found.endpoint_id if found else None, marked.id if marked else None)
+            ids = {value.lower() for value in named if isinstance(value, str)}
+            running = found.processes if found else ()
+            changes.clear_pid_file(
+                directory, seen, running, lambda daemon: processes.may_belong(daemon, name, self._path, ids)
+            )
 
     def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
         with self._endpoint("remove the PID file", name) as directory:
@@ -251,8 +257,8 @@ class LocalHost:
             at = self._server_time.now()
             return trash.move_in(root, bin_, name, self._for_names(at), at)
 
-    def _still_runs(self, name: str) -> Refused:
-        return Refused(
+    def _still_runs(self, name: str) -> Overtaken:
+        return Overtaken(
             f"{name} still runs",
             where=self._at(name),
             why="its process lives, or its PID file is fresh (it may run on another login node)",

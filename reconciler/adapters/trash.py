@@ -24,7 +24,7 @@ from reconciler.adapters.files import Directory
 from reconciler.adapters.names import user_endpoint
 from reconciler.core.live import TrashEntry
 from reconciler.core.marker import MARKER, Marker
-from reconciler.errors import Refused
+from reconciler.errors import Overtaken
 
 _RECORD = "entry.json"
 _LAST_MOMENT = 253_402_300_799.0  # of the year 9999
@@ -61,7 +61,7 @@ def move_in(root: Directory, trash: Directory, name: str, now: float, at: float 
         at: the file server's time, which tells the entry's age on any node; None when it cannot be told.
 
     Raises:
-        Refused: there is no such directory.
+        Overtaken: there is no such directory.
         OSError: it was not moved.
     """
     ids = _ids(root, name)
@@ -96,7 +96,7 @@ def _ids(root: Directory, name: str) -> set[str]:
             registration = files.read_file(directory, "endpoint.json")
             marker = files.read_file(directory, MARKER)
     except FileNotFoundError as e:
-        raise Refused(
+        raise Overtaken(
             f"there is no directory {name} to delete",
             where=root.at(name),
             why="it disappeared meanwhile",
@@ -179,10 +179,10 @@ def move_out(root: Directory, trash: Directory, entry: str, name: str) -> None:
     """Put a deleted endpoint back under `name`, with its user endpoints' directories.
 
     Raises:
-        Refused: there is no such entry, or `name` is taken.
+        Overtaken: there is no such entry, or `name` is taken.
     """
     if files.exists(root, name):
-        raise Refused(
+        raise Overtaken(
             f"{name} exists",
             where=root.at(name),
             why="a deleted endpoint is put back only where nothing is",
@@ -214,7 +214,7 @@ def purge(trash: Directory, entry: str) -> None:
     """Remove an entry from the disk; it leaves the list first, so that a purge cut short shows no half entry.
 
     Raises:
-        Refused: there is no such entry.
+        Overtaken: there is no such entry.
     """
     gone = f"{_GOING}{entry}"
     faults.reached("purge.begin")
@@ -249,5 +249,5 @@ def tidy(root: Directory, trash: Directory) -> None:
             files.remove_tree(trash, name)
 
 
-def _missing(trash: Directory, entry: str) -> Refused:
-    return Refused(f"there is no {entry} in the trash", where=trash.path, remedy=f"what there is: ls {trash.path}")
+def _missing(trash: Directory, entry: str) -> Overtaken:
+    return Overtaken(f"there is no {entry} in the trash", where=trash.path, remedy=f"what there is: ls {trash.path}")

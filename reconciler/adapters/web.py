@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -101,8 +102,8 @@ class GlobusCompute:
     def prepare(self) -> None:
         self.login.prepare()
 
-    def reserve(self, requests: int) -> None:
-        self._budget.reserve(requests)
+    def reserve(self, requests: int) -> AbstractContextManager[None]:
+        return self._budget.reserve(requests)
 
     def owned(self) -> Mapping[str, Registration]:
         path = "/v2/endpoints"

@@ -138,12 +138,23 @@ class EndpointIdIs:
 
 @dataclass(frozen=True)
 class PidFileIs:
-    """daemon.pid still holds this PID, or is gone: no other daemon was started meanwhile."""
+    """daemon.pid still holds this PID, or is gone: no other daemon was started meanwhile.
+
+    With `modified`, it was not touched either: nobody lives behind it.
+    """
 
     pid: int | None
+    modified: float | None = None
 
 
-Precondition = NameFree | MarkedAs | FileIs | NoDaemon | DaemonIs | Idle | EndpointIdIs | PidFileIs
+@dataclass(frozen=True)
+class Offline:
+    """The service does not say that an endpoint is online under this UUID: nobody runs it elsewhere."""
+
+    id: str
+
+
+Precondition = NameFree | MarkedAs | FileIs | NoDaemon | DaemonIs | Idle | EndpointIdIs | PidFileIs | Offline
 
 
 # --- actions -----------------------------------------------------------------------------------------
@@ -441,6 +452,7 @@ __all__ = [
     "NameFree",
     "NoDaemon",
     "Note",
+    "Offline",
     "PidFileIs",
     "Precondition",
     "Purge",

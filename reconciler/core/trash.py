@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from reconciler.core.actions import Cause, FileChange, Note, Purge, Refusal
+from reconciler.core.actions import Cause, FileChange, Note, Offline, Purge, Refusal
 from reconciler.core.desired import Desired
 from reconciler.core.draft import Draft
 from reconciler.core.live import LiveState, TrashEntry, Unknown
@@ -76,7 +76,7 @@ def purges(
     for item in items:
         found = purge_of(item, cause, live, known, used)
         if isinstance(found, Purge) and found.id is not None:
-            found = replace(found, id=None) if found.id in ending else found
+            found = without_id(found) if found.id in ending else found
             ending |= {found.id} if found.id else set()
         yield item, found
 
@@ -113,10 +113,16 @@ def purge_of(
         endpoint=name,
         directory=marker.claim.directory,
         cause=cause,
+        preconditions=(Offline(ends),) if ends else (),
         changes=tuple(FileChange(text, "note", cause) for text in remarks),
         id=ends,
         trash_entry=item.name,
     )
+
+
+def without_id(purge: Purge) -> Purge:
+    """Return what drops the entry alone: another action ends its registration."""
+    return replace(purge, id=None, preconditions=())
 
 
 def _at_the_service(name: str, endpoint_id: str, live: LiveState) -> bool | Refusal | Blocked:
@@ -227,4 +233,5 @@ __all__ = [
     "plan_purges",
     "purges",
     "say_entry",
+    "without_id",
 ]

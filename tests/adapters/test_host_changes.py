@@ -230,6 +230,41 @@ def test_a_pid_file_whose_number_went_to_another_program_is_stale(tmp_path: Path
         end(stranger)
 
 
+@pytest.mark.parametrize(
+    ("name", "uuid", "place"), [("other", UUID_B, "here"), ("main", UUID_B, "elsewhere"), ("main", UUID_B, "default")]
+)
+def test_a_pid_file_whose_number_went_to_another_endpoints_daemon_is_stale(
+    tmp_path: Path, name: str, uuid: str, place: str
+) -> None:
+    """As after a reboot: the PIDs of all daemons are given again."""
+    directory = endpoint(tmp_path / "here")
+    option = None if place == "default" else tmp_path / place
+    stranger = fake_daemon(endpoint(tmp_path / place, f"{name}-2", uuid), name, uuid, option)
+    try:
+        (directory / "daemon.pid").write_text(str(stranger.pid))
+        host = LocalHost(str(tmp_path / "here"))
+        found = host.directory("main")
+        assert found is not None
+        assert found.processes == ()
+        host.clear_pid_file("main", seen_now(directory))
+        assert not (directory / "daemon.pid").exists()
+        assert stranger.poll() is None
+    finally:
+        end(stranger)
+
+
+@pytest.mark.parametrize(("name", "own"), [("main", None), ("renamed", UUID_A)])
+def test_a_pid_file_whose_process_may_be_its_own_stays(tmp_path: Path, name: str, own: str | None) -> None:
+    directory = endpoint(tmp_path, uuid=own)
+    daemon = fake_daemon(tmp_path, name, UUID_A)
+    try:
+        (directory / "daemon.pid").write_text(str(daemon.pid))
+        with pytest.raises(Refused, match="not stale"):
+            LocalHost(str(tmp_path)).clear_pid_file("main", seen_now(directory))
+    finally:
+        end(daemon)
+
+
 @pytest.mark.parametrize("case", ["another pid", "touched", "alive"])
 def test_a_pid_file_that_is_not_stale_stays(tmp_path: Path, case: str) -> None:
     directory = endpoint(tmp_path)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -406,15 +407,17 @@ def test_every_attempt_counts_against_the_budget(stub: GlobusStub, clock: FakeCl
         def acquire(self, requests: int = 1) -> None:
             self.acquired += requests
 
-        def reserve(self, requests: int) -> None:
+        def reserve(self, requests: int) -> AbstractContextManager[None]:
             self.reserved += requests
+            return super().reserve(requests)
 
     budget = Counting()
     service = GlobusCompute(str(tmp_path), clock=clock, budget=budget, patience=60)
     service.owned()
     stub.script[LIST] = [error(503), error(401), error(429), Reply(200, [])]
     service.owned()
-    service.reserve(4)
+    with service.reserve(4):
+        pass
     assert budget.acquired == stub.count("GET", LIST) == 5
     assert budget.reserved == 4
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.actions import Idle, Purge, StopElsewhere
+from reconciler.core.desired import Moved
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
@@ -158,6 +159,31 @@ def test_protection_of_a_lost_directory() -> None:
     scene = lost(settled(LEAVING), old="offline").locks("old", protect=True).wants(endpoint("new"))
     assert [r.endpoint for r in scene.plan().refusals] == ["old"]
     assert not scene.plan(destroy=True, purge=True).actions
+
+
+@pytest.mark.parametrize("where", ["manifest alone", "marker", "renamed"])
+def test_protection_that_no_apply_has_recorded_yet(where: str) -> None:
+    wanted, moved = endpoint("old", protect=True), ()
+    if where == "renamed":
+        wanted, moved = endpoint("new", protect=True), (Moved("old", "new"),)
+    scene = settled(LEAVING).has(marked(applied(LEAVING), protect=where == "marker")).wants(wanted, moved=moved)
+    gone = lost(scene, old="offline")
+    for plan in (scene.plan(destroy=True), scene.plan(destroy=True, purge=True), gone.plan(destroy=True, purge=True)):
+        assert not plan.actions
+        (refusal,) = plan.refusals
+        assert refusal.what == "it is protected: the manifest says `protect: true`"
+    (refusal,) = scene.plan(destroy=True).refusals
+    assert ("unprotect" in refusal.remedy) == (where == "marker")
+
+
+def test_protection_that_is_declared_spares_the_trash_of_what_would_come_back() -> None:
+    scene = replace(settled(LEAVING), pools_text=None).has().sees(trash=(trashed(LEAVING),))
+    lock = scene.known.lock
+    assert lock is not None
+    scene = scene.knows(lock=lock.without_endpoint("old")).wants(endpoint("old", protect=True))
+    assert [r.endpoint for r in scene.plan(destroy=True, purge=True).refusals] == ["old"]
+    assert not scene.plan(destroy=True, purge=True).actions
+    assert kinds(scene.wants(LEAVING), destroy=True, purge=True) == [("old", "Purge")]
 
 
 def test_empty_endpoints_section() -> None:
