@@ -56,4 +56,4 @@ schemas: $(VENV)/.done  ## write schemas/ from the models
 	$(BIN)/python scripts/generate_schemas.py
 
 clean:          ## remove what make made
-	rm -rf .venv .venv-demo .venv-matrix .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo .venv-matrix .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -31,7 +31,18 @@ from reconciler.core.work import Work
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode, UsageError
 from reconciler.invocation import Invocation, read_desired
-from reconciler.reconcile import Applied, Consent, Request, Sight, Status, apply, make_sight, make_status
+from reconciler.reconcile import (
+    Allowed,
+    Applied,
+    Consent,
+    Request,
+    Sight,
+    Status,
+    apply,
+    consented,
+    make_sight,
+    make_status,
+)
 from reconciler.wiring import config_dir_of, open_request, wire
 
 StrPath = str | PathLike[str]
@@ -265,12 +276,31 @@ class Stack:
             wired.outside,
             wired.clock,
             planned.request if planned else wired.request(),
-            Consent(allow_delete, max_deletes),
             conduct,
-            events or _Silence(),
+            _Course(Consent(allow_delete, max_deletes), events or _Silence(), conduct.stop),
             reviewed=reviewed,
-            working=_interruptible(conduct.stop),
         )
+
+
+@dataclass(frozen=True)
+class _Course:
+    """An apply that asks and tells nobody but the caller's events."""
+
+    consent: Consent
+    events: Events
+    stop: threading.Event
+
+    def agree(self, sight: Sight) -> Allowed:
+        return consented(sight.plan, self.consent)
+
+    @contextmanager
+    def at_work(self, plan: Plan) -> Iterator[Events]:
+        del plan
+        with _interruptible(self.stop):
+            yield self.events
+
+    def end(self, applied: Applied) -> None:
+        """Say nothing: it is what `apply` returns."""
 
 
 @contextmanager

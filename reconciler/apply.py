@@ -16,9 +16,20 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reconciler.core.actions import DELETING, EndpointAction, Idle, Rename, Restart, Start, Undelete
+from reconciler.core.actions import (
+    DELETING,
+    EndpointAction,
+    Idle,
+    Offline,
+    Rename,
+    Restart,
+    Start,
+    Stop,
+    StopElsewhere,
+    Undelete,
+)
 from reconciler.core.busy import waits
-from reconciler.core.conditions import violated
+from reconciler.core.conditions import remedy_of, violated
 from reconciler.core.live import JournalEntry, LiveState, Unknown
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import Marker
@@ -28,7 +39,7 @@ from reconciler.core.running import Running, Unconfirmed
 from reconciler.core.work import Work
 from reconciler.doubles import look_for_doubles
 from reconciler.effects import Conduct, Effect, Effects, Place, await_online
-from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, ReconcilerError
+from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, Overtaken, ReconcilerError
 from reconciler.ports import Clock, Outside
 from reconciler.records import Records
 from reconciler.workload import Workload
@@ -37,6 +48,7 @@ MAX_THREADS = 64
 MAX_ASKING = 8
 """How many daemons are asked for at the service at the same time; its limit of requests is the tighter bound."""
 
+_ON_DAEMONS = (Start, Restart, Stop, StopElsewhere)
 _OVER = frozenset(kind.kind for kind in (*DELETING, Undelete))
 _PASSED_ON = (ExitCode.LOGIN, ExitCode.UNREACHABLE, ExitCode.LEASE_HELD)
 
@@ -54,10 +66,21 @@ class Events(Protocol):
         """An action ended, or will not be done."""
 
 
-def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, conduct: Conduct, events: Events) -> Run:
+def apply_plan(
+    plan: Plan,
+    live: LiveState,
+    outside: Outside,
+    clock: Clock,
+    conduct: Conduct,
+    events: Events,
+    tokenless: ReconcilerError | None = None,
+) -> Run:
     """Carry out `plan`, which was made from `live`, and return what became of each action.
 
     The lease must be held. Failures of single endpoints are outcomes, not exceptions.
+
+    Args:
+        tokenless: why no daemon can be started: what starts one fails with it, before its daemon is stopped.
 
     Raises:
         FileSystemError: the lockfile could not be written before the first action.
@@ -67,7 +90,7 @@ def apply_plan(plan: Plan, live: LiveState, outside: Outside, clock: Clock, cond
     unknown = live.registrations.reason if isinstance(live.registrations, Unknown) and not conduct.drain else None
     workload = Workload(outside, unknown)
     effects = Effects(plan, live, outside, clock, conduct)
-    walker = _Walker(plan, outside, clock, conduct, events, records, effects, workload)
+    walker = _Walker(plan, outside, clock, conduct, events, records, effects, workload, tokenless)
     groups = [actions for _, actions in plan.by_endpoint()]
     if conduct.drain:  # who waits for tasks must not keep others from their turn
         groups.sort(key=lambda group: any(waits(action) for action in group))
@@ -107,15 +130,18 @@ class _Walker:
     records: Records
     effects: Effects
     workload: Workload
+    tokenless: ReconcilerError | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     sequence: int = 0
     halted: ReconcilerError | None = None
     unrecorded: ReconcilerError | None = None
     mutex: threading.Lock = field(default_factory=threading.Lock)
     began: float = field(init=False)
+    starting: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.began = self.clock.monotonic()
+        self.starting = {a.endpoint for a in self.plan.actions if isinstance(a, Start | Restart) and not a.hold}
 
     def walk(self, groups: list[tuple[EndpointAction, ...]]) -> None:
         """Work on several endpoints at once; the first one's actions begin first."""
@@ -162,13 +188,22 @@ class _Walker:
                 continue
             if not entry.belongs_to(self.plan.desired.stack):
                 continue
-            locked = self.records.lock.endpoints.get(entry.endpoint)
-            unregistered = locked is not None and locked.id is None and entry.action == Start.kind
             # What was deleted or brought back is in no later plan; whether that was done shows in lock and trash.
             is_over = entry.action in _OVER
-            if (entry.endpoint in planned and not unregistered) or is_over:
+            if (entry.endpoint in planned and self._has_settled(entry)) or is_over:
                 at = round(self.clock.now(), 3)
                 self.outside.store.append(replace(entry, event="done", data={"by": self.conduct.run}, at=at))
+
+    def _has_settled(self, entry: JournalEntry) -> bool:
+        """Whether nothing of an intent is left to be found out: what a first start registered may be on no record."""
+        if entry.action != Start.kind:
+            return True
+        locked = self.records.lock.endpoints.get(entry.endpoint)
+        if locked is not None:
+            return locked.id is not None
+        # What has left did so by a plan that looked for its registration.
+        left = {o.action.endpoint for o in self.outcomes if o.kind == "done" and isinstance(o.action, DELETING)}
+        return bool(entry.data.get("id")) or entry.endpoint in left
 
     def _endpoint(self, actions: tuple[EndpointAction, ...]) -> None:
         marker = self.plan.markers.get(actions[0].endpoint)
@@ -209,18 +244,26 @@ class _Walker:
             return Outcome(action, "skipped", reason=self.halted.what, remedy=self.halted.remedy)
         if action.hold:
             return Outcome(action, "deferred", reason=action.hold, remedy=action.instead or _by_hand(action))
+        if self.tokenless and isinstance(action, _ON_DAEMONS) and action.endpoint in self.starting:
+            return _failed(action, self.tokenless)
         try:
             self.outside.store.check_lease()
-            directory = self.outside.host.directory(action.found_in) if action.preconditions else None
+            return self._violation(action)
         except ReconcilerError as e:
             if isinstance(e, LeaseHeld):
                 self._halt(e)
             return _failed(action, e)
+
+    def _violation(self, action: EndpointAction) -> Outcome | None:
+        """Return a deferral when a precondition does not hold (any more); what its daemon does is counted now."""
+        directory = self.outside.host.directory(action.found_in) if action.preconditions else None
+        asked = next((p.id for p in action.preconditions if isinstance(p, Offline)), None)
+        online = self.outside.service.status(asked) if asked else None
         for precondition in action.preconditions:
             work = self.workload.of(directory) if isinstance(precondition, Idle) and directory else None
-            why = violated(precondition, directory, work)
+            why = violated(precondition, directory, work, online)
             if why:
-                remedy = "run it again; `--drain 30m` waits until it is idle" if work else "run it again"
+                remedy = remedy_of(action, precondition, work)
                 return Outcome(action, "deferred", reason=why, remedy=remedy, work=work)
         return None
 
@@ -242,6 +285,11 @@ class _Walker:
             if self.unrecorded is None:
                 learnt: dict[str, object] = {"id": effect.endpoint_id} if effect.endpoint_id else {}
                 self._record(lambda: self._journal(number, action, "done", learnt))
+        except Overtaken as e:
+            what: dict[str, object] = {"what": e.what}
+            self._record(lambda: self._journal(number, action, "deferred", what))
+            reason = f"{e.what}: {e.why}" if e.why else e.what
+            return Outcome(action, "deferred", reason=reason, remedy=e.remedy or "run it again"), marker
         except ReconcilerError as e:
             self._journal_failure(number, action, effect.endpoint_id, e)
             if isinstance(e, LeaseHeld):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, way_out
 from reconciler.core.desired import DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
@@ -21,8 +21,8 @@ from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import name_fault
 from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
-from reconciler.core.progress import daemon_record
 from reconciler.core.single import elsewhere, listing, online, refuse_managed, runs, still
+from reconciler.core.started import begun_with, daemon_record
 from reconciler.effects import CALLS_OF_A_START
 from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
 from reconciler.observe import ask_statuses
@@ -89,17 +89,18 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
             _see_offline(outside, clock, name, endpoint_id, min(patience, _NOTICED_WITHIN))
         if daemon.state is DaemonState.DEAD and marker is not None and directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
-        outside.service.reserve(CALLS_OF_A_START)
-        outside.store.check_lease()
         here = host.environment()
         kept = keep(marker.environment, here) if marker is not None and marker.environment else None
-        started = host.start(name, endpoint_id, tool, kept)
+        with outside.service.reserve(CALLS_OF_A_START):
+            outside.store.check_lease()
+            started = host.start(name, endpoint_id, tool, kept)
         if marker is None:
             return
         outside.store.check_lease()  # whoever took it over meanwhile has written what is true by now
-        after = host.directory(name)
-        if after is not None:
-            record = daemon_record(started.process, live.host, tool, given(kept or {}, here), after)
+        if host.directory(name) is not None:
+            begun = begun_with(tool, given(kept or {}, here), directory)
+            # What somebody else began is recorded by the next apply, from the intent of whoever began it.
+            record = None if started.was_under_way else daemon_record(started.process, live.host, begun)
             host.write_marker(name, marker.but(id=started.endpoint_id, daemon=record, environment=kept or {}))
 
 
@@ -146,8 +147,13 @@ def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Ma
                 f"endpoint {name} did not stop in time",
                 where=f"{host.config_dir}/{name}",
                 why=still(daemon),
-                remedy=f"it may be ending its user endpoints; wait, then run `chiltepin endpoint stop {name}` again",
+                remedy=_way_out(directory, daemon, name),
             )
+
+
+def _way_out(directory: LiveDirectory, daemon: Daemon, name: str) -> str:
+    again = f"run `chiltepin endpoint stop {name}` again"
+    return way_out(directory, daemon.process, again) if daemon.process else f"wait, then {again}"
 
 
 def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, seconds: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,15 +25,16 @@ from reconciler.core.actions import (
     WriteFile,
 )
 from reconciler.core.boot import origin
-from reconciler.core.desired import CONFIG, ENDPOINT_JSON
+from reconciler.core.daemon import way_out
+from reconciler.core.desired import ENDPOINT_JSON
 from reconciler.core.environment import given
 from reconciler.core.live import LiveState, Process
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import MARKER, DaemonRecord
 from reconciler.core.plan import Plan
-from reconciler.core.progress import daemon_record
+from reconciler.core.started import begun_with, daemon_record, for_the_journal, under_way
 from reconciler.elsewhere import stop_elsewhere
-from reconciler.errors import EndpointCommandError, Refused
+from reconciler.errors import EndpointCommandError
 from reconciler.ports import Clock, NewFile, Outside
 
 CALLS_OF_A_START = 4
@@ -121,6 +122,8 @@ class Effects:
             if entry.action == Start.kind and not entry.data.get("id")
         }
         self._places = threading.Semaphore(conduct.parallelism)
+        self._begun: dict[str, Mapping[str, Any]] = {}
+        """By endpoint, what a Start or Restart of this run starts it with."""
         self._moved: dict[str, str] = {}
         """By endpoint, the entry of the trash that a Delete of this run made."""
         self._handlers: dict[type, Callable[[Any], Effect]] = {
@@ -144,17 +147,7 @@ class Effects:
         """Return what the journal must hold before `action`, so that a later run can judge what became of it."""
         data: dict[str, Any] = {"stack": self._plan.desired.stack, "directory": action.directory}
         if isinstance(action, Start | Restart):
-            tool = self._live.tool
-            config = self._outside.host.directory(action.directory)
-            live_config = config.files.get(CONFIG) if config else None
-            data |= {
-                "id": action.id,
-                **origin(self._live.host),
-                "config": live_config.digest if live_config else "",
-                "environment": given(action.environment, self._live.environment),
-                "prefix": tool.prefix if isinstance(tool, EndpointTool) else "",
-                "versions": dict(tool.versions) if isinstance(tool, EndpointTool) else {},
-            }
+            data |= {"id": action.id, **origin(self._live.host), **for_the_journal(self._begins(action))}
             if action.id is None:
                 owned = self._outside.service.owned()
                 data["known"] = sorted(r.id for r in owned.values() if r.name == action.directory)
@@ -170,6 +163,18 @@ class Effects:
             if isinstance(action, Undelete | Purge):
                 data["entry"] = action.trash_entry
         return data
+
+    def _begins(self, action: Start | Restart) -> Mapping[str, Any]:
+        """Return what the daemon that `action` brings up is started with: perhaps by a start that is under way."""
+        directory = self._outside.host.directory(action.directory)
+        environment = given(action.environment, self._live.environment)
+        begun = begun_with(self._live.tool, environment, directory)
+        self._begun[action.endpoint] = begun
+        is_under_way = isinstance(action, Start) and directory is not None and directory.processes
+        return self._under_way(action) if is_under_way else begun
+
+    def _under_way(self, action: Start | Restart) -> Mapping[str, Any]:
+        return under_way(action.endpoint, self._live.directories.get(action.directory), self._live)
 
     def place(self, action: EndpointAction) -> Place:
         """Return the place that `action` must wait for before anything else is asked or done."""
@@ -209,13 +214,12 @@ class Effects:
         tool = self._live.tool
         if not isinstance(tool, EndpointTool):
             tool = host.tool()
-        service.reserve(CALLS_OF_A_START)
-        started = host.start(action.directory, action.id, tool, action.environment)
-        directory = host.directory(action.directory)
-        if directory is None:
+        with service.reserve(CALLS_OF_A_START):
+            started = host.start(action.directory, action.id, tool, action.environment)
+        if host.directory(action.directory) is None:
             raise EndpointCommandError("its directory vanished while it started", where=action.directory)
-        environment = given(action.environment, self._live.environment)
-        record = daemon_record(started.process, self._live.host, tool, environment, directory, self._clock.now())
+        begun = self._under_way(action) if started.was_under_way else self._begun[action.endpoint]
+        record = daemon_record(started.process, self._live.host, begun, self._clock.now())
         return Effect(started.endpoint_id, record, writes_marker=True)
 
     def confirm(self, action: EndpointAction, effect: Effect) -> None:
@@ -244,7 +248,7 @@ class Effects:
             raise EndpointCommandError(
                 f"the daemon (PID {process.pid}) did not end within {self._conduct.stop_timeout:.0f} s",
                 where=directory_name,
-                remedy="it may be ending its user endpoints; wait, and apply again",
+                remedy=way_out(self._outside.host.directory(directory_name), process, "apply again"),
             )
 
     def _stop_elsewhere(self, action: StopElsewhere) -> Effect:
@@ -281,12 +285,6 @@ class Effects:
     def _purge(self, action: Purge) -> Effect:
         """Deregister first: what is left of a purge that was cut off is an entry of the trash, not a registration."""
         service, entry = self._outside.service, action.trash_entry
-        if action.id and not action.after_stop and service.status(action.id) == "online":
-            raise Refused(
-                f"{action.id} is online, so it stays: its daemon runs elsewhere",
-                where=entry or action.directory,
-                remedy="stop it there first, then run this again",
-            )
         if action.id:
             service.delete(action.id)
         entry = entry or self._moved.get(action.endpoint)

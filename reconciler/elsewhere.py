@@ -18,7 +18,7 @@ def stop_elsewhere(action: StopElsewhere, outside: Outside, clock: Clock, second
 
     Raises:
         EndpointCommandError: it did not end within `seconds`.
-        Refused: the PID file is another daemon's by now.
+        Overtaken: the PID file is another daemon's by now.
         ServiceUnreachable: the service could not be asked; the next run goes on from here.
     """
     host = outside.host

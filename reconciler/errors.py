@@ -97,6 +97,10 @@ class Refused(ReconcilerError):
     exit_code = ExitCode.REFUSED
 
 
+class Overtaken(Refused):
+    """What it was decided on is no longer so: done now, it could lose or double something. Plan again."""
+
+
 class StateFileError(ReconcilerError):
     """A lock, marker, journal or plan file cannot be read, is damaged, or is of a newer version."""
 

@@ -33,6 +33,13 @@ class Invocation:
     lock: Path | None = None
     allow_outside: bool = False
 
+    def __post_init__(self) -> None:
+        # An apply would put its lockfile in the place of what it was made from.
+        for other, what in ((self.file, "the manifest"), (self.pools_path, "the pools file")):
+            if self.lock is not None and os.path.realpath(self.lock) == os.path.realpath(other):
+                remedy = "leave it out, or name another file"
+                raise UsageError(f"--lock names {what} itself", where=str(self.lock), remedy=remedy)
+
     @property
     def lock_path(self) -> Path:
         """The lockfile."""

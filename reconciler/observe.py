@@ -262,7 +262,7 @@ def _candidates(
         before = set(intent.data.get("known", ()))
         directory_name = str(intent.data.get("directory", name))
         directory = directories.get(directory_name)
-        if directory is None or isinstance(directory.endpoint_id, str) or directory.processes:
+        if directory is not None and (isinstance(directory.endpoint_id, str) or directory.processes):
             continue
         fresh = [r for r in registrations.values() if r.name == directory_name and r.id not in before]
         try:

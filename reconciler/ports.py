@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from reconciler.core.environment import Variable
 from reconciler.core.live import (
     BatchJob,
+    BatchSystem,
     Identity,
     JournalEntry,
     LiveDirectory,
@@ -69,8 +70,8 @@ class ComputeService(Protocol):
     def delete(self, endpoint_id: str) -> None:
         """Delete a registration for ever; one that is already gone counts as deleted."""
 
-    def reserve(self, requests: int) -> None:
-        """Wait until `requests` requests that someone else is about to make fit the request budget."""
+    def reserve(self, requests: int) -> AbstractContextManager[None]:
+        """Wait until `requests` requests fit the request budget that someone else makes within the context."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,14 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Started:
-    """A daemon that is up: its process and the UUID in its endpoint.json."""
+    """A daemon that is up: its process and the UUID in its endpoint.json.
+
+    `was_under_way` says that it was there already, or on its way: it may have read other files than are there now.
+    """
 
     process: Process
     endpoint_id: str
+    was_under_way: bool = False
 
 
 class EndpointHost(Protocol):
@@ -130,14 +135,14 @@ class EndpointHost(Protocol):
         """Build the directory aside (0700) and rename it into place; without a marker nobody manages it.
 
         Raises:
-            Refused: something of that name exists by now.
+            Overtaken: something of that name exists by now.
         """
 
     def rename(self, name: str, new: str) -> None:
         """Give an endpoint's directory another name, in one step.
 
         Raises:
-            Refused: something of the new name exists, or a daemon runs in the directory.
+            Overtaken: something of the new name exists, or a daemon runs in the directory.
         """
 
     def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
@@ -153,7 +158,7 @@ class EndpointHost(Protocol):
         """Remove daemon.pid if it still holds the PID that was seen.
 
         Raises:
-            Refused: the PID file changed, or its process lives.
+            Overtaken: the PID file was written or touched since, or its process lives and may be this endpoint's.
         """
 
     def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
@@ -162,7 +167,7 @@ class EndpointHost(Protocol):
         An empty one is what that daemon's touch brings back.
 
         Raises:
-            Refused: it names another PID than the one that was seen, or a process of this endpoint runs here.
+            Overtaken: it names another PID than the one that was seen, or a process of this endpoint runs here.
         """
 
     def start(
@@ -197,11 +202,15 @@ class EndpointHost(Protocol):
     def log_tail(self, name: str, lines: int) -> str:
         """Return the last lines of the endpoint's log, or an empty string."""
 
-    def submits_jobs(self, ids: Collection[str]) -> bool:
-        """Whether user endpoints of the endpoints with these UUIDs ever submitted jobs to Slurm from here."""
+    def submits_jobs(self, ids: Collection[str]) -> frozenset[BatchSystem]:
+        """Return the batch systems to which user endpoints of these endpoints, by UUID, ever submitted jobs."""
 
     def to_trash(self, name: str) -> str:
-        """Move the directory (and its user endpoints' directories) to the trash; return the entry's name."""
+        """Move the directory (and its user endpoints' directories) to the trash; return the entry's name.
+
+        Raises:
+            Overtaken: it is gone, or a daemon runs in it.
+        """
 
     def trash(self, *, sizes: bool = False) -> tuple[TrashEntry, ...]:
         """Return what is in the trash, oldest first; with `sizes`, each entry is measured."""
@@ -210,11 +219,15 @@ class EndpointHost(Protocol):
         """Move an entry's directory (and its user endpoints') back as `name`.
 
         Raises:
-            Refused: there is no such entry, or `name` is taken.
+            Overtaken: there is no such entry, or `name` is taken.
         """
 
     def purge(self, entry: str) -> None:
-        """Remove one entry of the trash from the disk."""
+        """Remove one entry of the trash from the disk.
+
+        Raises:
+            Overtaken: there is no such entry.
+        """
 
 
 class Store(Protocol):
@@ -271,10 +284,11 @@ class Scheduler(Protocol):
     def partitions(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the partitions (queues) with their limits."""
 
-    def jobs(self, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
+    def jobs(self, system: BatchSystem, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
         """Return this user's jobs that are running or waiting.
 
         Args:
+            system: which one is asked.
             environment: variables with which the batch system is found, over those of this process.
 
         Raises:

@@ -10,9 +10,9 @@ Planning and applying are the same code up to the plan; only `apply` goes on.
 from __future__ import annotations
 
 import difflib
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.apply import Events, apply_plan, unseen
 from reconciler.core.actions import Purge, Restart, Start
@@ -29,7 +29,7 @@ from reconciler.core.progress import Run
 from reconciler.core.scope import Scope
 from reconciler.core.statuses import StatusRow, TrashRow, status_rows, trash_rows
 from reconciler.effects import Conduct
-from reconciler.errors import EndpointCommandError, ExitCode, Refused, UsageError
+from reconciler.errors import EndpointCommandError, ExitCode, Interrupted, ReconcilerError, Refused, UsageError
 from reconciler.observe import ask_statuses, observe
 from reconciler.ports import Clock, Outside
 from reconciler.workload import count_for_plan
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 ASKED_BY_DEFAULT = 15
 """With more endpoints than this, a status asks the service about each only when told to (20 requests per 10 s)."""
+
+
+_NONE_LATER = "nothing here needed it, but no daemon could be started now: {}"
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,13 @@ class Applied:
 
     Attributes:
         sight: the plan as it was made, and from what.
+        plan: the part of it that was agreed to.
         run: what became of each action.
         left: why deletes were left out, when they were.
     """
 
     sight: Sight
+    plan: Plan
     run: Run
     left: str | None = None
 
@@ -200,7 +205,15 @@ def _lineage_of_markers(desired: Desired, live: LiveState) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def consented(plan: Plan, consent: Consent) -> tuple[Plan, str | None]:
+@dataclass(frozen=True)
+class Allowed:
+    """What may be done of a plan, and why some deletes were left out of it, when they were."""
+
+    plan: Plan
+    left: str | None = None
+
+
+def consented(plan: Plan, consent: Consent) -> Allowed:
     """Return the plan without deletes that were not consented to, and why they were left out.
 
     What the trash's retention ends needs the same consent and counts, too; but that it waits is no refusal.
@@ -208,13 +221,13 @@ def consented(plan: Plan, consent: Consent) -> tuple[Plan, str | None]:
     names, count = plan.deletes, plan.delete_count
     if not consent.deletes:
         why = f"{count} to delete, not done without --allow-delete: {', '.join(names)}"
-        return plan.without_endpoints(frozenset(names)).without_expiries(), why if names else None
+        return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why if names else None)
     if count > consent.max_deletes:
         why = f"{count} to delete, more than --max-deletes {consent.max_deletes} allows, so none is: {', '.join(names)}"
-        return plan.without_endpoints(frozenset(names)).without_expiries(), why
+        return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why)
     # What has expired waits for its turn: the oldest go first, as many as the cap leaves room for.
     room = consent.max_deletes - count
-    return plan.without_expiries(plan.expiries[:room]), None
+    return Allowed(plan.without_expiries(plan.expiries[:room]))
 
 
 def waiting(plan: Plan, allowed: Plan) -> tuple[Purge, ...]:
@@ -222,22 +235,32 @@ def waiting(plan: Plan, allowed: Plan) -> tuple[Purge, ...]:
     return tuple(purge for purge in plan.expiries if purge not in allowed.expiries)
 
 
+class Course(Protocol):
+    """What whoever applies adds to it: what is agreed to, and who is told."""
+
+    def agree(self, sight: Sight) -> Allowed:
+        """Return the part of the plan that may be done; what it raises ends the apply with nothing done."""
+
+    def at_work(self, plan: Plan) -> AbstractContextManager[Events]:
+        """Be entered while things are done; who enters hears how it goes."""
+
+    def end(self, applied: Applied) -> None:
+        """Tell what was done: still under the lease, so that whatever giving it back meets, it is told."""
+
+
 def apply(
     outside: Outside,
     clock: Clock,
     request: Request,
-    consent: Consent,
     conduct: Conduct,
-    events: Events,
+    course: Course,
     *,
     reviewed: SavedPlan | None = None,
-    working: AbstractContextManager[None] | None = None,
 ) -> Applied:
-    """Plan and apply under the lease, without asking anybody.
+    """Plan and apply under the lease. The command line, the Python API and the tests all come this way.
 
     Args:
         reviewed: the plan that was agreed to; only if this one is the same, anything is done.
-        working: entered while things are done.
 
     Raises:
         LeaseHeld: another apply works on the config directory.
@@ -251,12 +274,14 @@ def apply(
             from reconciler.core.saved_plan import check_same  # noqa: PLC0415  # its models cost a plan's tenth
 
             check_same(reviewed, sight.plan)
-        plan, left = consented(sight.plan, consent)
-        with working or nullcontext():
-            run = carry_out(sight, plan, outside, clock, conduct, events)
+        allowed = course.agree(sight)
+        with course.at_work(allowed.plan) as events:
+            run = carry_out(sight, allowed.plan, outside, clock, conduct, events)
             if not run.interrupted:
-                run = confirm(plan, run, outside, clock, conduct)
-    return Applied(sight, run, left)
+                run = confirm(allowed.plan, run, outside, clock, conduct)
+        applied = Applied(sight, allowed.plan, run, allowed.left)
+        course.end(applied)
+    return applied
 
 
 def make_status(outside: Outside, desired: Desired, lock_file: str, *, full: bool = False) -> Status:
@@ -285,9 +310,10 @@ def make_status(outside: Outside, desired: Desired, lock_file: str, *, full: boo
 def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct: Conduct, events: Events) -> Run:
     """Apply `plan` (of `sight`, perhaps without its deletes). The lease must be held.
 
+    Without a token for them no daemon is started, and none stopped that is to be started again; the rest is done.
+
     Raises:
         EndpointCommandError: a daemon is to be started and globus-compute-endpoint cannot be used.
-        LoginRequired: a daemon is to be started and no token can be had.
     """
     if plan.is_empty:  # what earlier runs left open in the journal is closed all the same
         return replace(apply_plan(plan, sight.live, outside, clock, conduct, events), left_out=dict(plan.left_out))
@@ -298,12 +324,25 @@ def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct:
             why=sight.live.tool.reason,
             remedy="install globus-compute-endpoint >=4.13,<5 and put it on PATH, or set `python` of the host",
         )
-    reachable = not isinstance(sight.live.registrations, Unknown)
-    if starts or reachable:
-        # Daemons that start at the same time race for the token store: the token is in it beforehand. And
-        # the next plan finds it there, instead of asking for one.
+    # Daemons that start at the same time race for the token store: the token is in it beforehand.
+    tokenless = _prepare(outside) if starts else None
+    run = apply_plan(plan, sight.live, outside, clock, conduct, events, tokenless)
+    if not (starts or run.interrupted or isinstance(sight.live.registrations, Unknown)):
+        # Nothing here needs it; but the next plan finds a token, instead of asking for one.
+        tokenless = _prepare(outside)
+        run = replace(run, warnings=(*run.warnings, _NONE_LATER.format(tokenless))) if tokenless else run
+    return run
+
+
+def _prepare(outside: Outside) -> ReconcilerError | None:
+    """Put a token for daemons into the store; return why there is none."""
+    try:
         outside.service.prepare()
-    return apply_plan(plan, sight.live, outside, clock, conduct, events)
+    except Interrupted:
+        raise
+    except ReconcilerError as e:
+        return e
+    return None
 
 
 def confirm(plan: Plan, run: Run, outside: Outside, clock: Clock, conduct: Conduct) -> Run:
@@ -319,8 +358,10 @@ def confirm(plan: Plan, run: Run, outside: Outside, clock: Clock, conduct: Condu
 
 
 __all__ = [
+    "Allowed",
     "Applied",
     "Consent",
+    "Course",
     "Request",
     "Sight",
     "Status",

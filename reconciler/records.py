@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from reconciler.core.actions import EndpointAction, Purge
-from reconciler.core.lock import Lock, emit_lock, known_ids
+from reconciler.core.actions import Cause, EndpointAction, Purge, Rename, WriteLock
+from reconciler.core.lock import Lock, emit_lock, known_ids, read_lock
 from reconciler.core.plan import Plan, final_lock
 from reconciler.core.pools import pools_file
 from reconciler.core.progress import lock_after
+from reconciler.errors import Refused
 from reconciler.ports import Store
 
 
@@ -17,12 +18,17 @@ class Records:
     """Writes lock and pools file after each outcome that changes them, and not otherwise.
 
     Several threads report outcomes; one writes at a time, always the newest state, so that a thread
-    which waited finds its change already written.
+    which waited finds its change already written. Another host may apply at the same time from the same project
+    directory, under the lease of its own config directory: what the plan does not speak of is taken from the disk
+    before each write.
     """
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self._plan = plan
         self._store = store
+        renamed = {a.old for a in plan.actions if isinstance(a, Rename)}
+        self._ours = {*plan.entries, *(a.endpoint for a in plan.actions), *renamed}
+        self._merged: str | None = None
         self._state = threading.Lock()
         self._writing = threading.Lock()
         self._lock = plan.lock or Lock(stack=plan.desired.stack, lineage="")
@@ -38,7 +44,7 @@ class Records:
 
     def begin(self) -> None:
         """Write a first lock where there is none: its lineage must be on disk before any marker names it."""
-        if self._lock_text is None and self._plan.actions:
+        if self._plan.actions and any(isinstance(f, WriteLock) and f.cause is Cause.NEW for f in self._plan.files):
             self._write_lock()
 
     def done(self, action: EndpointAction, endpoint_id: str | None) -> None:
@@ -69,10 +75,34 @@ class Records:
     def _write_lock(self) -> None:
         self._store.check_lease()  # whoever took it over meanwhile has written a newer one
         with self._writing:
+            self._take_others()
             text = emit_lock(self.lock)
             if text != self._lock_text:
                 self._store.write_lock(text)
-                self._lock_text = text
+                self._lock_text = self._merged = text
+
+    def _take_others(self) -> None:
+        """Take over what another host has written meanwhile.
+
+        Raises:
+            StateFileError: the lockfile was damaged meanwhile.
+            Refused: another apply has made the first one.
+        """
+        text = self._store.read_lock()
+        if text is None or text == self._merged:
+            return
+        found = read_lock(text, "the lockfile")
+        with self._state:
+            if (found.stack, found.lineage) != (self._lock.stack, self._lock.lineage):
+                raise Refused(
+                    "another run has made the lockfile meanwhile",
+                    why=f"it is of stack `{found.stack}` and lineage {found.lineage}",
+                    remedy="run it again",
+                )
+            theirs = {name: entry for name, entry in found.endpoints.items() if name not in self._ours}
+            ours = {name: entry for name, entry in self._lock.endpoints.items() if name in self._ours}
+            self._lock = self._lock.model_copy(update={"endpoints": {**theirs, **ours}})
+        self._lock_text = self._merged = text
 
     def _write_pools(self) -> None:
         if self._plan.holds_pools:

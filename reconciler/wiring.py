@@ -94,7 +94,7 @@ def connect(
     from reconciler.adapters.auth import client_environment
     from reconciler.adapters.clock import SystemClock
     from reconciler.adapters.host import LocalHost
-    from reconciler.adapters.scheduler import Slurm
+    from reconciler.adapters.scheduler import BatchSystems
     from reconciler.adapters.start import TIME_LIMIT
     from reconciler.adapters.store import FileStore
     from reconciler.adapters.web import GlobusCompute
@@ -106,7 +106,7 @@ def connect(
         config_dir, python=python, extra=client_environment(), clock=clock, start_limit=limit, hidden=hidden
     )
     service = GlobusCompute(config_dir, clock=clock)
-    return Ports(Outside(host, service, store, Slurm()), clock, store.run)
+    return Ports(Outside(host, service, store, BatchSystems()), clock, store.run)
 
 
 def open_request(

@@ -46,9 +46,12 @@ class Workload:
 
     def _jobs(self, directory: LiveDirectory) -> tuple[BatchJob, ...] | Unknown | None:
         try:
-            if not self.outside.host.submits_jobs(known_ids(directory)):
+            systems = self.outside.host.submits_jobs(known_ids(directory))
+            if not systems:
                 return None
-            return tuple(self.outside.scheduler.jobs(_environment(directory)))
+            environment = _environment(directory)
+            jobs = [job for system in sorted(systems) for job in self.outside.scheduler.jobs(system, environment)]
+            return tuple(jobs)
         except SchedulerError as e:
             return Unknown(e.why or e.what)
         except ReconcilerError as e:
@@ -63,7 +66,7 @@ def _environment(directory: LiveDirectory) -> dict[str, str]:
     except (yaml.YAMLError, ValueError):  # a plan says so, with its position
         return {}
     pairs = values.items() if isinstance(values, dict) else ()
-    return {str(k): str(v) for k, v in pairs if k == "PATH" or str(k).startswith("SLURM_")}
+    return {str(k): str(v) for k, v in pairs if k == "PATH" or str(k).startswith(("SLURM_", "PBS_"))}
 
 
 def count_for_plan(outside: Outside, live: LiveState, directories: Iterable[str]) -> Mapping[str, Work]:

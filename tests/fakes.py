@@ -17,6 +17,7 @@ from reconciler.core.digest import digest_bytes
 from reconciler.core.environment import Variable, variable
 from reconciler.core.live import (
     BatchJob,
+    BatchSystem,
     Damaged,
     DirectoryKind,
     Identity,
@@ -38,8 +39,8 @@ from reconciler.errors import (
     EndpointCommandError,
     FileSystemError,
     LeaseHeld,
+    Overtaken,
     ReconcilerError,
-    Refused,
     ServiceUnreachable,
 )
 from reconciler.ports import Clock, ComputeService, EndpointHost, NewFile, Outside, Scheduler, Started, Store
@@ -175,6 +176,7 @@ class World:
         self.user_endpoints_since: float | None = None
         self.tasks: dict[str, int] = {}
         self.jobs: dict[str, list[str]] = {}
+        self.batch_system: BatchSystem = "slurm"
         self.submitted: dict[str, set[str]] = {}
         self.logs: dict[str, str] = {}
         self.boots: dict[str, int] = {}
@@ -201,6 +203,8 @@ class World:
         self.pools: str | None = None
         self.journal: list[JournalEntry] = []
         self.lease_lost = False
+        self.reserved = 0
+        """Requests that daemons may be sending now, as the request budget counts them."""
         self.slept: Callable[[], None] = lambda: None
         self.touches_that_race = 0
         self._numbers = 100
@@ -406,7 +410,7 @@ class FakeHost:
     def create(self, name: str, files: Mapping[str, NewFile], marker: Marker | None) -> None:
         with self._faults.effect("create"):
             if name in self._world.folders:
-                raise Refused(f"{name} exists by now")
+                raise Overtaken(f"{name} exists by now")
             folder = Folder(marker=marker, written=self._world.now)
             for file, new in files.items():
                 if file == "endpoint.json":
@@ -419,9 +423,9 @@ class FakeHost:
         with self._faults.effect("rename"):
             found = self._world.read(name)
             if new in self._world.folders:
-                raise Refused(f"{new} exists by now")
+                raise Overtaken(f"{new} exists by now")
             if found is None or found.processes or (found.pid_file and not is_stale(found.pid_file.age)):
-                raise Refused(f"{name} still runs, or is not there")
+                raise Overtaken(f"{name} still runs, or is not there")
             self._world.folders[new] = self._world.folders.pop(name)
 
     def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
@@ -464,10 +468,13 @@ class FakeHost:
 
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
         with self._faults.effect("clear_pid_file"):
-            found = self._world.read(name)
-            if found is None or found.processes or (found.pid_file and found.pid_file.pid != seen.pid):
-                raise Refused("the PID file is not stale")
-            self._folder(name).pid = None
+            folder, found = self._folder(name), self._world.read(name)
+            if found is None or found.pid_file is None:
+                return
+            changed = (found.pid_file.pid, found.pid_file.modified) != (seen.pid, seen.modified)
+            if changed or found.processes:  # another endpoint's process may have the number by now
+                raise Overtaken("the PID file is not stale")
+            folder.pid = None
 
     def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
         with self._faults.effect("withdraw_pid_file"):
@@ -475,9 +482,9 @@ class FakeHost:
             if folder.pid is None:
                 return False
             if folder.pid and (seen is None or folder.pid != seen.pid):
-                raise Refused("the PID file is another daemon's by now")
+                raise Overtaken("the PID file is another daemon's by now")
             if any(self._world.shows(d) for d in self._world.daemons_of(name)):
-                raise Refused("it runs on this node")
+                raise Overtaken("it runs on this node")
             folder.pid = None
             if self._world.touches_that_race:
                 self._world.touches_that_race -= 1
@@ -496,6 +503,7 @@ class FakeHost:
         point("start:before")
         self._faults.reads("start")
         here = [d for d in world.daemons_of(name) if world.shows(d)]
+        was_under_way = bool(here)
         if not here:
             seen = world.read(name)
             if seen is None or (seen.pid_file and not is_stale(seen.pid_file.age)):
@@ -508,7 +516,7 @@ class FakeHost:
         if daemon.id is None:
             raise AssertionError("a daemon that is up has its UUID")
         point("start:after")
-        return Started(daemon.process, daemon.id)
+        return Started(daemon.process, daemon.id, was_under_way)
 
     def _come_up(self, daemon: Daemon) -> None:
         """Register and write PID file and UUID, as far as this daemon has not done so."""
@@ -548,15 +556,16 @@ class FakeHost:
     def log_tail(self, name: str, lines: int) -> str:
         return self._world.logs.get(name, "") + "the last line of its log"
 
-    def submits_jobs(self, ids: Collection[str]) -> bool:
+    def submits_jobs(self, ids: Collection[str]) -> frozenset[BatchSystem]:
         self._faults.reads("submits_jobs")
-        return any(i in found for found in self._world.submitted.values() for i in ids)
+        found = any(i in found for found in self._world.submitted.values() for i in ids)
+        return frozenset({self._world.batch_system} if found else ())
 
     def to_trash(self, name: str) -> str:
         with self._faults.effect("to_trash"):
             found = self._world.read(name)
             if found is None or found.processes or (found.pid_file and not is_stale(found.pid_file.age)):
-                raise Refused(f"{name} still runs, or is not there")
+                raise Overtaken(f"{name} still runs, or is not there")
             entry = f"{name}~{self._world.number()}"
             self._world.trash[entry] = self._world.folders.pop(name)
             self._world.deleted_at[entry] = self._world.now
@@ -582,9 +591,9 @@ class FakeHost:
     def restore(self, entry: str, name: str) -> None:
         with self._faults.effect("restore"):
             if name in self._world.folders:
-                raise Refused(f"{name} exists")
+                raise Overtaken(f"{name} exists")
             if entry not in self._world.trash:
-                raise Refused(f"there is no {entry} in the trash")
+                raise Overtaken(f"there is no {entry} in the trash")
             self._world.folders[name] = self._world.trash.pop(entry)
             self._world.going.append(entry)
             self._faults.point("restore:moved")
@@ -593,7 +602,7 @@ class FakeHost:
     def purge(self, entry: str) -> None:
         with self._faults.effect("purge"):
             if entry not in self._world.trash:
-                raise Refused(f"there is no {entry} in the trash")
+                raise Overtaken(f"there is no {entry} in the trash")
             del self._world.trash[entry]
             self._world.going.append(entry)
             self._faults.point("purge:hidden")
@@ -649,8 +658,14 @@ class FakeService:
             self._world.registrations.pop(endpoint_id, None)
             self._world.deregistered.append(endpoint_id)
 
-    def reserve(self, requests: int) -> None:
+    @contextmanager
+    def reserve(self, requests: int) -> Iterator[None]:
         self._faults.reads("reserve")
+        self._world.reserved += requests
+        try:
+            yield
+        finally:
+            self._world.reserved -= requests
 
 
 class FakeStore:
@@ -709,8 +724,9 @@ class FakeScheduler:
     def partitions(self) -> Mapping[str, Mapping[str, object]]:
         return {}
 
-    def jobs(self, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
+    def jobs(self, system: BatchSystem, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
         self._world.faults.reads("jobs")
+        assert system == self._world.batch_system
         return tuple(
             BatchJob(job, (f"/somewhere/uep.{endpoint_id}.{name}/submit_scripts/{job}",))
             for name, jobs in self._world.jobs.items()

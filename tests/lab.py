@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from reconciler.apply import Events
 from reconciler.core.actions import EndpointAction
 from reconciler.core.desired import Desired, DesiredEndpoint, DesiredPool
-from reconciler.core.exit_codes import exit_code_of_plan, exit_code_of_run
+from reconciler.core.exit_codes import exit_code_of_plan
 from reconciler.core.live import LiveState
 from reconciler.core.lock import Lock, read_lock
+from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
 from reconciler.core.work import Work
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode
-from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight
-from tests.core.builders import desired
+from reconciler.reconcile import Allowed, Applied, Consent, Request, Sight, apply, consented, make_sight
+from tests.core.builders import desired, pool
 from tests.fakes import Crash, FakeClock, World
 
 YES = Consent(deletes=True, max_deletes=10)
@@ -40,6 +43,41 @@ class Listener:
 
     def end(self, outcome: Outcome) -> None:
         """Nothing is printed."""
+
+
+def killed_at(point: str, *endpoints: DesiredEndpoint) -> Lab:
+    """Return a lab whose first apply of these endpoints was killed when it had just passed `point` of the fakes."""
+    for at in range(1, 1000):
+        lab = Lab(desired(*endpoints, pools=(pool("mpi"),)))
+        lab.world.faults.crash_at = at
+        try:
+            lab.apply()
+        except Crash:
+            if lab.world.faults.passed[-1] == point:
+                return lab
+        else:
+            break
+    raise AssertionError(f"an apply does not pass {point}")
+
+
+@dataclass(frozen=True)
+class _Course:
+    """An apply in which something happens after the plan, or when an action begins."""
+
+    consent: Consent
+    listener: Listener
+    between: Callable[[], None] | None
+
+    def agree(self, sight: Sight) -> Allowed:
+        if self.between:
+            self.between()
+        return consented(sight.plan, self.consent)
+
+    def at_work(self, plan: Plan) -> AbstractContextManager[Events]:
+        return nullcontext(self.listener)
+
+    def end(self, applied: Applied) -> None:
+        """Nothing is told."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +139,9 @@ class Lab:
         self.stop.clear()
         outside = self.world.outside
         conduct = Conduct(run=f"run-{self.runs}", online_timeout=10.0, stop=self.stop, drain=drain)
-        listener = Listener(during)
-        with outside.store.lease():
-            sight = make_sight(outside, self.request(new, **scope))
-            if between:
-                between()
-            plan, left = consented(sight.plan, consent or Consent())
-            run = carry_out(sight, plan, outside, FakeClock(self.world), conduct, listener)
-            if not run.interrupted:
-                run = confirm(plan, run, outside, FakeClock(self.world), conduct)
-        code = exit_code_of_run(sight.plan, run, left_deletes=left is not None)
-        return Result(code, run, sight, tuple(listener.waited))
+        course = _Course(consent or Consent(), Listener(during), between)
+        applied = apply(outside, FakeClock(self.world), self.request(new, **scope), conduct, course)
+        return Result(applied.exit_code, applied.run, applied.sight, tuple(course.listener.waited))
 
     def crash(self, at: int, *, starts_go_on: bool, **apply: Any) -> bool:
         """Apply and die at point number `at` of this apply; say whether the apply got that far."""

@@ -169,7 +169,16 @@ def test_a_daemon_that_does_not_end_is_said_to(running: Hands, monkeypatch: pyte
     monkeypatch.setattr("tests.fakes.FakeHost.wait_stopped", _never_stops)
     with pytest.raises(TimedOut) as caught:
         running.stop(seconds=5)
-    assert caught.value.why == "its daemon is stopping, process " + str(running.world.daemons[0].pid)
+    pid = running.world.daemons[0].pid
+    assert caught.value.why == f"its daemon is stopping, process {pid}"
+    again = "run `chiltepin endpoint stop byhand` again"
+    assert (
+        caught.value.remedy == f"no user endpoint of it is left to end, so it may hang: `kill -9 {pid}`, then {again}"
+    )
+    running.world.user_endpoints["byhand"] = 1
+    with pytest.raises(TimedOut) as caught:
+        running.stop(seconds=5)
+    assert caught.value.remedy == f"it may be ending its user endpoints; wait, then {again}"
 
 
 def _never_stops(host: object, name: str, process: object, timeout: float) -> bool:

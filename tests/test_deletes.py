@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.actions import DELETING
-from reconciler.core.desired import CONFIG, Trash
+from reconciler.core.actions import DELETING, EndpointAction
+from reconciler.core.desired import CONFIG, DesiredEndpoint, Trash
 from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
@@ -472,9 +472,57 @@ def test_purge_of_what_comes_online_between_plan_and_apply() -> None:
         daemon = lab.world.spawn("elsewhere", uuids["old"])
         daemon.node, daemon.phase = "hfe01", "up"
 
-    assert lab.apply(ONE, between=come_up, **errand("purge")).code == ExitCode.PARTIAL
+    result = lab.apply(ONE, between=come_up, **errand("purge"))
+    assert result.code == ExitCode.DEFERRED
+    assert [o.remedy for o in result.run.outcomes] == ["stop it there first, then run this again"]
     assert in_trash(lab) == ["old"]
     assert lab.world.deregistered == []
+
+
+def applied(*endpoints: DesiredEndpoint) -> Lab:
+    """Return a lab in which these endpoints run."""
+    lab = Lab(desired(*endpoints, pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    return lab
+
+
+@pytest.mark.parametrize("what", ["lost", "stopped"])
+def test_a_destroy_ends_no_registration_of_what_comes_online_elsewhere(what: str) -> None:
+    lab = applied(endpoint())
+    uuid = lab.ids()["main"]
+    lab.world.end(lab.world.daemons_of("main")[0], cleanly=True)
+    if what == "lost":
+        del lab.world.folders["main"]
+
+    def come_up() -> None:
+        daemon = lab.world.spawn("elsewhere", uuid)
+        daemon.node, daemon.phase = "hfe01", "up"
+
+    result = lab.apply(YES, between=come_up, destroy=True, purge=True)
+    assert (result.code, result.outcomes["main", "Purge"]) == (ExitCode.DEFERRED, "deferred")
+    assert lab.world.deregistered == []
+    (daemon,) = lab.world.daemons
+    lab.world.end(daemon, cleanly=True)
+    assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.OK
+    assert lab.world.deregistered == [uuid]
+
+
+def test_a_directory_in_which_a_daemon_comes_up_at_the_last_moment_stays_and_nothing_failed() -> None:
+    """After its preconditions, within the move itself: no other endpoint is to wait for it."""
+    lab = applied(endpoint(), endpoint("old"), endpoint("older"))
+    for name in ("old", "older"):
+        lab.world.end(lab.world.daemons_of(name)[0], cleanly=True)
+    lab.wants(endpoint())
+
+    def come_up(action: EndpointAction) -> None:
+        if (action.endpoint, action.kind) == ("old", "Delete"):
+            daemon = lab.world.spawn("old", lab.ids()["old"])
+            lab.world.bring_up(daemon)
+
+    result = lab.apply(YES, during=come_up)
+    assert result.code == ExitCode.DEFERRED
+    assert (result.outcomes["old", "Delete"], result.outcomes["older", "Delete"]) == ("deferred", "done")
+    assert not lab.world.outside.store.unfinished()
 
 
 def test_purge_of_another_identitys_registration() -> None:

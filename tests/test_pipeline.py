@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from reconciler.core.actions import DELETING, EndpointAction
-from reconciler.core.desired import CONFIG, DesiredEndpoint
+from reconciler.core.desired import CONFIG, DesiredEndpoint, Moved
 from reconciler.core.live import Damaged
-from reconciler.core.lock import emit_lock
+from reconciler.core.lock import Lock, emit_lock
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.pools import pools_file
 from reconciler.errors import (
@@ -20,12 +20,13 @@ from reconciler.errors import (
     LeaseHeld,
     LoginRequired,
     ReconcilerError,
+    Refused,
     ServiceUnreachable,
     StateFileError,
 )
 from reconciler.reconcile import Consent
-from tests.core.builders import desired, endpoint, pool
-from tests.fakes import MISSES_AFTER, Crash, Folder
+from tests.core.builders import desired, endpoint, pool, uuid
+from tests.fakes import MISSES_AFTER, Crash, Daemon, Folder
 from tests.lab import YES, Lab
 
 FULL = FileSystemError("No space left on device")
@@ -213,6 +214,24 @@ def test_restart_now_does_not_wait() -> None:
     assert daemon_of(lab) != pid
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_daemon_that_does_not_end_names_the_way_out(busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = running(endpoint(restart="now"))
+    pid = daemon_of(lab)
+    lab.wants(endpoint(restart="now", config={}))
+    if busy:
+        lab.world.user_endpoints["main"] = 1
+    monkeypatch.setattr("tests.fakes.FakeHost.wait_stopped", lambda *_: False)
+    (failed,) = [o for o in lab.apply().run.outcomes if o.kind == "failed"]
+    assert failed.reason is not None
+    assert f"the daemon (PID {pid}) did not end within 60 s" in failed.reason
+    if busy:
+        assert failed.remedy == "it may be ending its user endpoints; wait, then apply again"
+    else:
+        hangs = f"no user endpoint of it is left to end, so it may hang: `kill -9 {pid}`, then apply again"
+        assert failed.remedy == hangs
+
+
 def test_restart_never_is_deferred_for_ever() -> None:
     lab = running(endpoint(restart="never"))
     pid = daemon_of(lab)
@@ -250,6 +269,32 @@ def test_a_daemon_that_ends_by_itself_before_it_is_stopped_holds_nothing_up(want
     lab.wants(wanted)
     assert lab.apply(between=lambda: lab.world.end(lab.world.daemons[0], cleanly=True)).code == ExitCode.OK
     lab.assert_converged()
+
+
+@pytest.mark.parametrize("when", ["between", "during"])
+def test_what_another_host_writes_into_the_lock_meanwhile_stays(when: str) -> None:
+    """Each host has a lease of its own; the lock lies in a project directory that both may share."""
+    lab = running()
+    far = lab.lock().endpoints["main"].model_copy(update={"id": None})
+    far = far.model_copy(update={"claim": far.claim.model_copy(update={"host": "hera"})})
+    lab.world.lock = emit_lock(lab.lock().with_endpoint("far", far))
+    lab.wants(endpoint(), endpoint("two"), elsewhere={"far": "hera"})
+    main = lab.ids()["main"]
+
+    def register(*_: object) -> None:
+        lab.world.lock = emit_lock(lab.lock().with_endpoint("far", far.model_copy(update={"id": uuid("far")})))
+
+    assert lab.apply(**{when: register}).code == ExitCode.OK
+    assert lab.ids() == {"main": main, "two": lab.ids()["two"], "far": uuid("far")}
+    assert lab.ids()["two"]
+
+
+def test_a_first_lock_that_another_run_made_meanwhile_is_not_replaced() -> None:
+    lab = Lab(desired(endpoint()))
+    theirs = emit_lock(Lock(stack=lab.desired.stack, lineage="theirs"))
+    with pytest.raises(Refused, match="another run has made the lockfile"):
+        lab.apply(between=lambda: setattr(lab.world, "lock", theirs))
+    assert (lab.world.lock, lab.world.folders) == (theirs, {})
 
 
 def test_ctrl_c_finishes_what_is_under_way_and_begins_nothing_more() -> None:
@@ -485,16 +530,79 @@ def test_a_running_daemon_that_cannot_be_asked_about_is_not_claimed_to_be_online
     assert [d.endpoint for d in result.run.unconfirmed] == ["main"]
 
 
-@pytest.mark.parametrize("error", [LoginRequired("no login"), EndpointCommandError("not there")])
-def test_what_no_daemon_can_start_without_is_found_before_the_first_action(error: ReconcilerError) -> None:
+def test_what_a_daemon_sends_counts_for_as_long_as_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(desired(endpoint()))
+    bring_up, counted = lab.world.bring_up, list[int]()
+
+    def count(daemon: Daemon) -> None:
+        counted.append(lab.world.reserved)
+        bring_up(daemon)
+
+    monkeypatch.setattr(lab.world, "bring_up", count)
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(DEBUG_OFF)
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(endpoint())
+    lab.world.faults.fail("start:up", EndpointCommandError("it ended"))
+    assert lab.apply().code == ExitCode.PARTIAL
+    assert (counted, lab.world.reserved) == ([4, 4], 0)
+
+
+def test_a_missing_tool_is_found_before_the_first_action() -> None:
     lab = Lab(desired(endpoint(user_environment={"PATH": "/usr/bin"})))
-    if isinstance(error, EndpointCommandError):
-        lab.world.tool = error
-    else:
-        lab.world.faults.fail("prepare", error)
-    with pytest.raises(type(error)):
+    lab.world.tool = EndpointCommandError("not there")
+    with pytest.raises(EndpointCommandError):
         lab.apply()
     assert not lab.world.folders
+
+
+NO_TOKEN = pytest.mark.parametrize("error", [DOWN, LoginRequired("the refresh token has ended")])
+
+
+@NO_TOKEN
+def test_what_starts_nothing_needs_no_token(error: ReconcilerError) -> None:
+    lab = running(endpoint(), endpoint("old"))
+    lab.wants(endpoint(state="stopped"))
+    lab.world.faults.fail("prepare", error)
+    result = lab.apply(YES)
+    assert result.code == ExitCode.OK
+    (warning,) = result.run.warnings
+    assert error.what in warning
+    assert not lab.world.daemons
+    assert set(lab.world.folders) == {"main"}
+
+
+@NO_TOKEN
+def test_without_a_token_just_what_starts_fails(error: ReconcilerError) -> None:
+    lab = running(endpoint(), endpoint("two"), endpoint("off"), endpoint("old"))
+    two = daemon_of(lab, "two")
+    lab.wants(endpoint(), endpoint("two", config={"debug": False}), endpoint("off", state="stopped"), endpoint("new"))
+    lab.world.faults.fail("prepare", error)
+    result = lab.apply(YES)
+    assert result.code == error.exit_code
+    assert result.outcomes["off", "Stop"] == result.outcomes["two", "WriteFile"] == "done"
+    assert result.outcomes["two", "Restart"] == result.outcomes["new", "Start"] == "failed"
+    assert result.outcomes["old", "Stop"] == "skipped"
+    assert daemon_of(lab, "two") == two
+    assert not lab.world.daemons_of("new")
+    lab.world.faults.revive()
+    assert lab.apply(YES).code == ExitCode.OK
+    lab.assert_converged()
+
+
+@NO_TOKEN
+def test_without_a_token_nothing_is_stopped_that_is_to_start_again(error: ReconcilerError) -> None:
+    lab = running()
+    before = daemon_of(lab)
+    lab.wants(endpoint("renamed"), moved=(Moved("main", "renamed"),))
+    lab.world.faults.fail("prepare", error)
+    result = lab.apply()
+    assert result.code == error.exit_code
+    assert result.outcomes["renamed", "Stop"] == "failed"
+    assert daemon_of(lab) == before
+    lab.world.faults.revive()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
 
 
 def test_other_identity_is_never_read_as_a_missing_registration() -> None:
@@ -508,6 +616,29 @@ def test_other_identity_is_never_read_as_a_missing_registration() -> None:
 
 
 # --- deletes
+
+
+@pytest.mark.parametrize("when", ["between", "during"])
+def test_a_pid_file_that_changes_at_the_last_moment_defers_and_holds_back_no_deletes(when: str) -> None:
+    lab = running(endpoint(), endpoint("old"))
+    (dead,) = lab.world.daemons_of("main")
+    lab.world.end(dead, cleanly=False)
+    lab.world.now += 1000
+    lab.wants(endpoint())
+
+    def touch() -> None:
+        lab.world.folders["main"].touched += 15
+
+    def during(action: EndpointAction) -> None:
+        if action.kind == "ClearStalePid":
+            touch()
+
+    result = lab.apply(YES, between=touch) if when == "between" else lab.apply(YES, during=during)
+    assert result.code == ExitCode.DEFERRED
+    assert (result.outcomes["main", "ClearStalePid"], result.outcomes["main", "Start"]) == ("deferred", "deferred")
+    assert result.outcomes["old", "Delete"] == "done"
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
 
 
 def test_deletes_need_consent_and_the_rest_is_done() -> None:

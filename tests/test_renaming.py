@@ -189,3 +189,59 @@ def test_new_endpoint_of_the_old_name_is_another_one() -> None:
     lab.apply(new=frozenset({"main"}))
     lab.assert_converged()
     assert lab.ids()["new"] == ids["main"] != lab.ids()["main"]
+
+
+# --- renamed while it lay in the trash
+
+
+def deleted() -> Lab:
+    """Return a lab in which `main` was deleted, and the manifest calls it `new`."""
+    lab = running()
+    lab.wants(endpoint("two"), pools=())
+    assert lab.apply(YES).code == ExitCode.OK
+    return lab
+
+
+@pytest.mark.parametrize(
+    "wanted", [endpoint("new"), endpoint("new", directory="main"), endpoint("new", state="stopped")]
+)
+def test_renamed_while_it_lay_in_the_trash_it_comes_back_with_its_uuid(wanted: DesiredEndpoint) -> None:
+    lab = deleted()
+    (uuid,) = {f.endpoint_id for f in lab.world.trash.values()}
+    lab.world.now += 1000
+    rename(lab, wanted, MOVES)
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert lab.ids() == {"new": uuid, "two": lab.ids()["two"]}
+    assert (lab.world.trash, len(lab.world.registrations)) == ({}, 2)
+    assert marked(lab, wanted.directory).endpoint == "new"
+    assert lab.world.pools is not None
+    assert str(uuid) in lab.world.pools
+
+
+@BOTH
+@pytest.mark.parametrize("wanted", [endpoint("new"), endpoint("new", directory="main")])
+def test_that_is_killed_anywhere_is_finished_by_the_next_apply(wanted: DesiredEndpoint, starts_go_on: bool) -> None:
+    at, crashed = 0, True
+    while crashed:
+        at += 1
+        lab = deleted()
+        (uuid,) = {f.endpoint_id for f in lab.world.trash.values()}
+        rename(lab, wanted, MOVES)
+        crashed = lab.crash(at, starts_go_on=starts_go_on)
+        lab.world.now += 100
+        assert lab.apply().code == ExitCode.OK, f"point {at}"
+        lab.assert_converged()
+        assert lab.ids() == {"new": uuid, "two": lab.ids()["two"]}
+        assert (lab.world.trash, len(lab.world.registrations)) == ({}, 2)
+    assert at > 10
+
+
+def test_undeleted_by_hand_it_is_renamed_by_the_next_apply() -> None:
+    lab = deleted()
+    (uuid,) = {f.endpoint_id for f in lab.world.trash.values()}
+    rename(lab, endpoint("new"), MOVES)
+    assert lab.apply(errand=Errand("undelete", ("main",))).code == ExitCode.OK
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert lab.ids()["new"] == uuid

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.scope import Errand
-from reconciler.errors import ExitCode, FileSystemError, SchedulerError, ServiceUnreachable
+from reconciler.errors import ExitCode, FileSystemError, LoginRequired, SchedulerError, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
 from tests.lab import YES, Lab, Result
 
@@ -40,6 +40,14 @@ def why(result: Result, name: str = "main") -> str:
     (outcome,) = (o for o in result.run.outcomes if o.action.endpoint == name and o.action.kind in ("Restart", "Stop"))
     assert outcome.kind == "deferred"
     return outcome.reason or ""
+
+
+def test_a_restart_that_waits_says_how_not_to() -> None:
+    lab = restarting()
+    lab.world.user_endpoints["main"], lab.world.tasks["main"] = 1, 2
+    [outcome] = [o for o in lab.apply().run.outcomes if o.kind == "deferred"]
+    assert "`--drain 30m` waits until it is idle" in (outcome.remedy or "")
+    assert "`chiltepin restart main --interrupt` does not wait, and ends the tasks" in (outcome.remedy or "")
 
 
 # --- what counts
@@ -229,13 +237,21 @@ def test_a_lease_that_is_lost_ends_a_drain() -> None:
     assert lab.apply(drain=1800).code == ExitCode.LEASE_HELD
 
 
+def test_a_daemon_that_ends_by_itself_during_a_drain_is_started_again() -> None:
+    lab = restarting()
+    lab.world.user_endpoints["main"] = 1
+    at(lab, 30, lambda: lab.world.end(lab.world.daemons[0], cleanly=True))
+    assert lab.apply(drain=1800).code == ExitCode.OK
+    lab.assert_converged()
+
+
 def test_what_changes_during_a_drain_is_not_overrun() -> None:
     lab = restarting()
     lab.world.user_endpoints["main"] = 1
 
     def dies() -> None:
         for daemon in lab.world.daemons_of("main"):
-            lab.world.end(daemon, cleanly=True)
+            lab.world.end(daemon, cleanly=False)
 
     at(lab, 30, dies)
     result = lab.apply(drain=1800)
@@ -275,3 +291,22 @@ def test_many_that_drain_keep_nobody_from_starting(monkeypatch: pytest.MonkeyPat
         ("two", "Start"),
     ]
     assert result.code == ExitCode.DEFERRED
+
+
+def test_a_login_that_ends_while_tasks_are_counted_stops_that_endpoint_only() -> None:
+    lab = running()
+    lab.wants(DEBUG_OFF, endpoint("two"))
+    before = pid_of(lab)
+
+    def refuse() -> None:
+        lab.world.faults.fail("report", LoginRequired("the token was refused", remedy="`chiltepin login`"))
+
+    result = lab.apply(between=refuse)
+    assert result.code == ExitCode.LOGIN
+    assert (result.outcomes["main", "Restart"], pid_of(lab)) == ("failed", before)
+    assert (result.outcomes["two", "Start"], lab.ids()["two"] in lab.world.registrations) == ("done", True)
+    (failed,) = [o for o in result.run.outcomes if o.kind == "failed"]
+    assert (failed.reason, failed.remedy) == ("the token was refused", "`chiltepin login`")
+    lab.world.faults.revive()
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()

@@ -80,6 +80,13 @@ class Settings:
         return f"user/{self.environment}"
 
     @property
+    def who(self) -> str:
+        """Whose login it is, in words."""
+        if self.client_secret:
+            return f"the client {self.client_id} at service {self.service}"
+        return f"a user, by client {self.client_id}, at service {self.service}"
+
+    @property
     def service(self) -> str:
         """The service's name in claims; ours on this machine is "sandbox", Globus's own of that name is not."""
         return {"local": "sandbox", "sandbox": "globus-sandbox"}.get(self.environment, self.environment)
@@ -315,7 +322,6 @@ class Login:
         )
 
     def _required(self, what: str, remedy: str | None = None) -> LoginRequired:
-        kind = "client" if self.settings.client_secret else "user of client"
-        why = f"The login looked for is of {kind} {self.settings.client_id} at {self.settings.service}."
+        why = f"What is needed is the login of {self.settings.who}."
         remedy = remedy or f"run {login_command(self.store.own)}"
         return LoginRequired(what, where=str(self.store.path), why=why, remedy=remedy)

@@ -7,29 +7,37 @@ the batch system is asked once more than needed.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from reconciler.adapters import files
 from reconciler.adapters.names import user_endpoint
+from reconciler.core.live import BatchSystem
 
 _SCRIPTS = "submit_scripts"
 _HEAD = 4096
-_SBATCH = b"\n#SBATCH "
+_DIRECTIVES: Mapping[BatchSystem, bytes] = {"slurm": b"\n#SBATCH ", "pbs": b"\n#PBS "}
+"""What a script for one batch system holds, in this order: Slurm also takes directives of PBS, PBS none of Slurm."""
 
 
-def submitted(config_dir: str, ids: Collection[str]) -> bool:
-    """Say whether a user endpoint of these endpoints has a script for Slurm.
+def submitted(config_dir: str, ids: Collection[str]) -> frozenset[BatchSystem]:
+    """Return the batch systems for which a user endpoint of these endpoints has a script.
 
     Raises:
         OSError: a directory cannot be read.
     """
     wanted = {endpoint_id.lower() for endpoint_id in ids}
+    systems: set[BatchSystem] = set()
     try:
         with files.opened(config_dir) as root, os.scandir(root.fd) as entries:
             names = [e.name for e in entries if (found := user_endpoint(e.name)) and found[0] in wanted]
-            return any(_is_for_slurm(root.fd, script) for name in names for script in _scripts(root.fd, name))
+            for script in (script for name in names for script in _scripts(root.fd, name)):
+                system = _system_of(root.fd, script)
+                systems |= {system} if system else set()
+                if len(systems) == len(_DIRECTIVES):
+                    break
     except FileNotFoundError:
-        return False
+        return frozenset()
+    return frozenset(systems)
 
 
 def _scripts(root: int, name: str) -> Iterator[str]:
@@ -54,12 +62,14 @@ def _listed(root: int, path: str, *, only_directories: bool = False) -> list[str
         os.close(fd)
 
 
-def _is_for_slurm(root: int, path: str) -> bool:
+def _system_of(root: int, path: str) -> BatchSystem | None:
+    """Return the batch system for which a script is, None for what is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=root)
     except FileNotFoundError:  # gone meanwhile
-        return False
+        return None
     try:
-        return _SBATCH in os.read(fd, _HEAD)
+        head = os.read(fd, _HEAD)
     finally:
         os.close(fd)
+    return next((system for system, directive in _DIRECTIVES.items() if directive in head), None)

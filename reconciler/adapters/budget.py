@@ -3,7 +3,8 @@
 A grant is remembered for one period; a new one is given only when those remembered leave room, so no
 window of that length ever holds more than the limit (a bucket that refills evenly would allow nearly
 twice as many across a refill). Requests that a daemon is about to make by itself are granted with
-`reserve` and remembered longer, because they are sent later than they are granted.
+`reserve`: they are sent at some moment of its start, which may take two minutes, so that they count
+until the start is over, and one period more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from reconciler.errors import Interrupted, UsageError
@@ -21,8 +23,6 @@ from reconciler.ports import Clock
 VARIABLE = "CHILTEPIN_REQUEST_BUDGET"
 DOCUMENTED = "20/10"
 
-# How long after `reserve` a daemon may send its requests (it imports for about a second first).
-RESERVED_LAG = 2.0
 # Two requests can come closer together on their way; windows are kept apart by this much.
 JITTER = 0.1
 # The longest wait in one piece: how long `interrupt` can take to be noticed in another thread.
@@ -66,8 +66,8 @@ class Budget(Protocol):
     def acquire(self, requests: int = 1) -> None:
         """Wait until `requests` requests may be sent at once."""
 
-    def reserve(self, requests: int) -> None:
-        """Wait until `requests` requests fit that another process is about to send."""
+    def reserve(self, requests: int) -> AbstractContextManager[None]:
+        """Wait until `requests` requests fit that another process sends at some moment within the context."""
 
 
 class Unlimited:
@@ -76,8 +76,9 @@ class Unlimited:
     def acquire(self, requests: int = 1) -> None:
         """Return at once."""
 
-    def reserve(self, requests: int) -> None:
+    def reserve(self, requests: int) -> AbstractContextManager[None]:  # noqa: ARG002  # the port's
         """Return at once."""
+        return nullcontext()
 
 
 class SlidingWindow:
@@ -88,49 +89,75 @@ class SlidingWindow:
         period: the window's length in seconds.
         clock: tells the time.
         pause: waits; give the service's own, so that one `interrupt` ends both.
-        lag: how many seconds after `reserve` the reserved requests may be sent.
     """
 
-    def __init__(
-        self, limit: int, period: float, clock: Clock, *, pause: Pause | None = None, lag: float = RESERVED_LAG
-    ) -> None:
+    def __init__(self, limit: int, period: float, clock: Clock, *, pause: Pause | None = None) -> None:
         if limit < 1 or period <= 0:
             raise ValueError(f"no request fits {limit} in {period} s")
         self.limit = limit
         self.period = period
         self._clock = clock
         self._pause = pause or Pause(clock)
-        self._lag = lag
         # Whoever waits holds the turnstile: a large request is not starved by small ones behind it.
         self._turnstile = threading.Lock()
-        # When each granted request stops counting (seconds, monotonic), soonest first.
+        # How many requests are reserved, and when each granted one stops counting (seconds, monotonic), soonest first.
+        self._state = threading.Lock()
+        self._held = 0
         self._until: deque[float] = deque()
 
     def acquire(self, requests: int = 1) -> None:
-        self._take(requests, self.period + JITTER)
-
-    def reserve(self, requests: int) -> None:
-        self._take(requests, self.period + JITTER + self._lag)
-
-    def _take(self, requests: int, counts_for: float) -> None:
         with self._turnstile:
             while requests > 0:
                 # More than the limit never fits at once; it is then granted in parts.
                 part = min(requests, self.limit)
                 self._wait_for_room(part)
-                until = self._clock.monotonic() + counts_for
-                self._until = deque(sorted([*self._until, *[until] * part]))
+                self._count(part)
                 requests -= part
+
+    @contextmanager
+    def reserve(self, requests: int) -> Iterator[None]:
+        held = min(requests, self.limit)
+        if requests > held:
+            self.acquire(requests - held)
+        self._hold(held)
+        try:
+            yield
+        finally:
+            with self._state:
+                self._held -= held
+            self._count(held)
+
+    def _hold(self, requests: int) -> None:
+        """Wait for room, and keep it; who waits for the end of another reservation lets others pass meanwhile."""
+        while True:
+            with self._turnstile:
+                with self._state:
+                    fits = self._held + requests <= self.limit
+                if fits:
+                    self._wait_for_room(requests)
+                    with self._state:
+                        self._held += requests
+                    return
+            self._pause.wait(SLICE)
+
+    def _count(self, requests: int) -> None:
+        """Remember that requests are sent now, or were a moment ago."""
+        until = self._clock.monotonic() + self.period + JITTER
+        with self._state:
+            self._until = deque(sorted([*self._until, *[until] * requests]))
 
     def _wait_for_room(self, requests: int) -> None:
         while True:
             now = self._clock.monotonic()
-            while self._until and self._until[0] <= now:
-                self._until.popleft()
-            surplus = len(self._until) + requests - self.limit
-            if surplus <= 0:
-                return
-            self._pause.wait(self._until[surplus - 1] - now)
+            with self._state:
+                while self._until and self._until[0] <= now:
+                    self._until.popleft()
+                surplus = self._held + len(self._until) + requests - self.limit
+                if surplus <= 0:
+                    return
+                # Nobody knows when a reservation ends.
+                wait = self._until[surplus - 1] - now if surplus <= len(self._until) else SLICE
+            self._pause.wait(wait)
 
 
 def request_budget(

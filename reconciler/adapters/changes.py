@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from reconciler.adapters import faults, files
 from reconciler.adapters import process as processes
 from reconciler.adapters.endpoint_dir import PID_FILE, parse_pid, read_regular
 from reconciler.adapters.files import Directory
+from reconciler.adapters.process import Daemon
 from reconciler.core.live import PidFile, Process
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import upstream_fault
-from reconciler.errors import Refused
+from reconciler.errors import Overtaken, Refused
 from reconciler.ports import NewFile
 
 
@@ -28,7 +29,8 @@ def create(
     """Build an endpoint directory in `builds` and rename it into the config directory.
 
     Raises:
-        Refused: the name is no endpoint's, or something of that name exists.
+        Refused: the name is no endpoint's.
+        Overtaken: something of that name exists.
         OSError: nothing was made.
     """
     if (problem := upstream_fault(name)) is not None:
@@ -59,7 +61,7 @@ def _into_place(builds: Directory, aside: str, root: Directory, name: str) -> No
         os.rename(aside, name, src_dir_fd=builds.fd, dst_dir_fd=root.fd)
         os.fsync(root.fd)
     except (FileExistsError, NotADirectoryError) as e:
-        raise Refused(
+        raise Overtaken(
             f"{name} exists by now",
             where=root.at(name),
             why="it appeared after the plan was made",
@@ -71,7 +73,8 @@ def rename(root: Directory, name: str, new: str) -> None:
     """Give an endpoint directory another name. A daemon in it would live on beside the next one: there must be none.
 
     Raises:
-        Refused: the name is no endpoint's, or something of that name exists.
+        Refused: the name is no endpoint's.
+        Overtaken: something of that name exists.
         OSError: nothing was renamed.
     """
     if (problem := upstream_fault(new)) is not None:
@@ -80,14 +83,17 @@ def rename(root: Directory, name: str, new: str) -> None:
     faults.reached("rename.done")
 
 
-def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ...]) -> None:
+def clear_pid_file(
+    directory: Directory, seen: PidFile, found: tuple[Process, ...], may_be_its: Callable[[Daemon], bool]
+) -> None:
     """Remove a PID file whose process is dead, if it is still the one that was seen.
 
     Args:
         found: the endpoint's processes on this host, looked up just now.
+        may_be_its: whether a daemon that is not among them may be the endpoint's all the same.
 
     Raises:
-        Refused: it was written or touched since, or its process lives.
+        Overtaken: it was written or touched since, or its process lives.
     """
     try:
         content, info = read_regular(directory.fd, PID_FILE, follow=False)
@@ -99,10 +105,10 @@ def clear_pid_file(directory: Directory, seen: PidFile, found: tuple[Process, ..
         why = "it was written or touched since the plan was made"
     elif found:
         why = f"process {found[0].pid} of this endpoint lives"
-    elif pid is not None and processes.daemon_at(pid) is not None:
-        why = f"the process that it names, {pid}, lives and is an endpoint's"
+    elif pid is not None and (daemon := processes.daemon_at(pid)) is not None and may_be_its(daemon):
+        why = f"the process that it names, {pid}, lives and may be this endpoint's"
     if why is not None:
-        raise Refused(
+        raise Overtaken(
             "the PID file is not stale", where=directory.at(PID_FILE), why=why, remedy="run `chiltepin plan` again"
         )
     files.remove(directory, PID_FILE)
@@ -117,7 +123,7 @@ def withdraw_pid_file(directory: Directory, seen: PidFile | None, found: tuple[P
         found: the endpoint's processes on this host, looked up just now.
 
     Raises:
-        Refused: it is another daemon's by now.
+        Overtaken: it is another daemon's by now.
     """
     content = files.read_file(directory, PID_FILE)
     if content is None:
@@ -130,7 +136,7 @@ def withdraw_pid_file(directory: Directory, seen: PidFile | None, found: tuple[P
     elif found:
         why = f"process {found[0].pid} of this endpoint runs on this node"
     if why is not None:
-        raise Refused(
+        raise Overtaken(
             "the PID file is not that of the daemon on the other node",
             where=directory.at(PID_FILE),
             why=why,

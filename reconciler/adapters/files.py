@@ -43,7 +43,7 @@ _REMEDIES: dict[int, str] = {
     errno.ENOTEMPTY: "something still writes there: stop it, then run the command again",
     errno.ELOOP: "a symbolic link is in the way: replace it by the file or directory itself",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOENT: "it disappeared meanwhile: run the command again",
+    errno.ENOENT: "it is not there, or not any more: see that the path is right, then run the command again",
 }
 
 

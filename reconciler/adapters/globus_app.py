@@ -190,7 +190,7 @@ def _translated(account: Account, url: str) -> Iterator[None]:
         raise _invalid(account, error) from error
     except sqlite3.Error as error:
         raise account.required(f"The token store cannot be used: {error}.") from error
-    except (GlobusError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except (GlobusError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         # The SDK takes replies apart without looking at them first.
         why = "It answered something that is not a token."
         raise unreachable(url, why, remedy="run the command again later") from error

@@ -19,7 +19,7 @@ def remember(values: Iterable[str]) -> None:
 def cleaned(text: str, arguments: Sequence[str]) -> str:
     """Return `text` without any value that may be secret: of the manifest, the environment or the command line."""
     values = {value for name, value in os.environ.items() if name.startswith("CHILTEPIN_VAR_")}
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
         given = following if word == "--var" else word.removeprefix("--var=")
         if word == "--var" or word.startswith("--var="):
             values.add(given.partition("=")[2])

@@ -24,6 +24,7 @@ from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir,
 from reconciler.adapters.server_time import ServerTime
 from reconciler.core.environment import Variable
 from reconciler.core.live import (
+    BatchSystem,
     LiveDirectory,
     PidFile,
     Process,
@@ -33,7 +34,7 @@ from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.pid_file import is_stale
 from reconciler.core.redact import last_lines, redact
-from reconciler.errors import FileSystemError, Refused, UsageError
+from reconciler.errors import FileSystemError, Overtaken, UsageError
 from reconciler.ports import Clock, EndpointHost, NewFile, Started
 
 if TYPE_CHECKING:
@@ -158,7 +159,11 @@ class LocalHost:
         content = files.read_file(directory, files.check_component(file), follow=True)
         if content is not None:
             with open_own(self._path, BACKUPS, name) as backups:
-                trash.keep_copy(backups, file, content, self._clock.now())
+                trash.keep_copy(backups, file, content, self._for_names(self._server_time.now()))
+
+    def _for_names(self, at: float | None) -> float:
+        """Return the time that names are to sort by: the file server's, or without it this node's."""
+        return self._clock.now() if at is None else at
 
     def write_marker(self, name: str, marker: Marker, *, backup: bool = False) -> None:
         with self._endpoint("write the marker", name) as directory:
@@ -170,7 +175,13 @@ class LocalHost:
     def clear_pid_file(self, name: str, seen: PidFile) -> None:
         with self._endpoint("remove the PID file", name) as directory:
             found = self.directory(name)
-            changes.clear_pid_file(directory, seen, found.processes if found else ())
+            marked = found.marker if found and isinstance(found.marker, Marker) else None
+            named = (found.endpoint_id if found else None, marked.id if marked else None)
+            ids = {value.lower() for value in named if isinstance(value, str)}
+            running = found.processes if found else ()
+            changes.clear_pid_file(
+                directory, seen, running, lambda daemon: processes.may_belong(daemon, name, self._path, ids)
+            )
 
     def withdraw_pid_file(self, name: str, seen: PidFile | None) -> bool:
         with self._endpoint("remove the PID file", name) as directory:
@@ -234,7 +245,7 @@ class LocalHost:
                 return ""
         return last_lines(redact(text, self._secrets()), lines)
 
-    def submits_jobs(self, ids: Collection[str]) -> bool:
+    def submits_jobs(self, ids: Collection[str]) -> frozenset[BatchSystem]:
         with files.translating("look for batch scripts", self._path):
             return batch.submitted(self._path, ids)
 
@@ -243,10 +254,11 @@ class LocalHost:
             found = self.directory(name)
             if found is not None and (found.processes or (found.pid_file and not is_stale(found.pid_file.age))):
                 raise self._still_runs(name)
-            return trash.move_in(root, bin_, name, self._clock.now())
+            at = self._server_time.now()
+            return trash.move_in(root, bin_, name, self._for_names(at), at)
 
-    def _still_runs(self, name: str) -> Refused:
-        return Refused(
+    def _still_runs(self, name: str) -> Overtaken:
+        return Overtaken(
             f"{name} still runs",
             where=self._at(name),
             why="its process lives, or its PID file is fresh (it may run on another login node)",
@@ -257,7 +269,7 @@ class LocalHost:
         with files.translating("read the trash", self._at(f"{OWN_DIRECTORY}/{TRASH}")):
             try:
                 with files.opened(self._at(f"{OWN_DIRECTORY}/{TRASH}")) as bin_:
-                    return trash.entries(bin_, self._clock.now(), sizes=sizes)
+                    return trash.entries(bin_, self._server_time.now, sizes=sizes)
             except FileNotFoundError:
                 return ()
 

@@ -60,9 +60,22 @@ def decode(line: bytes) -> JournalEntry:
         entry = JournalEntry(**document)
     except TypeError as e:
         raise ValueError("keys are missing or unknown") from e
-    if entry.event not in _EVENTS or not isinstance(entry.data, dict) or not isinstance(entry.sequence, int):
+    if not _sound(entry):
         raise ValueError("values are of unknown kinds")
     return entry
+
+
+def _sound(entry: JournalEntry) -> bool:
+    """Say whether the values are of the kinds that we write; what a later run reads of `data` is among them."""
+    texts = (entry.run, entry.event, entry.action, entry.endpoint)
+    if not all(isinstance(text, str) for text in texts) or entry.event not in _EVENTS:
+        return False
+    if type(entry.sequence) is not int or type(entry.at) not in (int, float) or not isinstance(entry.data, dict):
+        return False
+    known = entry.data.get("known", [])
+    if not isinstance(known, list) or not all(isinstance(item, str) for item in known):
+        return False
+    return all(isinstance(entry.data.get(key), str | None) for key in ("id", "host", "directory", "stack"))
 
 
 def append(directory: Directory, entry: JournalEntry) -> None:

@@ -8,13 +8,21 @@ A lease is taken over when it was not renewed for five minutes, or at once when 
 dead (same boot of the same host, same PID namespace). Of several that want to take it over, one wins:
 each links a claim named after the token of the lease that it replaces, and a name exists only once. A
 claim whose owner died is taken over in the same way.
+
+A lease whose time lies in the future (the file server's clock was set back, a backup was restored) would be
+young for ever: it is touched, so that it counts from the moment when somebody saw it. That takes nothing from
+a holder who lives, who touches it anyway.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
+import re
 import shlex
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +42,9 @@ EXPIRES_AFTER = 300.0
 """Seconds without a renewal after which anybody may take the lease over."""
 
 _CLAIM = "lease.taken."
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+_LONGEST = 300
+_LAST_MOMENT = 253_402_300_799.0  # of the year 9999
 
 
 @dataclass(frozen=True)
@@ -85,27 +96,79 @@ def _ourselves(run: str, now: float) -> Holder:
     )
 
 
-def _look(directory: Directory, name: str) -> _Seen | None:
-    """Read a lease or claim; None when there is none."""
+@contextmanager
+def _opened(directory: Directory, name: str) -> Iterator[int | None]:
+    """Open a lease or claim, None when there is none; a pipe in its place holds nobody up.
+
+    Raises:
+        OSError: it cannot be opened, or is not a regular file (EINVAL).
+    """
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
     except FileNotFoundError:
-        return None
+        yield None
+        return
     try:
-        info = os.fstat(fd)
-        content = files.read_fd(fd, 1 << 20) or b""
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", directory.at(name))
+        yield fd
     finally:
         os.close(fd)
+
+
+def _look(directory: Directory, name: str) -> _Seen | None:
+    """Read a lease or claim; None when there is none."""
+    with _opened(directory, name) as fd:
+        if fd is None:
+            return None
+        info = os.fstat(fd)
+        content = files.read_fd(fd, 1 << 20) or b""
+    holder = _holder(content)
+    token = holder.token if holder else f"unreadable-{info.st_ino}-{info.st_mtime_ns}"
+    return _Seen(token, holder, info.st_mtime, info.st_ino, info.st_size)
+
+
+def _holder(content: bytes) -> Holder | None:
+    """Return who a lease names; None when it is damaged, or of another version: it expires by its age."""
     try:
         holder = Holder(**json.loads(content))
-    except (ValueError, TypeError, RecursionError):  # damaged, or of another version: it expires by its age
-        return _Seen(f"unreadable-{info.st_ino}-{info.st_mtime_ns}", None, info.st_mtime, info.st_ino, info.st_size)
-    return _Seen(holder.token, holder, info.st_mtime, info.st_ino, info.st_size)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    words = (holder.token, holder.host, holder.boot_id, holder.namespace, holder.user, holder.run)
+    numbers = (holder.pid, holder.start_time)
+    sound = (
+        all(
+            isinstance(word, str) and len(word) <= _LONGEST and not re.search("[\0\ud800-\udfff]", word)
+            for word in words
+        )
+        and _TOKEN.fullmatch(holder.token) is not None  # it becomes part of a file's name
+        and all(type(number) is int and 0 <= number < 1 << 63 for number in numbers)
+        and type(holder.since) in (int, float)
+        and math.isfinite(holder.since)
+        and 0 <= holder.since <= _LAST_MOMENT
+    )
+    return holder if sound else None
 
 
 def _stale(seen: _Seen, now: float) -> bool:
     """Say whether it may be taken over; `now` is the file server's time."""
     return now - seen.modified > EXPIRES_AFTER or (seen.holder is not None and seen.holder.provably_dead())
+
+
+def _ahead(seen: _Seen, now: float) -> bool:
+    """Say whether its time lies in the future, by more than a renewal of this moment explains."""
+    return seen.modified - now > RENEW_EVERY
+
+
+def _refuse_unless_stale(directory: Directory, name: str, seen: _Seen | None, now: float) -> None:
+    """Raise LeaseHeld for a lease or claim that may not be taken over."""
+    if seen is not None and _stale(seen, now):
+        return
+    if seen is not None and _ahead(seen, now):
+        with _opened(directory, name) as fd:
+            if fd is not None and os.fstat(fd).st_ino == seen.inode:
+                os.utime(fd)  # from now on it ages
+    raise _refusal(directory, seen, now)
 
 
 def _link(directory: Directory, source: str, target: str) -> bool:
@@ -167,13 +230,14 @@ def _take_over(directory: Directory, temporary: str) -> None:
         if _link(directory, temporary, LEASE):
             return
         held = _look(directory, LEASE)
-    if held is None or not _stale(held, now):
-        raise _refusal(directory, held, now)
+    _refuse_unless_stale(directory, LEASE, held, now)
+    assert held is not None  # noqa: S101  refused above
     token = held.token
     while not _link(directory, temporary, claim := _CLAIM + token):
         rival = _look(directory, claim)
-        if rival is None or not _stale(rival, now):
-            raise _refusal(directory, rival or held, now)
+        if rival is None:
+            raise _refusal(directory, held, now)
+        _refuse_unless_stale(directory, claim, rival, now)
         token = rival.token  # that one died while it took over: its claim is taken over in turn
     current = _look(directory, LEASE)
     if current is None or (current.token, current.inode) != (held.token, held.inode) or not _stale(current, now):
@@ -188,32 +252,34 @@ def _take_over(directory: Directory, temporary: str) -> None:
 
 
 def _refusal(directory: Directory, held: _Seen | None, now: float) -> LeaseHeld:
-    holder = held.holder if held else None
-    remedy = "run the command again when it has finished; a lease that is not renewed for 5 minutes is taken over"
+    path = directory.at(LEASE)
     if held is None:  # it came and went while it was looked at
-        return LeaseHeld("another apply holds this config directory", where=directory.at(LEASE), remedy=remedy)
-    if holder is None:
-        return _unreadable(directory, held, now)
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
+        remedy = "run the command again when it has finished"
+        return LeaseHeld("another apply holds this config directory", where=path, remedy=remedy)
+    by_hand = f"if no chiltepin is at work on any node, remove it: `rm {shlex.quote(path)}`"
+    left = max(0.0, EXPIRES_AFTER - max(0.0, now - held.modified))
+    touched = f"{max(0.0, now - held.modified):.0f} s ago"
+    if _ahead(held, now):
+        touched = (
+            f"{held.modified - now:.0f} s in the future by the file server's clock, which was set back, or the file"
+            " comes from a backup; it counts as renewed now"
+        )
+    if held.holder is None:
+        what = "it is empty" if held.size == 0 else f"its {held.size} bytes are not a lease that this version can read"
+        return LeaseHeld(
+            "another apply may hold this config directory: the lease is damaged",
+            where=path,
+            why=f"{what}, so nobody can tell who holds it; it was touched {touched}",
+            remedy=f"{by_hand}; else run this again: unless somebody renews it, it is taken over in {left:.0f} s",
+        )
+    holder = held.holder
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder.since))
+    remedy = "run the command again when it has finished; a lease that is not renewed for 5 minutes is taken over"
     return LeaseHeld(
         f"another apply holds this config directory: process {holder.pid} of {holder.user} on {holder.host}",
-        where=directory.at(LEASE),
-        why=f"since {since} (run {holder.run}), last renewed {max(0.0, now - held.modified):.0f} s ago",
-        remedy=remedy,
-    )
-
-
-def _unreadable(directory: Directory, held: _Seen, now: float) -> LeaseHeld:
-    """Refuse because of a lease that says nothing: its holder may be of another version, and at work."""
-    what = "it is empty" if held.size == 0 else f"its {held.size} bytes are not a lease that this version can read"
-    left = max(0.0, EXPIRES_AFTER - (now - held.modified))
-    path = directory.at(LEASE)
-    return LeaseHeld(
-        "another apply may hold this config directory: the lease is damaged",
         where=path,
-        why=f"{what}, so nobody can tell who holds it; it was touched {max(0.0, now - held.modified):.0f} s ago",
-        remedy=f"if no chiltepin is at work on any node, remove it: `rm {shlex.quote(path)}`;"
-        f" else run this again: unless somebody renews it, it is taken over in {left:.0f} s",
+        why=f"since {since} (run {holder.run}), last renewed {touched}",
+        remedy=f"{remedy}; {by_hand}" if _ahead(held, now) else remedy,
     )
 
 
@@ -223,17 +289,11 @@ def renew(directory: Directory, ours: Holder) -> bool:
     Raises:
         OSError: it could not be looked at.
     """
-    try:
-        fd = os.open(LEASE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
-    except FileNotFoundError:
-        return False
-    try:
-        if ours.token.encode() not in (files.read_fd(fd, 1 << 20) or b""):
+    with _opened(directory, LEASE) as fd:
+        if fd is None or ours.token.encode() not in (files.read_fd(fd, 1 << 20) or b""):
             return False
         os.utime(fd)
         return True
-    finally:
-        os.close(fd)
 
 
 def release(directory: Directory, ours: Holder) -> None:

@@ -17,9 +17,9 @@ def read_manifest_text(path: Path) -> bytes:
     """Return the manifest's bytes.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or it is no regular file.
         ManifestInvalid: it is too large.
-        FileSystemError: it cannot be read, or is no regular file.
+        FileSystemError: it cannot be read.
     """
     try:
         status = path.stat()
@@ -31,7 +31,9 @@ def read_manifest_text(path: Path) -> bytes:
         ) from e
     except OSError as e:
         raise translated(e, "read the manifest", str(path)) from e
-    _check_regular(status, path, "the manifest")
+    if not stat.S_ISREG(status.st_mode):
+        remedy = "name a file with -f FILE"
+        raise UsageError(f"the manifest is {_kind(status)}", where=str(path), remedy=remedy)
     if status.st_size > MAX_BYTES:
         message = f"the file has {status.st_size:,} bytes; the limit is {MAX_BYTES:,}"
         hint = "split it into several manifests, each with its own `stack`"
@@ -44,13 +46,16 @@ def write_first_manifest(path: Path, text: str) -> None:
     """Write a manifest where there is none.
 
     Raises:
-        UsageError: there is one already.
+        UsageError: there is one already, or no such directory.
         FileSystemError: it cannot be written.
     """
     try:
         stream = path.open("x", encoding="utf-8")
     except FileExistsError as e:
         raise UsageError("there is a manifest already", where=str(path), remedy="choose another with -f FILE") from e
+    except FileNotFoundError as e:
+        remedy = "make it (`mkdir -p`), or choose another path with -f FILE"
+        raise UsageError("there is no such directory", where=str(path.parent), remedy=remedy) from e
     except OSError as e:
         raise translated(e, "write the manifest", str(path)) from e
     try:
@@ -61,10 +66,13 @@ def write_first_manifest(path: Path, text: str) -> None:
         raise translated(e, "write the manifest", str(path)) from e
 
 
+def _kind(status: os.stat_result) -> str:
+    return "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+
+
 def _check_regular(status: os.stat_result, path: Path, what: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise FileSystemError(f"{what} is {kind}", where=str(path), remedy="name a file")
+        raise FileSystemError(f"{what} is {_kind(status)}", where=str(path), remedy="name a file")
 
 
 _REMEDY = "correct the path: it counts from the manifest's directory"

@@ -194,6 +194,20 @@ def belongs(daemon: Daemon, name: str, config_dir: str, directory: tuple[int, in
     return daemon.endpoint_id is not None and daemon.endpoint_id in ids
 
 
+def may_belong(daemon: Daemon, name: str, config_dir: str, ids: set[str]) -> bool:
+    """Say whether a daemon may be the one of `name` in `config_dir`, though `belongs` cannot tell.
+
+    Another endpoint's daemon may have been given the PID of one that died: its title says whose it is.
+    """
+    if daemon.endpoint_id in ids:
+        return True
+    if daemon.name != name and not (daemon.starting and daemon.name in ids):
+        return False
+    if daemon.config_dir is not None:
+        return os.path.realpath(daemon.config_dir) == os.path.realpath(config_dir)
+    return daemon.starting or not ids
+
+
 def lives(pid: int, start_time: int) -> bool:
     """Say whether the process with this PID and start time lives."""
     facts = _stat(pid)

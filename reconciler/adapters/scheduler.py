@@ -1,39 +1,32 @@
-"""Questions to Slurm; never a submission."""
+"""Questions to Slurm and PBS; never a submission."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import threading
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core.live import BatchJob
+from reconciler.adapters.batch_commands import TIME_LIMIT, Commands, Queue
+from reconciler.adapters.pbs import Pbs
+from reconciler.core.live import BatchJob, BatchSystem
 from reconciler.errors import SchedulerError
 
 if TYPE_CHECKING:
     from reconciler.ports import Scheduler
 
-_TIMEOUT = 15.0
-_GOOD_FOR = 2.0
-"""Seconds for which an answer serves everybody who asks: many endpoints may be looked at in the same moment."""
-
 _BETWEEN = "\x1f"  # in no path that anybody types
 
 
 class Slurm:
-    """The `Scheduler` port over Slurm's own commands.
+    """What is asked of Slurm, over its own commands.
 
     Args:
         timeout: seconds after which a command that gives no answer is given up.
     """
 
-    def __init__(self, *, timeout: float = _TIMEOUT) -> None:
-        self._timeout = timeout
-        self._mutex = threading.Lock()
-        self._last: dict[frozenset[tuple[str, str]], tuple[float, tuple[BatchJob, ...]]] = {}
+    def __init__(self, *, timeout: float = TIME_LIMIT) -> None:
+        self._commands = Commands("Slurm", "squeue", timeout)
+        self._queue = Queue(self._jobs)
 
     def cluster(self) -> str | None:
         """Return ClusterName of the Slurm that this node talks to; None where there is no Slurm."""
@@ -53,71 +46,48 @@ class Slurm:
         return found
 
     def jobs(self, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
-        key = frozenset(environment.items())
-        with self._mutex:  # the first who asks waits for Slurm, the others for that answer
-            at, jobs = self._last.get(key, (0.0, ()))
-            if key not in self._last or time.monotonic() - at > _GOOD_FOR:
-                jobs = self._jobs({**os.environ, **environment})
-                self._last[key] = (time.monotonic(), jobs)
-        return jobs
+        """Return this user's jobs.
+
+        Raises:
+            SchedulerError: `squeue` gave no answer.
+        """
+        return self._queue.jobs(environment)
 
     def _jobs(self, environ: Mapping[str, str]) -> tuple[BatchJob, ...]:
         # As root, user endpoints are other users'.
         whose = () if os.getuid() == 0 else (f"--user={os.getuid()}",)
-        lines = self._ask(("squeue", "--noheader", *whose, "--format", _BETWEEN.join(("%A", "%o", "%Z"))), environ)
+        command = ("squeue", "--noheader", *whose, "--format", _BETWEEN.join(("%A", "%o", "%Z")))
         found: list[BatchJob] = []
-        for line in lines.splitlines():
+        for line in self._commands.ask(command, environ).splitlines():
             number, between, rest = line.partition(_BETWEEN)
             if not between:
-                raise _failed("squeue", f"it answered with something else than jobs: {line[:100]!r}")
+                raise self._commands.failed("squeue", f"it answered with something else than jobs: {line[:100]!r}")
             found.append(BatchJob(number.strip(), tuple(rest.split(_BETWEEN))))
         return tuple(found)
 
     def _ask_or_nothing(self, *command: str) -> str:
         try:
-            return self._ask(command, os.environ)
+            return self._commands.ask(command, os.environ)
         except SchedulerError:
             return ""
 
-    def _ask(self, command: tuple[str, ...], environ: Mapping[str, str]) -> str:
-        """Return what a command of Slurm's prints.
 
-        Raises:
-            SchedulerError: it is not there, failed, or took too long.
-        """
-        name = command[0]
-        program = shutil.which(name, path=environ.get("PATH"))
-        if program is None:
-            raise _failed(name, f"there is no {name} on PATH")
-        try:
-            done = subprocess.run(
-                [program, *command[1:]],
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=self._timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as e:
-            raise _failed(name, f"{name} gave no answer within {self._timeout:.0f} s") from e
-        except OSError as e:
-            raise _failed(name, f"{name} cannot be run: {e.strerror or e}") from e
-        if done.returncode != 0:
-            said = done.stderr.strip().splitlines()
-            raise _failed(name, f"{name} failed{f': {said[-1][:200]}' if said else f' with code {done.returncode}'}")
-        return done.stdout
+class BatchSystems:
+    """The `Scheduler` port. Names of clusters and partitions are Slurm's: PBS has neither."""
 
+    def __init__(self) -> None:
+        self._slurm = Slurm()
+        self._pbs = Pbs()
 
-def _failed(name: str, why: str) -> SchedulerError:
-    return SchedulerError(
-        "Slurm could not be asked",
-        where=name,
-        why=why,
-        remedy="see that `squeue` answers in the shell from which this is run",
-    )
+    def cluster(self) -> str | None:
+        return self._slurm.cluster()
+
+    def partitions(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._slurm.partitions()
+
+    def jobs(self, system: BatchSystem, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
+        return self._pbs.jobs(environment) if system == "pbs" else self._slurm.jobs(environment)
 
 
 if TYPE_CHECKING:
-    _implements: type[Scheduler] = Slurm
+    _implements: type[Scheduler] = BatchSystems

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.adapters import faults, files, process
@@ -113,10 +113,11 @@ def run(start: Start) -> Started:
     """
     deadline = start.clock.monotonic() + start.limit
     _wait_for_ending(start)
-    if (found := _up(start)) is not None:
-        return found
-    if _running(start):
-        return _wait(start, None, deadline)
+    found = _up(start)
+    if found is None and _running(start):
+        found = _wait(start, None, deadline)
+    if found is not None:
+        return replace(found, was_under_way=True)
     return _spawn_and_wait(start, deadline)
 
 

@@ -15,7 +15,7 @@ from reconciler.adapters.files import Directory
 from reconciler.adapters.names import OWN_DIRECTORY
 from reconciler.adapters.own_dir import TRASH, open_config_dir, open_own, sweep_leftovers
 from reconciler.core.live import JournalEntry
-from reconciler.errors import FileSystemError, LeaseHeld, StateFileError
+from reconciler.errors import FileSystemError, LeaseHeld, StateFileError, UsageError
 from reconciler.ports import Clock, Store
 
 _PUBLIC_FILE = 0o644
@@ -146,9 +146,21 @@ def _write_text(path: Path, text: str, what: str, points: tuple[str, str]) -> No
 
 
 def write_private_text(path: Path, text: str, what: str) -> None:
-    """Replace a text file that is the user's only (0600)."""
-    with files.translating(f"write the {what}", str(path)), files.opened(str(path.absolute().parent)) as folder:
-        files.replace(folder, path.name, text.encode("utf-8"), mode=files.PRIVATE_FILE)
+    """Replace a text file that is the user's only (0600).
+
+    Raises:
+        UsageError: its directory is not there.
+        FileSystemError: it cannot be written.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(
+            f"the {what} cannot be kept there: the directory does not exist",
+            where=str(folder),
+            remedy="make it (`mkdir -p`), or choose another path",
+        )
+    with files.translating(f"write the {what}", str(path)), files.opened(str(folder)) as opened:
+        files.replace(opened, path.name, text.encode("utf-8"), mode=files.PRIVATE_FILE)
 
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from reconciler.adapters import faults, files
@@ -23,9 +24,10 @@ from reconciler.adapters.files import Directory
 from reconciler.adapters.names import user_endpoint
 from reconciler.core.live import TrashEntry
 from reconciler.core.marker import MARKER, Marker
-from reconciler.errors import Refused
+from reconciler.errors import Overtaken
 
 _RECORD = "entry.json"
+_LAST_MOMENT = 253_402_300_799.0  # of the year 9999
 _ENDPOINT = "endpoint"
 _GOING = ".going-"
 BACKUPS_KEPT = 20
@@ -48,17 +50,24 @@ def keep_copy(backups: Directory, file: str, content: bytes, now: float) -> None
         files.remove(backups, name)
 
 
-def move_in(root: Directory, trash: Directory, name: str, now: float) -> str:
+def move_in(root: Directory, trash: Directory, name: str, now: float, at: float | None) -> str:
     """Move an endpoint's directory and its user endpoints' to the trash; return the entry's name.
 
+    Args:
+        root: the config directory.
+        trash: our trash in it.
+        name: the endpoint's directory.
+        now: for the entry's name.
+        at: the file server's time, which tells the entry's age on any node; None when it cannot be told.
+
     Raises:
-        Refused: there is no such directory.
+        Overtaken: there is no such directory.
         OSError: it was not moved.
     """
     ids = _ids(root, name)
     entry = f"{name}~{stamp(now)}-{files.token()}"
     with files.entered(trash, entry, create=True) as folder:
-        record = {"format_version": 1, "name": name, "deleted_at": now, "uuid": min(ids) if ids else None}
+        record = {"format_version": 1, "name": name, "deleted_at": at, "uuid": min(ids) if ids else None}
         files.write_new(folder, _RECORD, json.dumps(record).encode())
         os.fsync(folder.fd)
         faults.reached("trash.begin")
@@ -87,7 +96,7 @@ def _ids(root: Directory, name: str) -> set[str]:
             registration = files.read_file(directory, "endpoint.json")
             marker = files.read_file(directory, MARKER)
     except FileNotFoundError as e:
-        raise Refused(
+        raise Overtaken(
             f"there is no directory {name} to delete",
             where=root.at(name),
             why="it disappeared meanwhile",
@@ -104,10 +113,14 @@ def _user_endpoints(directory: Directory, ids: set[str]) -> list[str]:
         return sorted(e.name for e in entries if (pair := user_endpoint(e.name)) is not None and pair[0] in ids)
 
 
-def entries(trash: Directory, now: float, *, sizes: bool = False) -> tuple[TrashEntry, ...]:
-    """Return the entries, oldest first; one whose move never happened is none."""
+def entries(
+    trash: Directory, now_at_server: Callable[[], float | None], *, sizes: bool = False
+) -> tuple[TrashEntry, ...]:
+    """Return the entries, oldest first; one whose move never happened is none. An empty trash asks for no time."""
     contents = Contents()
-    listed = [entry for name in _names(trash) if (entry := _entry(trash, name, contents, now, sizes=sizes)) is not None]
+    names = _names(trash)
+    now = now_at_server() if names else None
+    listed = [entry for name in names if (entry := _entry(trash, name, contents, now, sizes=sizes)) is not None]
     return tuple(sorted(listed, key=lambda e: (e.deleted_at, e.name)))
 
 
@@ -116,7 +129,7 @@ def _names(trash: Directory) -> list[str]:
         return sorted(e.name for e in found if not e.name.startswith(".") and "~" in e.name)
 
 
-def _entry(trash: Directory, name: str, contents: Contents, now: float, *, sizes: bool) -> TrashEntry | None:
+def _entry(trash: Directory, name: str, contents: Contents, now: float | None, *, sizes: bool) -> TrashEntry | None:
     try:
         with files.entered(trash, name) as folder:
             directory = read_directory(folder, _ENDPOINT, contents, age=lambda _: None, daemons=(), user_endpoints={})
@@ -128,8 +141,10 @@ def _entry(trash: Directory, name: str, contents: Contents, now: float, *, sizes
     if directory is None:  # a move that was cut short
         return None
     try:
-        recorded = float(json.loads(record)["deleted_at"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        recorded: float | None = float(json.loads(record)["deleted_at"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        recorded = None
+    if recorded is not None and not 0 <= recorded <= _LAST_MOMENT:  # nor is NaN between two numbers
         recorded = None
     return TrashEntry(
         name=name,
@@ -137,7 +152,7 @@ def _entry(trash: Directory, name: str, contents: Contents, now: float, *, sizes
         marker=directory.marker if isinstance(directory.marker, Marker) else None,
         deleted_at=modified if recorded is None else recorded,
         # Only a recorded time tells the age: anything may touch a directory, or a copy of it.
-        age=None if recorded is None else now - recorded,
+        age=None if recorded is None or now is None else now - recorded,
         size=size,
         directory=directory,
     )
@@ -164,10 +179,10 @@ def move_out(root: Directory, trash: Directory, entry: str, name: str) -> None:
     """Put a deleted endpoint back under `name`, with its user endpoints' directories.
 
     Raises:
-        Refused: there is no such entry, or `name` is taken.
+        Overtaken: there is no such entry, or `name` is taken.
     """
     if files.exists(root, name):
-        raise Refused(
+        raise Overtaken(
             f"{name} exists",
             where=root.at(name),
             why="a deleted endpoint is put back only where nothing is",
@@ -199,7 +214,7 @@ def purge(trash: Directory, entry: str) -> None:
     """Remove an entry from the disk; it leaves the list first, so that a purge cut short shows no half entry.
 
     Raises:
-        Refused: there is no such entry.
+        Overtaken: there is no such entry.
     """
     gone = f"{_GOING}{entry}"
     faults.reached("purge.begin")
@@ -234,5 +249,5 @@ def tidy(root: Directory, trash: Directory) -> None:
             files.remove_tree(trash, name)
 
 
-def _missing(trash: Directory, entry: str) -> Refused:
-    return Refused(f"there is no {entry} in the trash", where=trash.path, remedy=f"what there is: ls {trash.path}")
+def _missing(trash: Directory, entry: str) -> Overtaken:
+    return Overtaken(f"there is no {entry} in the trash", where=trash.path, remedy=f"what there is: ls {trash.path}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -101,8 +102,8 @@ class GlobusCompute:
     def prepare(self) -> None:
         self.login.prepare()
 
-    def reserve(self, requests: int) -> None:
-        self._budget.reserve(requests)
+    def reserve(self, requests: int) -> AbstractContextManager[None]:
+        return self._budget.reserve(requests)
 
     def owned(self) -> Mapping[str, Registration]:
         path = "/v2/endpoints"
@@ -169,7 +170,10 @@ class GlobusCompute:
         deadline = self._clock.monotonic() + self._patience
         attempt = 0
         while True:
-            result = self._attempt(url, call, may_lack)
+            try:
+                result = self._attempt(url, call, may_lack)
+            except RecursionError as error:
+                raise unreachable(url, "Its answer is nested too deeply.") from error
             if not isinstance(result, _Later):
                 return result
             wait = max(result.after or 0.0, _backoff(attempt))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
@@ -18,9 +20,21 @@ def main() -> None:
     # Looking for pydantic's plugins reads the metadata of every installed package; we use none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
+        # From the first moment on; a SIGHUP that `nohup` ignores stays ignored.
+        numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+        for number in numbers:
+            signal.signal(number, _interrupt)
         from reconciler.cli.main import run
     except KeyboardInterrupt:  # Ctrl-C this early, too, ends with its exit code and without a traceback
         sys.exit(130)
     code = run(sys.argv[1:])
+    for number in numbers:  # it ends anyway, with the exit code that says what was done
+        signal.signal(number, signal.SIG_IGN)
     gc.freeze()  # the interpreter looks for garbage once more before it ends
     sys.exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
+    del number, frame
+    raise KeyboardInterrupt

@@ -23,7 +23,7 @@ EPILOG = o.examples(
 
 @errand_command("Take it over?")
 def adopt(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The endpoint's name in the manifest.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The endpoint's name in the manifest.")] = None,
     every: Annotated[
         bool, typer.Option("--all", help="All that the manifest declares and that have a directory.")
     ] = False,

@@ -24,7 +24,7 @@ EPILOG = o.examples(
 
 YesOption = o.YesOption
 ParallelismOption = Annotated[
-    int, typer.Option("--parallelism", min=1, max=64, help="How many daemons may be starting at once.")
+    int, typer.Option("--parallelism", metavar="N", min=1, max=64, help="How many daemons may be starting at once.")
 ]
 WaitOption = Annotated[
     str, typer.Option("--wait", metavar="online|started", help="When a start is done: online at the service, or up.")
@@ -33,7 +33,7 @@ WaitOption = Annotated[
 
 def apply(
     plan: Annotated[
-        Path | None, typer.Argument(metavar="[PLAN]", help="A plan kept by `plan --out`: does just that, unasked.")
+        Path | None, typer.Argument(metavar="PLAN", help="A plan kept by `plan --out`: does just that, unasked.")
     ] = None,
     file: o.FileOption = o.DEFAULT_FILE,
     config_dir: o.ConfigDirOption = None,
@@ -49,7 +49,7 @@ def apply(
     allow_delete: Annotated[
         bool, typer.Option("--allow-delete", help="Also delete endpoints that left the manifest.")
     ] = False,
-    max_deletes: Annotated[int, typer.Option("--max-deletes", min=0, help="At most so many in one run.")] = 1,
+    max_deletes: o.MaxDeletesOption = 1,
     parallelism: ParallelismOption = 4,
     wait: WaitOption = "online",
     drain: o.DrainOption = None,
@@ -64,12 +64,13 @@ def apply(
     """Make it so: configure, start, stop and delete endpoints."""
     from reconciler.cli.carry import Manner, plan_and_apply, read_plan, scope_of
     from reconciler.cli.common import seconds_of
-    from reconciler.cli.console import Console, print_warnings
+    from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.invocation import Invocation
     from reconciler.reconcile import Consent
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
+    check_format(output)
     patience = seconds_of(drain)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)

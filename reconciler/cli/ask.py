@@ -5,31 +5,38 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from reconciler.cli.console import shown
 from reconciler.core.plan import Plan
+from reconciler.reconcile import Allowed
+
+
+class Declined(Exception):
+    """The question was not answered with the word that agrees."""
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """What may be done of a plan.
+class Answer:
+    """What was agreed to.
 
     Attributes:
-        left: why some deletes were left out.
-        agreed: whether all that is left was agreed to by name, so that nothing more need be asked.
+        allowed: the part of the plan that may be done.
+        agreed: whether all of it was agreed to by name, so that nothing more need be asked.
+        remedy: what consents to what was left out.
     """
 
-    plan: Plan
-    left: str | None
+    allowed: Allowed
     agreed: bool = False
+    remedy: str | None = None
 
 
 def agreed(question: str, word: str = "yes") -> bool:
     """Ask; the end of the input is a no."""
-    sys.stderr.write(f"{question} Only `{word}` is taken as yes: ")
+    sys.stderr.write(f"{shown(question)} Only `{word}` is taken as yes: ")
     sys.stderr.flush()
     return sys.stdin.readline().strip() == word
 
 
-def ask_for_deletes(plan: Plan) -> Allowed:
+def ask_for_deletes(plan: Plan) -> Answer:
     """Ask for the name of each endpoint that the plan deletes; the others are left out.
 
     What the trash's retention ends is never asked about: that takes --allow-delete.
@@ -37,4 +44,5 @@ def ask_for_deletes(plan: Plan) -> Allowed:
     refused = tuple(name for name in plan.deletes if not agreed(f"{name} would be deleted.", name))
     rest = plan.without_endpoints(frozenset(refused)).without_expiries()
     why = f"not deleted, for want of consent: {', '.join(refused)}" if refused else None
-    return Allowed(rest, why, agreed=bool(rest.actions) and {a.endpoint for a in rest.actions} <= set(rest.deletes))
+    by_name = bool(rest.actions) and {a.endpoint for a in rest.actions} <= set(rest.deletes)
+    return Answer(Allowed(rest, why), by_name)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from reconciler.cli.ask import Allowed, agreed, ask_for_deletes
-from reconciler.cli.common import print_plan
-from reconciler.cli.console import Console, check_format
+from reconciler.apply import Events
+from reconciler.cli.ask import Answer, Declined, agreed, ask_for_deletes
+from reconciler.cli.common import print_plan, print_trouble
+from reconciler.cli.console import Console
 from reconciler.cli.live import PlainProgress, progress
-from reconciler.core.exit_codes import exit_code_of_run
+from reconciler.cli.signals import graceful, orderly
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
 from reconciler.effects import Conduct
 from reconciler.errors import ExitCode, ReconcilerError, UsageError
-from reconciler.reconcile import Consent, Request, Sight, carry_out, confirm, consented, make_sight, waiting
+from reconciler.reconcile import Allowed, Applied, Consent, Request, Sight, apply, consented, waiting
 from reconciler.wiring import Wired
 
 if TYPE_CHECKING:
@@ -51,43 +50,71 @@ class Manner:
 
 def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Manner) -> ExitCode:
     """Plan and apply under the lease, and print what became of it."""
-    check_format(manner.output)
     if manner.wait not in ("online", "started"):
         raise UsageError(f"--wait {manner.wait}: not known", remedy="use online or started")
     if not manner.yes and not sys.stdin.isatty():
         raise UsageError(
             "nobody can be asked: the input is not a terminal", remedy="look at `chiltepin plan`, then use --yes"
         )
-    # The lease comes first: what is planned must still be true when it is done.
-    with _orderly(), wired.outside.store.lease():
-        sight = make_sight(wired.outside, request)
-        if manner.saved is not None:
-            from reconciler.core.saved_plan import check_same
+    conduct = Conduct(
+        run=wired.run,
+        parallelism=manner.parallelism,
+        wait_online=manner.wait == "online",
+        stop=threading.Event(),
+        drain=manner.drain,
+    )
+    course = _AtTheShell(console, manner, conduct.stop)
+    try:
+        with orderly():
+            applied = apply(wired.outside, wired.clock, request, conduct, course, reviewed=manner.saved)
+    except Declined:
+        console.say("nothing was done")
+        return ExitCode.FAILED
+    return applied.exit_code
 
-            check_same(manner.saved, sight.plan)
+
+@dataclass(frozen=True)
+class _AtTheShell:
+    """The course of an apply at the command line: shown, asked about, watched, and told."""
+
+    console: Console
+    manner: Manner
+    stop: threading.Event
+
+    def agree(self, sight: Sight) -> Allowed:
+        console, manner = self.console, self.manner
         if manner.output == "text" and not (console.quiet and manner.yes):
             print_plan(console, sight, "text")
-        allowed = _allowed(sight.plan, manner)
-        plan, left = allowed.plan, allowed.left
+        else:
+            print_trouble(console, sight.plan)
+        answer = _answer(sight.plan, manner)
+        plan, left = answer.allowed.plan, answer.allowed.left
         if left:
             console.warn(left)
+            if answer.remedy:
+                console.warn(f"  next: {answer.remedy}")
         late = [purge.endpoint for purge in waiting(sight.plan, plan)]
         if late:
             console.say(f"{len(late)} in the trash past their retention, kept for want of consent: {', '.join(late)}")
-        if not (plan.is_empty or manner.yes or allowed.agreed) and not agreed(manner.question, manner.word):
-            console.say("nothing was done")
-            return ExitCode.FAILED
-        run = _carry_out(console, wired, sight, plan, manner)
-        run = _confirm(console, wired, plan, run, manner)
-        code = exit_code_of_run(sight.plan, run, left_deletes=left is not None)
-        # Before the lease is given back: whatever that meets, what was done is told.
-        if manner.output == "json":
+        if not (plan.is_empty or manner.yes or answer.agreed) and not agreed(manner.question, manner.word):
+            raise Declined
+        return answer.allowed
+
+    @contextmanager
+    def at_work(self, plan: Plan) -> Iterator[Events]:
+        width = max((len(action.endpoint) for action in plan.actions), default=0)
+        listener = progress(self.console, width) if plan.actions else nullcontext(PlainProgress(self.console, width))
+        with graceful(self.stop, self.console), listener as events:
+            yield events
+
+    def end(self, applied: Applied) -> None:
+        run = applied.run
+        if self.manner.output == "json":
             from reconciler.core.outputs import apply_output, to_json
 
-            console.result(to_json(apply_output(sight.plan, run, int(code))))
-        elif not plan.is_empty or run.unconfirmed or run.unwritten:
-            _print_end(console, sight, run)
-    return code
+            self.console.result(to_json(apply_output(applied.sight.plan, run, int(applied.exit_code))))
+        elif not applied.plan.is_empty or run.unconfirmed or run.unwritten:
+            _print_end(self.console, applied.sight, run)
 
 
 def read_plan(path: Path) -> SavedPlan:
@@ -119,80 +146,14 @@ def scope_of(saved: SavedPlan) -> Scope:
     )
 
 
-def _allowed(plan: Plan, manner: Manner) -> Allowed:
+def _answer(plan: Plan, manner: Manner) -> Answer:
     """Return the part of the plan that was consented to: by options, or at the terminal."""
     asks = bool(plan.deletes) and not (manner.yes or manner.consent.deletes)
     if asks and plan.delete_count <= manner.consent.max_deletes:
         return ask_for_deletes(plan)
     consent = Consent(True, manner.consent.max_deletes) if asks else manner.consent  # it is the cap that stops it
-    return Allowed(*consented(plan, consent))
-
-
-def _carry_out(console: Console, wired: Wired, sight: Sight, plan: Plan, manner: Manner) -> Run:
-    stop = threading.Event()
-    conduct = Conduct(
-        run=wired.run,
-        parallelism=manner.parallelism,
-        wait_online=manner.wait == "online",
-        stop=stop,
-        drain=manner.drain,
-    )
-    width = max((len(action.endpoint) for action in plan.actions), default=0)
-    listener = progress(console, width) if plan.actions else nullcontext(PlainProgress(console, width))
-    with _graceful(stop, console), listener as events:
-        return carry_out(sight, plan, wired.outside, wired.clock, conduct, events)
-
-
-def _confirm(console: Console, wired: Wired, plan: Plan, run: Run, manner: Manner) -> Run:
-    stop = threading.Event()
-    conduct = Conduct(run=wired.run, wait_online=manner.wait == "online", stop=stop)
-    if run.interrupted:
-        return run
-    with _graceful(stop, console):
-        return confirm(plan, run, wired.outside, wired.clock, conduct)
-
-
-@contextmanager
-def _orderly() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the program as Ctrl-C does: what it holds, the lease first of all, is released.
-
-    They count once: what is released then is released to the end. A SIGHUP that `nohup` ignores stays ignored.
-    """
-    heard = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        del number, frame
-        if not heard:
-            heard = True
-            raise KeyboardInterrupt
-
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = [signal.signal(number, on_signal) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _graceful(stop: threading.Event, console: Console) -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into: finish the steps in flight, begin no new one."""
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if not stop.is_set():
-            stop.set()
-            console.say("\nstopping: the steps in flight are finished first", "warning")
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, on_signal) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+    option = f"--max-deletes {plan.delete_count}" if consent.deletes else "--allow-delete"
+    return Answer(consented(plan, consent), remedy=f"when all of these are to go, run it again with {option}")
 
 
 def _print_end(console: Console, sight: Sight, run: Run) -> None:
@@ -201,6 +162,9 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
     lines: list[Line] = []
     for outcome in failed:
         lines += _failure_lines(outcome)
+    for outcome in run.outcomes:
+        if outcome.kind == "deferred" and outcome.remedy:
+            lines.append(Line(f"{outcome.action.endpoint}: {outcome.action.kind} deferred; next: {outcome.remedy}"))
     for daemon in run.unconfirmed:
         lines += [Line(""), Line(f"{daemon.endpoint}: {daemon.reason}", "error")]
         lines += [Line(f"  next: {daemon.remedy}")] if daemon.remedy else []

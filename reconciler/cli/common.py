@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from reconciler.cli.console import Console, check_format
+from reconciler.cli.console import Console
 from reconciler.core.lines import Line
 from reconciler.core.plan import Plan
-from reconciler.core.report import plan_lines
+from reconciler.core.report import plan_lines, trouble_lines
 from reconciler.errors import UsageError
 from reconciler.reconcile import Sight
 
@@ -30,7 +30,6 @@ def seconds_of(drain: str | None) -> float:
 
 def print_plan(console: Console, sight: Sight, output: str) -> None:
     """Print a plan to stdout, as text, JSON or markdown."""
-    check_format(output, ("text", "json", "markdown"))
     if output == "json":
         from reconciler.core.outputs import plan_output, to_json
 
@@ -39,12 +38,17 @@ def print_plan(console: Console, sight: Sight, output: str) -> None:
         console.markdown("chiltepin plan", plan_lines(sight.plan, where=sight.where))
     elif not (console.quiet and sight.plan.is_empty and not sight.plan.refusals):
         console.lines(plan_lines(sight.plan, where=sight.where))
-    if sight.plan.unreachable:
-        console.lines(
-            [Line("the service could not be asked; what needs it is not planned", "error"), *_why(sight.plan)],
-            stream=sys.stderr,
-        )
+    _print_unreachable(console, sight.plan)
 
 
-def _why(plan: Plan) -> list[Line]:
-    return [Line(f"  {text.strip()}") for text in (plan.unreachable or "").splitlines()]
+def print_trouble(console: Console, plan: Plan) -> None:
+    """Print to stderr what is wrong with a plan that is not shown: what is refused, and what could not be asked."""
+    console.lines(trouble_lines(plan), stream=sys.stderr)
+    _print_unreachable(console, plan)
+
+
+def _print_unreachable(console: Console, plan: Plan) -> None:
+    if plan.unreachable:
+        why = [Line(f"  {text.strip()}") for text in plan.unreachable.splitlines()]
+        said = Line("the service could not be asked; what needs it is not planned", "error")
+        console.lines([said, *why], stream=sys.stderr)

@@ -27,6 +27,15 @@ _CODES: dict[Style, str] = {
 }
 
 
+# What a terminal would obey, or show in another order; and half a character, which no output takes.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    """Return text, which may quote anybody's files, with nothing that a terminal obeys; JSON stays the same JSON."""
+    return text if text.isascii() and text.isprintable() else _OBEYED.sub(lambda c: f"\\u{ord(c[0]):04x}", text)
+
+
 class Console:
     """Where a command prints.
 
@@ -51,13 +60,14 @@ class Console:
 
     def result(self, text: str) -> None:
         """Print data to stdout."""
-        _write(sys.stdout, text if text.endswith("\n") else f"{text}\n")
+        _write(sys.stdout, shown(text if text.endswith("\n") else f"{text}\n"))
 
     def lines(self, lines: Iterable[Line], *, stream: TextIO | None = None) -> None:
         """Print a report, to stdout unless `stream` is given."""
         out = stream or sys.stdout
         colored = self.colored(out)
-        _write(out, "".join(f"{self._paint(line) if colored else line.text}\n" for line in lines))
+        safe = (Line(shown(line.text), line.style) for line in lines)
+        _write(out, "".join(f"{self._paint(line) if colored else line.text}\n" for line in safe))
 
     def markdown(self, title: str, lines: Iterable[Line]) -> None:
         """Print a report for a comment on a pull request: a heading, and the text in a fence of its own."""
@@ -93,15 +103,21 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except OSError as e:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # where what is left in the buffer may go
+        error = output_lost(stream, e)
         if isinstance(e, BrokenPipeError) or stream is sys.stderr:
             return
-        raise FileSystemError(
-            "the output cannot be written",
-            where=stream.name,
-            why=e.strerror,
-            remedy="look at where it is redirected to, then run the command again",
-        ) from e
+        raise error from e
+
+
+def output_lost(stream: TextIO, error: OSError) -> FileSystemError:
+    """Return the error for a stream that cannot be written; what is left in its buffer goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return FileSystemError(
+        "the output cannot be written",
+        where=stream.name,
+        why=error.strerror,
+        remedy="look at where it is redirected to, then run the command again",
+    )
 
 
 class Unbreakable(io.TextIOBase):

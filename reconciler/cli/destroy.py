@@ -38,12 +38,13 @@ def destroy(
     """Stop and delete every endpoint of this stack on this host."""
     from reconciler.cli.carry import Manner, plan_and_apply
     from reconciler.cli.common import seconds_of
-    from reconciler.cli.console import Console, print_warnings
+    from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.invocation import Invocation
     from reconciler.reconcile import Consent
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
+    check_format(output)
     patience = seconds_of(drain)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)

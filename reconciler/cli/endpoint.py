@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import options as o
+from reconciler.cli.signals import orderly
 
 EPILOG = o.examples(
     """
@@ -24,62 +25,67 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "-c",
+        "--config",
+        "--config-dir",
+        metavar="DIR",
+        help="The config directory [default: $GLOBUS_COMPUTE_USER_DIR, ~/.globus_compute].",
+    ),
+]
+"""Before the subcommand, as upstream's, and after it."""
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name: that of its directory.")]
 
 
 @app.callback()
 def endpoint(
     context: typer.Context,
-    config_dir: Annotated[
-        str | None,
-        typer.Option(
-            "-c",
-            "--config",
-            "--config-dir",
-            metavar="DIR",
-            help="The config directory [default: $GLOBUS_COMPUTE_USER_DIR, ~/.globus_compute].",
-        ),
-    ] = None,
+    config_dir: ConfigOption = None,
 ) -> None:
     """Configure, list, start, stop or delete one endpoint that no manifest manages."""
     context.obj = config_dir
 
 
 @app.command(epilog=o.examples("chiltepin endpoint configure test"))
-def configure(context: typer.Context, name: NameArgument) -> None:
+def configure(context: typer.Context, name: NameArgument, config_dir: ConfigOption = None) -> None:
     """Make the directory of a new endpoint."""
     from reconciler import endpoint as single
 
-    single.configure(name, config_dir=context.obj)
+    with orderly():
+        single.configure(name, config_dir=config_dir or context.obj)
 
 
 @app.command("list", epilog=o.examples("chiltepin endpoint list"))
-def list_endpoints(context: typer.Context) -> None:
+def list_endpoints(context: typer.Context, config_dir: ConfigOption = None) -> None:
     """List the endpoints of the config directory: name, UUID, status."""
     from reconciler import endpoint as single
     from reconciler.cli.console import Console
     from reconciler.core.report import plain
 
-    found = single.show(config_dir=context.obj)
+    found = single.show(config_dir=config_dir or context.obj)
     width = max((len(name) for name in found), default=0)
     lines = [f"{name:<{width}} {entry['id'] or 'None':<36} {entry['status']}" for name, entry in found.items()]
     Console().result("\n".join(plain(line) for line in lines) if lines else "No endpoints are configured")
 
 
 @app.command(epilog=o.examples("chiltepin endpoint start test"))
-def start(context: typer.Context, name: NameArgument) -> None:
+def start(context: typer.Context, name: NameArgument, config_dir: ConfigOption = None) -> None:
     """Start an endpoint and wait until it runs."""
     from reconciler import endpoint as single
 
-    single.start(name, config_dir=context.obj)
+    with orderly():
+        single.start(name, config_dir=config_dir or context.obj)
 
 
 @app.command(epilog=o.examples("chiltepin endpoint stop test"))
-def stop(context: typer.Context, name: NameArgument) -> None:
+def stop(context: typer.Context, name: NameArgument, config_dir: ConfigOption = None) -> None:
     """Stop an endpoint on this node; its running tasks are lost."""
     from reconciler import endpoint as single
 
-    single.stop(name, config_dir=context.obj)
+    with orderly():
+        single.stop(name, config_dir=config_dir or context.obj)
 
 
 @app.command(
@@ -96,8 +102,10 @@ def delete(
     deregister: Annotated[
         bool, typer.Option("--deregister", help="Also end its registration at the service, for ever.")
     ] = False,
+    config_dir: ConfigOption = None,
 ) -> None:
     """Move a stopped endpoint's directory to the trash."""
     from reconciler import endpoint as single
 
-    single.delete(name, config_dir=context.obj, deregister=deregister)
+    with orderly():
+        single.delete(name, config_dir=config_dir or context.obj, deregister=deregister)

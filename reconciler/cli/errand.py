@@ -31,12 +31,13 @@ def run_errand(
     `consent` is to what it deletes, of an errand that does.
     """
     from reconciler.cli.carry import Manner, plan_and_apply
-    from reconciler.cli.console import Console, print_warnings
+    from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.core.scope import Scope
     from reconciler.reconcile import Consent
     from reconciler.wiring import wire
 
     console = Console(look.color, quiet=look.quiet)
+    check_format(look.output)
     wired = wire(invocation)
     print_warnings(console, wired.desired)
     request = replace(wired.request(), scope=Scope(errand=errand))

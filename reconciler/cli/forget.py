@@ -14,6 +14,6 @@ EPILOG = o.examples(
 
 
 @errand_command("Forget it?")
-def forget(name: o.NameArgument) -> Errand:
+def forget(name: o.LockedNameArgument) -> Errand:
     """No longer manage an endpoint. Directory, daemon and registration stay as they are."""
     return Errand("forget", (name,))

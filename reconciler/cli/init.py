@@ -51,7 +51,9 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 def init(
     file: o.FileOption = o.DEFAULT_FILE,
     config_dir: o.ConfigDirOption = None,
-    stack: Annotated[str | None, typer.Option("--stack", help="Name of the stack [default: this directory's].")] = None,
+    stack: Annotated[
+        str | None, typer.Option("--stack", metavar="NAME", help="Name of the stack [default: this directory's].")
+    ] = None,
     from_existing: Annotated[
         bool, typer.Option("--from-existing", help="List the endpoints that are there, as `state: unmanaged`.")
     ] = False,

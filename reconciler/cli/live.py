@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from reconciler.apply import Events
-from reconciler.cli.console import Console, Unbreakable
+from reconciler.cli.console import Console, Unbreakable, shown
 from reconciler.core.actions import EndpointAction
 from reconciler.core.durations import say_duration
 from reconciler.core.lines import Line, Style
@@ -147,7 +147,9 @@ class LiveProgress:
         with self._mutex:
             for name, (what, since) in sorted(self._doing.items()):
                 seconds = f"{time.monotonic() - since:.0f} s"
-                grid.add_row(Text(f"  {name.ljust(self._width)}"), Text(what, style="cyan"), Text(seconds, "dim"))
+                grid.add_row(
+                    Text(f"  {shown(name).ljust(self._width)}"), Text(shown(what), style="cyan"), Text(seconds, "dim")
+                )
         return grid
 
 
@@ -168,7 +170,7 @@ def progress(console: Console, width: int) -> Iterator[Events]:
         def print_finished() -> None:
             for line in listener.take_finished():
                 style = {"add": "green", "error": "bold red", "warning": "yellow", "dim": "dim"}.get(line.style, "")
-                live.console.print(line.text, style=style, markup=False, soft_wrap=True)
+                live.console.print(shown(line.text), style=style, markup=False, soft_wrap=True)
 
         def pump() -> None:
             while not stop.wait(0.1):

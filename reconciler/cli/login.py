@@ -67,9 +67,7 @@ def logout(config_dir: ConfigDirOption = None) -> None:
             err=True,
         )
     else:
-        typer.echo(
-            f"Nobody was logged in: {account.store.path} has no tokens of {account.settings.namespace}.", err=True
-        )
+        typer.echo(f"Nobody was logged in: {account.store.path} has no login of {account.settings.who}.", err=True)
 
 
 def whoami(

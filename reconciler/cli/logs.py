@@ -22,7 +22,7 @@ EPILOG = o.examples(
 
 def logs(
     name: o.NameArgument,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="How many lines.")] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=1, max=10_000, help="How many lines.")] = 50,
     file: o.FileOption = o.DEFAULT_FILE,
     config_dir: o.ConfigDirOption = None,
     host: o.HostOption = None,
@@ -67,7 +67,7 @@ def _directory_of(name: str, wired: Wired) -> str:
     entries = read_lock(text, str(wired.invocation.lock_path)).endpoints if text is not None else {}
     if name in entries:
         return entries[name].claim.directory
-    known = [*desired.endpoints, *entries]
+    known = {*desired.endpoints, *entries}
     near = difflib.get_close_matches(name, known, 1)
     listed = f"known are: {', '.join(sorted(known)) or 'none'}"
     raise UsageError(f"{name}: no such endpoint", remedy=f"did you mean {near[0]}?" if near else listed)

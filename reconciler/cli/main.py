@@ -7,6 +7,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import typer
@@ -122,14 +123,36 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         return int(ExitCode.INTERRUPTED)
+    except OSError as e:
+        if not _is_help(e):
+            return _bug(arguments)
+        from reconciler.cli.console import output_lost, print_error
+
+        lost = output_lost(sys.stdout, e)
+        print_error(lost, color=_color(arguments))
+        return int(lost.exit_code)
     except Exception:  # noqa: BLE001 - the last line of defence: report it as the bug that it is
         return _bug(arguments)
 
 
+def _is_help(error: OSError) -> bool:
+    """Whether it comes from help, which the library prints itself, and whose output cannot be written."""
+    innermost = ""
+    trace = error.__traceback__
+    while trace is not None:
+        innermost, trace = str(trace.tb_frame.f_globals.get("__name__")), trace.tb_next
+    return innermost == __name__ or innermost.startswith(("click.", "typer."))
+
+
 def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     command = typer.main.get_command(build_app(arguments[0] if arguments else None))
     if _is_unknown(arguments, command):
         return _run_upstream(arguments)
+    from reconciler.cli.usage import plain_arguments
+
+    plain_arguments(command)
     try:
         # Not `command.main`: that makes exit codes of its own from Ctrl-C and from closed pipes.
         with command.make_context("chiltepin", list(arguments)) as context:
@@ -139,6 +162,7 @@ def _dispatch(arguments: list[str]) -> int:
     except _UsageError as e:
         if type(e).__name__ == "NoArgsIsHelpError":
             sys.stdout.write(f"{e.format_message()}\n")
+            sys.stdout.flush()
             return int(ExitCode.OK)
         from reconciler.cli.usage import usage_error
 
@@ -150,7 +174,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _color(arguments: list[str]) -> str:
     """Return the --color of a command line that may not parse."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
         chosen = following if word == "--color" else word.removeprefix("--color=")
         if word.startswith("--color") and chosen in ("always", "never"):
             return chosen
@@ -163,9 +187,20 @@ def _is_unknown(arguments: list[str], command: object) -> bool:
     return arguments[0] not in command.commands
 
 
+def _may_be_upstreams(word: str) -> bool:
+    """Whether upstream's command line may know this command: its text has the word. Importing it takes seconds."""
+    found = find_spec("chiltepin")
+    if found is None:
+        return False
+    texts = [path for folder in found.submodule_search_locations or () for path in Path(folder).glob("cli*")]
+    if not texts or any(not path.is_file() for path in texts):
+        return True  # it is made otherwise by now: it must be asked
+    return any(word in path.read_text(encoding="utf-8", errors="replace") for path in texts)
+
+
 def _run_upstream(arguments: list[str]) -> int:
     """Hand a command that is not ours to upstream's `chiltepin`, if that knows it."""
-    if find_spec("chiltepin") is not None:
+    if _may_be_upstreams(arguments[0]):
         from chiltepin.cli import cmd_parsers
         from chiltepin.cli import main as upstream
 
@@ -187,8 +222,9 @@ def _bug(arguments: list[str]) -> int:
     import traceback
 
     from reconciler.adapters.hidden import cleaned
+    from reconciler.cli.console import shown
 
-    text = cleaned(traceback.format_exc(), arguments)
+    text = shown(cleaned(traceback.format_exc(), arguments))
     where = ""
     with contextlib.suppress(OSError):
         descriptor, where = tempfile.mkstemp(prefix="chiltepin-bug-", suffix=".txt")

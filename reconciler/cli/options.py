@@ -63,6 +63,9 @@ ColorOption = Annotated[
     str, typer.Option("--color", metavar="auto|always|never", help="Colour; NO_COLOR is respected too.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+PlanQuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print the plan only when there is something in it, and no messages.")
+]
 TargetOption = Annotated[
     list[str] | None, typer.Option("--target", metavar="NAME", help="Only this endpoint; may be given several times.")
 ]
@@ -100,5 +103,10 @@ DrainOption = Annotated[
     ),
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name in the manifest.")]
+LockedNameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The endpoint's name in the lockfile, also when its block is gone.")
+]
+DeletedNameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The deleted endpoint's name.")]
+MaxDeletesOption = Annotated[int, typer.Option("--max-deletes", metavar="N", min=0, help="At most so many in one run.")]
 
 DEFAULT_FILE = Path("chiltepin.yaml")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import options as o
-from reconciler.errors import ExitCode, UsageError
+from reconciler.errors import ExitCode, StateFileError, UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
@@ -49,18 +49,21 @@ def plan(
     output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
-    quiet: o.QuietOption = False,
+    quiet: o.PlanQuietOption = False,
 ) -> int:
     """Show what differs, and what apply would do about it. Changes nothing."""
     from reconciler.cli.common import print_plan
-    from reconciler.cli.console import Console, print_warnings
+    from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.core.exit_codes import exit_code_of_plan
     from reconciler.invocation import Invocation
     from reconciler.reconcile import make_sight
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
+    check_format(output, ("text", "json", "markdown"))
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
+    if out is not None:
+        _check_out(out, against)
     if against is not None:
         return int(_against(console, against, invocation, output, detailed=detailed))
     wired = wire(invocation)
@@ -78,13 +81,12 @@ def plan(
 
 def _against(console: Console, what: str, invocation: Invocation, output: str, *, detailed: bool) -> ExitCode:
     from reconciler.adapters.store import FileStore
-    from reconciler.cli.console import check_format, print_warnings
+    from reconciler.cli.console import print_warnings
     from reconciler.core.against_lock import compare_with_lock, comparison_lines
     from reconciler.core.lock import read_lock
     from reconciler.core.outputs import against_lock_output, to_json
     from reconciler.invocation import read_views
 
-    check_format(output, ("text", "json", "markdown"))
     if what != "lock":
         raise UsageError(f"--against {what}: not known", remedy="use --against lock")
     views = read_views(invocation)
@@ -99,6 +101,25 @@ def _against(console: Console, what: str, invocation: Invocation, output: str, *
     else:
         console.lines(comparison_lines(changes, stack=views[0].stack))
     return ExitCode.CHANGES if changes and detailed else ExitCode.OK
+
+
+def _check_out(out: Path, against: str | None) -> None:
+    """Refuse to keep a plan over anything but an older plan: a slip of the hand must not cost a manifest."""
+    from reconciler.adapters.store import read_text
+    from reconciler.core.saved_plan import is_saved_plan
+
+    if against is not None:
+        raise UsageError("--out does not go with --against: what the lock alone shows cannot be applied")
+    if str(out) == "-":
+        raise UsageError("--out needs a file", remedy="`--format json` prints the plan")
+    if out.is_dir():
+        raise UsageError("this is a directory", where=str(out), remedy="name a file for the plan")
+    try:
+        there = read_text(out, "plan")
+    except StateFileError:
+        there = ""
+    if there is not None and not is_saved_plan(there):
+        raise UsageError("this file is there, and is no kept plan", where=str(out), remedy="choose another name")
 
 
 def _keep(console: Console, out: Path, sight: Sight, request: Request) -> None:

@@ -19,7 +19,7 @@ EPILOG = o.examples(
 
 
 def purge(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The deleted endpoint's name.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The deleted endpoint's name.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All deleted endpoints of this stack.")] = False,
     entry: EntryOption = None,
     file: o.FileOption = o.DEFAULT_FILE,
@@ -29,7 +29,7 @@ def purge(
     lock: o.LockOption = None,
     yes: o.YesOption = False,
     allow_delete: Annotated[bool, typer.Option("--allow-delete", help="The consent that --yes is not.")] = False,
-    max_deletes: Annotated[int, typer.Option("--max-deletes", min=0, help="At most so many in one run.")] = 1,
+    max_deletes: o.MaxDeletesOption = 1,
     output: o.FormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",

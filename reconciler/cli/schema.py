@@ -20,7 +20,8 @@ def schema(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="manifest, lock, plan, apply, status, lock-export, whoami or sandbox-status."
+            metavar="NAME",
+            help="manifest, lock, plan, saved-plan, against-lock, apply, status, lock-export, whoami, sandbox-status.",
         ),
     ],
 ) -> None:

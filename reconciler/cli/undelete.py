@@ -20,7 +20,7 @@ EntryOption = Annotated[
 
 
 def undelete(
-    name: o.NameArgument,
+    name: o.DeletedNameArgument,
     entry: EntryOption = None,
     file: o.FileOption = o.DEFAULT_FILE,
     config_dir: o.ConfigDirOption = None,

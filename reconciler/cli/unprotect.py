@@ -14,6 +14,6 @@ EPILOG = o.examples(
 
 
 @errand_command("Lift its protection?")
-def unprotect(name: o.NameArgument) -> Errand:
+def unprotect(name: o.LockedNameArgument) -> Errand:
     """Lift the protection that outlived an endpoint's block."""
     return Errand("unprotect", (name,))

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from reconciler.errors import UsageError
+
+
+def plain_arguments(command: Any) -> None:
+    """Let help texts name arguments as everybody does: NAME, [NAME], COMMAND...; newer typers write {NAME} <str>."""
+    for parameter in getattr(command, "params", ()):
+        if getattr(parameter, "param_type_name", "") == "argument":
+            name = parameter.metavar or parameter.name.upper()
+            shown = (name if parameter.required else f"[{name}]") + ("..." if parameter.nargs != 1 else "")
+            parameter.get_usage_pieces = lambda _, shown=shown: [shown]
+            parameter.display_type_rich = lambda **_: None
+    for below in _commands(command):
+        plain_arguments(command.commands[below])
 
 
 def usage_error(error: Any, arguments: Sequence[str]) -> UsageError:
@@ -23,7 +36,21 @@ def usage_error(error: Any, arguments: Sequence[str]) -> UsageError:
     word = _unknown_word(error, context)
     if word is not None:
         return UsageError(f"there is no command `{path} {word}`", remedy=nearest(word, _commands(command), help_line))
-    return UsageError(f"{path}: {error.format_message().rstrip('.')}", remedy=help_line)
+    return UsageError(f"{path}: {_plain(error.format_message()).rstrip('.')}", remedy=help_line)
+
+
+_PLAINER = (
+    (r"Input should be a valid integer\b.*", "this is no whole number"),
+    (r"Input should be greater than or equal to", "it must be at least"),
+    (r"Input should be less than or equal to", "it must be at most"),
+)
+
+
+def _plain(message: str) -> str:
+    """Return the parser's words without pydantic's, which newer typers quote."""
+    for pattern, words in _PLAINER:
+        message = re.sub(pattern, words, message)
+    return message
 
 
 def nearest(word: str, known: Iterable[str], otherwise: str) -> str:

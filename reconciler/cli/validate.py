@@ -23,6 +23,7 @@ def validate(
     """Check the manifest; every problem is shown with its line. Contacts nothing."""
     from reconciler.cli.console import Console, print_error, print_warnings
     from reconciler.core.invalid import ManifestInvalid
+    from reconciler.core.work import counted
     from reconciler.errors import ExitCode
     from reconciler.invocation import Invocation, read_desired
 
@@ -38,8 +39,9 @@ def validate(
             console.warn(f"{name}: {problem}")
     here = f" on {desired.host.name}" if desired.host.name else ""
     console.say(
-        f"{file} is valid: stack {desired.stack}, {len(desired.endpoints)} endpoints{here}"
-        f"{f' and {len(desired.elsewhere)} elsewhere' if desired.elsewhere else ''}, {len(desired.pools)} pools.",
+        f"{file} is valid: stack {desired.stack}, {counted(len(desired.endpoints), 'endpoint')}{here}"
+        f"{f' and {len(desired.elsewhere)} elsewhere' if desired.elsewhere else ''},"
+        f" {counted(len(desired.pools), 'pool')}.",
         "add",
     )
     return int(ExitCode.PARTIAL if desired.refused else ExitCode.OK)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from reconciler.core.live import PidFile, Process
 from reconciler.core.marker import Claim, Death, FileRecord, Marker
 from reconciler.core.work import Work
+
+if TYPE_CHECKING:
+    from reconciler.core.pool_changes import PoolChange
 
 
 class Cause(str, Enum):
@@ -136,12 +139,23 @@ class EndpointIdIs:
 
 @dataclass(frozen=True)
 class PidFileIs:
-    """daemon.pid still holds this PID, or is gone: no other daemon was started meanwhile."""
+    """daemon.pid still holds this PID, or is gone: no other daemon was started meanwhile.
+
+    With `modified`, it was not touched either: nobody lives behind it.
+    """
 
     pid: int | None
+    modified: float | None = None
 
 
-Precondition = NameFree | MarkedAs | FileIs | NoDaemon | DaemonIs | Idle | EndpointIdIs | PidFileIs
+@dataclass(frozen=True)
+class Offline:
+    """The service does not say that an endpoint is online under this UUID: nobody runs it elsewhere."""
+
+    id: str
+
+
+Precondition = NameFree | MarkedAs | FileIs | NoDaemon | DaemonIs | Idle | EndpointIdIs | PidFileIs | Offline
 
 
 # --- actions -----------------------------------------------------------------------------------------
@@ -290,13 +304,11 @@ class Purge(_EndpointAction):
     Attributes:
         id: the UUID whose registration ends; None when none does.
         trash_entry: what is dropped; None for what a Delete of the same plan moved there, if one did.
-        after_stop: whether its daemon is stopped in the same plan; else one that is online runs elsewhere.
     """
 
     kind: ClassVar[str] = "Purge"
     id: str | None
     trash_entry: str | None = None
-    after_stop: bool = False
 
     @property
     def is_expiry(self) -> bool:
@@ -358,11 +370,11 @@ class Rename(_EndpointAction):
 
 @dataclass(frozen=True, kw_only=True)
 class WriteLock:
-    """Write the lockfile."""
+    """Write the lockfile; `pools` is what changes in its pools, which are all that a workflow may ask for."""
 
     kind: ClassVar[str] = "WriteLock"
     cause: Cause = Cause.RESOLVED
-    changes: tuple[str, ...] = ()
+    pools: tuple[PoolChange, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,7 +383,6 @@ class WritePools:
 
     kind: ClassVar[str] = "WritePools"
     cause: Cause = Cause.RESOLVED
-    changes: tuple[str, ...] = ()
 
 
 EndpointAction = (
@@ -442,6 +453,7 @@ __all__ = [
     "NameFree",
     "NoDaemon",
     "Note",
+    "Offline",
     "PidFileIs",
     "Precondition",
     "Purge",

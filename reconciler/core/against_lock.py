@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from reconciler.core.actions import ABSENT, FieldChange
+from reconciler.core.actions import FieldChange
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.lines import Line, Style
 from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
+from reconciler.core.pool_changes import pool_changes
 from reconciler.core.report import show
 
 Kind = Literal["add", "change", "move", "remove"]
+_OTHER = "other content"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class LockChange:
     Attributes:
         what: "endpoint" or "pool".
         host: the endpoint's host in the manifest, or in the lock when it leaves.
-        fields: what differs; of files only that they do, for the lock holds their digests.
+        fields: what differs; of files their labels or digests, for the lock holds no more.
         old: what the lock calls it, of one that has moved.
     """
 
@@ -63,7 +65,8 @@ def compare_with_lock(views: Sequence[Desired], lock: Lock | None) -> tuple[Lock
         if name not in declared and name not in moved:
             found.append(LockChange("endpoint", name, "remove", entry.claim.host, entry.id))
     pools = locked_pools(views[0]) if views else {}
-    return (*found, *_pool_changes(pools, lock.pools if lock else {}))
+    changed = pool_changes(lock.pools if lock else {}, pools)
+    return (*found, *(LockChange("pool", each.name, each.kind, fields=each.fields) for each in changed))
 
 
 def _endpoint_fields(endpoint: DesiredEndpoint, host: str | None, entry: LockedEndpoint) -> Iterator[FieldChange]:
@@ -82,30 +85,13 @@ def _endpoint_fields(endpoint: DesiredEndpoint, host: str | None, entry: LockedE
     for name, old in old_digests.items():
         new = new_digests[name]
         if old != new:
-            # A digest says nothing to a reader; a label such as builtin@1 does.
-            yield FieldChange(name, _label(old), _label(new))
+            yield FieldChange(name, old, new)
 
 
-def _label(digest: str) -> str:
-    return "other content" if digest.startswith("sha256:") else digest
-
-
-def _pool_changes(wanted: Mapping[str, Mapping[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> list[LockChange]:
-    found: list[LockChange] = []
-    for name in sorted({*wanted, *known}):
-        old, new = known.get(name), wanted.get(name)
-        if old is None:
-            found.append(LockChange("pool", name, "add"))
-        elif new is None:
-            found.append(LockChange("pool", name, "remove"))
-        elif old != new:
-            fields = tuple(
-                FieldChange(key, old.get(key, ABSENT), new.get(key, ABSENT))
-                for key in sorted({*old, *new})
-                if old.get(key, ABSENT) != new.get(key, ABSENT)
-            )
-            found.append(LockChange("pool", name, "change", fields=fields))
-    return found
+def _change(item: FieldChange) -> str:
+    """Return a change in words. A digest says nothing to a reader; a label such as builtin@1 does."""
+    old, new = (_OTHER if str(side).startswith("sha256:") else show(side) for side in (item.old, item.new))
+    return _OTHER if old == new == _OTHER else f"{old} -> {new}"
 
 
 _SIGN: Mapping[Kind, tuple[str, Style]] = {
@@ -138,8 +124,7 @@ def comparison_lines(changes: Sequence[LockChange], *, stack: str) -> Iterator[L
         name = f"{change.old} has moved to {change.name}" if change.old else change.name
         yield Line(f"  {sign} {change.what} {name}{host}{known}", style)
         for item in change.fields:
-            same = item.old == item.new  # of contents, the lock has digests only
-            yield Line(f"      {item.path}: {item.new if same else f'{show(item.old)} -> {show(item.new)}'}", "change")
+            yield Line(f"      {item.path}: {_change(item)}", "change")
     yield Line("")
     counts = [f"{number} {word}" for kind, word in _COUNTED if (number := sum(c.kind == kind for c in changes))]
     yield Line(f"Against the lock: {', '.join(counts)}.", "head")

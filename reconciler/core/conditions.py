@@ -4,29 +4,37 @@ from __future__ import annotations
 
 from reconciler.core.actions import (
     DaemonIs,
+    EndpointAction,
     EndpointIdIs,
     FileIs,
     Idle,
     MarkedAs,
     NameFree,
     NoDaemon,
+    Offline,
     PidFileIs,
     Precondition,
+    Restart,
 )
 from reconciler.core.daemon import is_up
-from reconciler.core.live import LiveDirectory
+from reconciler.core.live import LiveDirectory, Status
 from reconciler.core.marker import Marker
 from reconciler.core.work import Work
 
 
-def violated(precondition: Precondition, directory: LiveDirectory | None, work: Work | None = None) -> str | None:
+def violated(
+    precondition: Precondition, directory: LiveDirectory | None, work: Work | None = None, status: Status | None = None
+) -> str | None:
     """Return why a precondition does not hold now, or None when it does.
 
     Args:
         precondition: from the plan.
         directory: the endpoint's directory as it is at this moment; None when nothing of that name is there.
         work: what its daemon is busy with at this moment, for `Idle`; by default what the directory shows.
+        status: what the service says at this moment, for `Offline`.
     """
+    if isinstance(precondition, Offline):
+        return f"{precondition.id} is online, so it stays: its daemon runs elsewhere" if status == "online" else None
     if isinstance(precondition, NameFree):
         return None if directory is None else "something of that name exists by now"
     if directory is None:
@@ -46,8 +54,21 @@ def violated(precondition: Precondition, directory: LiveDirectory | None, work: 
     if isinstance(precondition, PidFileIs):
         found = directory.pid_file
         same = found is None or found.pid in (None, precondition.pid)
+        if found is not None and precondition.modified is not None:
+            same = (found.pid, found.modified) == (precondition.pid, precondition.modified)
         return None if same else "its PID file was changed since the plan was made"
     return _daemon(precondition, directory)
+
+
+def remedy_of(action: EndpointAction, precondition: Precondition, work: Work | None) -> str:
+    """Return what to do about a precondition that does not hold."""
+    if isinstance(precondition, Offline):
+        return "stop it there first, then run this again"
+    if work is None:
+        return "run it again"
+    remedy = "run it again; `--drain 30m` waits until it is idle"
+    at_once = f", `chiltepin restart {action.endpoint} --interrupt` does not wait, and ends the tasks"
+    return remedy + at_once if isinstance(action, Restart) else remedy
 
 
 def _marked(precondition: MarkedAs, directory: LiveDirectory) -> str | None:

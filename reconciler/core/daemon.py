@@ -51,6 +51,21 @@ def id_in_title(directory: LiveDirectory) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def way_out(directory: LiveDirectory | None, process: Process, again: str) -> str:
+    """Return what to do about a daemon of this node that was asked to end and has not.
+
+    Args:
+        directory: its directory as it is now.
+        again: what to do then, in words.
+    """
+    lives = directory is not None and any(
+        (p.pid, p.start_time) == (process.pid, process.start_time) for p in directory.processes
+    )
+    if directory is None or not lives or directory.user_endpoints:
+        return f"it may be ending its user endpoints; wait, then {again}"
+    return f"no user endpoint of it is left to end, so it may hang: `kill -9 {process.pid}`, then {again}"
+
+
 def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> Daemon:
     """Classify the daemon of one directory."""
     up = tuple(p for p in directory.processes if is_up(p))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from reconciler.core.actions import (
     Cause,
@@ -14,6 +12,7 @@ from reconciler.core.actions import (
     Idle,
     NoDaemon,
     Note,
+    PidFileIs,
     Precondition,
     Refusal,
     Restart,
@@ -30,10 +29,9 @@ from reconciler.core.daemon import (
 )
 from reconciler.core.deaths import deaths_of, keeps_dying, too_many
 from reconciler.core.desired import CONFIG, DesiredEndpoint
-from reconciler.core.elsewhere_steps import config_of, not_here, plan_elsewhere
+from reconciler.core.elsewhere_steps import not_here, plan_elsewhere
 from reconciler.core.environment import changed, not_at_hand
 from reconciler.core.live import (
-    LiveDirectory,
     LiveState,
     Process,
     Unknown,
@@ -43,7 +41,10 @@ from reconciler.core.marker import DaemonRecord, Death
 from reconciler.core.ownership import Blocked, Ground
 from reconciler.core.pins import environment_for
 from reconciler.core.running import Running
+from reconciler.core.started import found_daemon
 from reconciler.core.step_list import Steps, marked
+
+_OTHER_START = "a start is under way, with other configuration or environment than is wanted now"
 
 
 def plan_daemon(
@@ -64,33 +65,6 @@ def plan_daemon(
         retry: whether one that keeps dying is started once more.
     """
     _DaemonPlanner(endpoint, ground, live, steps, config, run_on, retry).plan()
-
-
-def found_daemon(
-    process: Process, directory: LiveDirectory, live: LiveState, intent: Mapping[str, Any]
-) -> DaemonRecord:
-    """Return the record of a daemon that was found running.
-
-    What a cut-off start intended is taken from its intent. For a daemon that somebody else started only
-    config.yaml as it is now can be taken; environment and versions stay unknown (empty) and never ask for
-    a restart.
-    """
-    return DaemonRecord(
-        host=live.host.name,
-        boot_id=live.host.boot_id,
-        namespace=live.host.namespace,
-        pid=process.pid,
-        start_time=process.start_time,
-        prefix=str(intent.get("prefix", "")),
-        versions={str(k): str(v) for k, v in dict(intent.get("versions", {})).items()},
-        environment=_digests(intent.get("environment")),
-        config=str(intent.get("config") or config_of(directory)),
-    )
-
-
-def _digests(found: object) -> dict[str, str]:
-    """Return an intent's digests of variables; first versions wrote one digest of everything."""
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
 
 
 @dataclass
@@ -149,7 +123,14 @@ class _DaemonPlanner:
         elif daemon.state is DaemonState.DEAD:
             self._clear()
         hold = not_here(self.run_on, self.live.host) if daemon.state is DaemonState.STOPPING else (None, None)
+        if daemon.state is DaemonState.STARTING and daemon.process and self._is_outdated(daemon.process):
+            hold = _OTHER_START, "run it again in a minute: then it is restarted"
         self._start(self._cause_of_start(daemon), waits=daemon.state is DaemonState.STARTING, hold=hold)
+
+    def _is_outdated(self, process: Process) -> bool:
+        """Whether a start that is under way brings up a daemon that must be restarted at once."""
+        found = found_daemon(process, self.endpoint.name, self.ground.directory, self.live)
+        return self._restart_reason(found) is not None
 
     def _cause_of_start(self, daemon: Daemon) -> Cause:
         known = {DaemonState.STARTING: Cause.INTERRUPTED, DaemonState.DEAD: Cause.DIED}
@@ -234,12 +215,13 @@ class _DaemonPlanner:
         directory = self.ground.directory
         if directory is None or directory.pid_file is None:
             return
+        unchanged = PidFileIs(directory.pid_file.pid, directory.pid_file.modified)
         self.steps.actions.append(
             ClearStalePid(
                 endpoint=self.endpoint.name,
                 directory=self.endpoint.directory,
                 cause=Cause.DIED,
-                preconditions=(marked(self.ground.marker), NoDaemon()),
+                preconditions=(marked(self.ground.marker), NoDaemon(), unchanged),
                 pid_file=directory.pid_file,
                 deaths=deaths if (deaths := self._deaths()) != self.ground.marker.deaths else None,
             )
@@ -251,8 +233,7 @@ class _DaemonPlanner:
             return
         record = marker.daemon
         if not is_recorded(record, process, self.live.host):
-            pending = self.live.pending.get(self.endpoint.name)
-            record = found_daemon(process, directory, self.live, dict(pending.data) if pending else {})
+            record = found_daemon(process, self.endpoint.name, directory, self.live)
         reason = self._restart_reason(record) if record else None
         if reason is None:
             return
@@ -306,4 +287,4 @@ class _DaemonPlanner:
         self.steps.notes.append(Note(self.endpoint.name, text))
 
 
-__all__ = ["Steps", "found_daemon", "marked", "plan_daemon"]
+__all__ = ["Steps", "marked", "plan_daemon"]

@@ -38,7 +38,7 @@ from reconciler.core.steps import steps_for
 from reconciler.core.taking import ids_to_take
 from reconciler.core.traces import Homes, homes_of
 from reconciler.core.trash import ids_to_ask as ids_in_trash
-from reconciler.core.trash import plan_purges
+from reconciler.core.trash import names_to_come_back, plan_purges
 from reconciler.core.undeletion import plan_undelete
 
 
@@ -108,7 +108,7 @@ def _ids_not_listed(scope: Scope, desired: Desired, live: LiveState, known: Know
 
 def _ids_of_the_deleted(desired: Desired, live: LiveState, known: Known) -> set[str]:
     """Return the UUIDs of deleted endpoints that are declared again, and of those whose retention ends here."""
-    again = {e.name for e in desired.endpoints.values() if e.directory not in live.directories}
+    again = names_to_come_back(desired, live)
     registrations = live.registrations if not isinstance(live.registrations, Unknown) else {}
     # Of what ends, only whose registration is not listed matters: is it gone, or another identity's?
     ended = {item.id for item in expired(desired, live, known) if item.id} - set(registrations)

@@ -152,8 +152,8 @@ class TrashEntry:
         name: of the entry, not of the endpoint.
         marker: as it was when it was deleted; None when it cannot be read.
         deleted_at: seconds since the epoch, to sort by.
-        age: seconds since it was deleted, by the time that was recorded then; negative when a clock was wrong,
-            None without a record.
+        age: seconds since it was deleted, by the file server's clock then and now; negative when that was wrong,
+            None without a record, or when the server's time cannot be told.
         size: bytes on disk; None when nobody asked.
         directory: the endpoint's directory as it lies in the trash.
     """
@@ -188,6 +188,9 @@ class StatusReport:
 
     status: Status
     tasks: int | None = None
+
+
+BatchSystem = Literal["slurm", "pbs"]
 
 
 @dataclass(frozen=True)

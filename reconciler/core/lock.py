@@ -98,6 +98,9 @@ def read_lock(text: str, file: str) -> Lock:
     if not isinstance(data, dict):
         raise StateFileError("the lockfile does not hold a mapping", where=file, remedy=remedy)
     version = data.get("version")
+    if version == VERSION and type(version) is not int:  # which `true` and `1.0` are equal to
+        why = f"it is {version!r}, not the whole number {VERSION}"
+        raise StateFileError("the lockfile is damaged at `version`", where=file, why=why, remedy=remedy)
     if isinstance(version, int) and version > VERSION:
         raise StateFileError(
             f"the lockfile has version {version}; this chiltepin reads version {VERSION}",

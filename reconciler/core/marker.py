@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -43,7 +43,7 @@ class FileRecord(Document):
 
     digest: str
     spec: str
-    keys: tuple[tuple[str, ...], ...] = ()
+    keys: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = ()
     sensitive: tuple[str, ...] = ()
 
 

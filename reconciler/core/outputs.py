@@ -7,7 +7,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reconciler.core.actions import ABSENT, SENSITIVE, EndpointAction, FieldChange, FileChange
+from reconciler.core.actions import (
+    ABSENT,
+    SENSITIVE,
+    EndpointAction,
+    FieldChange,
+    FileChange,
+    WriteLock,
+    WritePools,
+)
 from reconciler.core.against_lock import LockChange
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
@@ -68,11 +76,20 @@ class ActionOutput(Output):
     changes: list[FileOutput]
 
 
+class PoolChangeOutput(Output):
+    """A pool that comes, changes or goes; `fields` are the options that differ, of one that changes."""
+
+    name: str
+    kind: Literal["add", "change", "remove"]
+    fields: list[FieldOutput] = Field(default_factory=list)
+
+
 class FileActionOutput(Output):
-    """WriteLock or WritePools."""
+    """WriteLock or WritePools; `pools` is what changes in the lock's."""
 
     kind: Literal["WriteLock", "WritePools"]
     cause: str
+    pools: list[PoolChangeOutput] = Field(default_factory=list)
 
 
 class RefusalOutput(Output):
@@ -267,10 +284,16 @@ def plan_output(plan: Plan) -> PlanOutput:
         config_dir=plan.config_dir,
         changes=not plan.is_empty,
         actions=[_action(action) for action in plan.actions],
-        files=[FileActionOutput(kind=a.kind, cause=a.cause.value) for a in plan.files],
+        files=[_file_action(action) for action in plan.files],
         summary=summary(plan),
         **_remarks(plan),
     )
+
+
+def _file_action(action: WriteLock | WritePools) -> FileActionOutput:
+    pools = action.pools if isinstance(action, WriteLock) else ()
+    changes = [PoolChangeOutput(name=p.name, kind=p.kind, fields=[_field(f) for f in p.fields]) for p in pools]
+    return FileActionOutput.model_validate({"kind": action.kind, "cause": action.cause.value, "pools": changes})
 
 
 def _remarks(plan: Plan) -> dict[str, Any]:

@@ -379,21 +379,30 @@ def _first_start(
     pending = live.pending.get(endpoint.name)
     if pending is None or pending.action != "Start":
         return unclaimed(endpoint, live, known) or Ground(None, directory, marker)
-    looked_at = live.candidates.get(endpoint.name, ())
+    made = made_when_cut_off(endpoint.name, pending, live, known)
+    if isinstance(made, Refusal | Blocked):
+        return made
+    if made is None:
+        return Ground(None, directory, marker)
+    return Ground(made, directory, marker.but(id=made), repair=Cause.INTERRUPTED)
+
+
+def made_when_cut_off(name: str, intent: JournalEntry, live: LiveState, known: Known) -> str | Refusal | Blocked | None:
+    """Return the UUID that a first start made before it was cut off, as `intent` shows; None when it made none."""
+    looked_at = live.candidates.get(name, ())
     if isinstance(looked_at, Unknown):
-        return Blocked(endpoint.name, looked_at.reason)
+        return Blocked(name, looked_at.reason)
     claimed = _claimed(live, known)
     candidates = tuple(r for r in looked_at if r.id not in claimed)
-    made = made_by_start(candidates, _began_on(pending, live), live)
+    made = made_by_start(candidates, _began_on(intent, live), live)
     if len(made) == 1:
-        return Ground(made[0].id, directory, marker.but(id=made[0].id), repair=Cause.INTERRUPTED)
-    if not candidates or endpoint.name in known.new:
-        return Ground(None, directory, marker)
+        return made[0].id
+    if not candidates or name in known.new:
+        return None
     return Refusal(
-        endpoint.name,
+        name,
         "an earlier start was cut off, and it cannot be told which registration is its own",
-        f"look at them: `chiltepin adopt {endpoint.name} --id UUID` takes one,"
-        f" `chiltepin apply --new {endpoint.name}` none",
+        f"look at them: `chiltepin adopt {name} --id UUID` takes one, `chiltepin apply --new {name}` none",
         tuple(say_registration(r) for r in made or candidates),
     )
 

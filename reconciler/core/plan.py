@@ -13,20 +13,24 @@ from reconciler.core.actions import (
     Note,
     Purge,
     Refusal,
+    Restart,
     Start,
     WriteLock,
     WritePools,
 )
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.environment import given
 from reconciler.core.errands import plan_errand
 from reconciler.core.live import LiveState, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint, known_ids, lock_entry, locked_pools
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import Blocked, Foreign, Ground, Known, find_ground
 from reconciler.core.pins import pinned
+from reconciler.core.pool_changes import pool_changes
 from reconciler.core.pools import pool_names, pools_file
 from reconciler.core.removal import removals
+from reconciler.core.renamed_in_trash import find_return
 from reconciler.core.renaming import find_renaming, renamed
 from reconciler.core.reregistration import Renewal, renew
 from reconciler.core.retention import plan_expiry
@@ -62,6 +66,7 @@ class Plan:
         holds_pools: whether the pools file must stay as it is.
         errand: what this is the plan of, when it is not that of the whole manifest.
         running: daemons that run as declared; an apply observes that the service sees them.
+        environment: digests of the variables set here that the daemons which it starts are given.
     """
 
     desired: Desired
@@ -80,6 +85,7 @@ class Plan:
     holds_pools: bool = False
     errand: Errand | None = None
     running: tuple[Running, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all_actions(self) -> tuple[Action, ...]:
@@ -195,6 +201,12 @@ def _plan_endpoint(
         draft.refusals.append(Refusal(name, text, remedy, exit_code=3))
         _keep(name, known, draft)
         return
+    back = find_return(endpoint, desired, live, known, homes)
+    if isinstance(back, Refusal | Blocked):
+        _decline(name, back, known, draft)
+        return
+    if back is not None:
+        live, homes = back.live, homes_of(back.live, known)
     renaming = find_renaming(endpoint, desired, live, known, homes)
     if isinstance(renaming, Refusal | Blocked):
         _decline(name, renaming, known, draft)
@@ -202,7 +214,7 @@ def _plan_endpoint(
     here = draft
     if renaming is not None:
         live, known = renaming.live, renaming.known
-        draft = Draft(actions=list(renaming.actions))
+        draft = Draft(actions=[*([back.action] if back else []), *renaming.actions])
     if endpoint.state == "unmanaged":
         directory = live.directories.get(endpoint.directory)
         found = directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None
@@ -290,7 +302,8 @@ def _finish(
     files: list[WriteLock | WritePools] = []
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
     if known.lock is None or after != known.lock or (pending_ids and any(not a.hold for a in draft.actions)):
-        files.append(WriteLock(cause=Cause.NEW if known.lock is None else Cause.RESOLVED))
+        cause = Cause.NEW if known.lock is None else Cause.RESOLVED
+        files.append(WriteLock(cause=cause, pools=pool_changes(before.pools, after.pools)))
     held = _held_pools(desired, pools.left_out, draft, pools_text) if has_pools else ()
     if held:
         draft.notes.append(
@@ -316,6 +329,7 @@ def _finish(
         holds_pools=bool(held) or not has_pools,
         errand=errand,
         running=tuple(draft.running),
+        environment=given({}, live.environment) if any(isinstance(a, Start | Restart) for a in draft.actions) else {},
         unreachable=live.registrations.reason if isinstance(live.registrations, Unknown) else None,
     )
 

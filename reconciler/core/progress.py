@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,13 +21,7 @@ from reconciler.core.actions import (
     StopElsewhere,
     WriteFile,
 )
-from reconciler.core.desired import SCHEMA, TEMPLATE, USER_ENVIRONMENT
-from reconciler.core.live import (
-    LiveDirectory,
-    Process,
-)
 from reconciler.core.lock import Lock, LockedEndpoint
-from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import DaemonRecord, FileRecord, Marker
 from reconciler.core.running import Unconfirmed
 from reconciler.core.work import Work
@@ -82,35 +75,6 @@ class Run:
     unwritten: ReconcilerError | None = None
     unconfirmed: tuple[Unconfirmed, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def daemon_record(
-    process: Process,
-    host: HostFacts,
-    tool: EndpointTool,
-    environment: Mapping[str, str],
-    directory: LiveDirectory,
-    now: float | None = None,
-) -> DaemonRecord:
-    """Return the record of a daemon that was just started with the files in `directory`.
-
-    Args:
-        now: seconds since the epoch.
-    """
-    digests = {name: live_file.digest for name, live_file in directory.files.items()}
-    return DaemonRecord(
-        host=host.name,
-        boot_id=host.boot_id,
-        namespace=host.namespace,
-        pid=process.pid,
-        start_time=process.start_time,
-        prefix=tool.prefix,
-        versions=dict(tool.versions),
-        config=digests.get("config.yaml", ""),
-        environment=dict(environment),
-        started=None if now is None else round(now - process.age),
-        documents={n: d for n, d in digests.items() if n in (TEMPLATE, SCHEMA, USER_ENVIRONMENT)},
-    )
 
 
 def marker_after(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.actions import (
+    Adopt,
     Cause,
     ClearStalePid,
     DaemonIs,
@@ -15,27 +16,41 @@ from reconciler.core.actions import (
     Idle,
     NoDaemon,
     Note,
+    Offline,
+    PidFileIs,
     Precondition,
     Purge,
     Refusal,
+    Start,
     Stop,
 )
-from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, id_in_title, judge_daemon
 from reconciler.core.daemon_steps import marked
-from reconciler.core.desired import Desired
+from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.elsewhere import Away, refuse_abroad
 from reconciler.core.elsewhere_steps import stop_elsewhere
 from reconciler.core.host_named import with_host
-from reconciler.core.live import LiveDirectory, LiveState, Unknown
+from reconciler.core.live import LiveDirectory, LiveState, TrashEntry, Unknown
+from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Claim, Marker
-from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner, witnesses
+from reconciler.core.ownership import (
+    Blocked,
+    Known,
+    check_claim,
+    check_ids,
+    check_owner,
+    made_when_cut_off,
+    witnesses,
+)
 from reconciler.core.pid_file import is_fresh
 from reconciler.core.scope import Scope
 from reconciler.core.trash import ids_to_ask as ids_in_trash
-from reconciler.core.trash import own_entries, purges
+from reconciler.core.trash import own_entries, purges, without_id
 
 UNREACHABLE = 69
 """Exit code of a refusal for want of the service's word."""
+DEFERRED = 5
+"""Exit code of a refusal that ends by itself."""
 
 
 @dataclass
@@ -52,6 +67,16 @@ class Removal:
     def gone(self) -> frozenset[str]:
         """Names that leave the lock when the actions are done."""
         return frozenset(self.names)
+
+
+@dataclass(frozen=True)
+class _Leaver:
+    """An endpoint that leaves, and the name of its directory; `declared` is its block, where the manifest has one."""
+
+    name: str
+    directory: str
+    cause: Cause
+    declared: DesiredEndpoint | None
 
 
 def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Removal:
@@ -71,11 +96,15 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
             for name, _ in leaving
         ]
         return removal
+    cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
     for name, directory in leaving:
-        declared = desired.endpoints.get(name)
-        _remove(name, directory, live, known, scope, removal, declared.restart if declared else None)
+        leaver = _Leaver(name, directory, cause, _declared(name, desired))
+        if directory in live.directories:
+            _remove(leaver, live.directories[directory], live, known, scope, removal)
+        else:
+            _remove_lost(leaver, live, known, scope, removal)
     if scope.destroy and scope.purge:
-        _purge_trash(live, known, scope, removal)
+        _purge_trash(desired, live, known, scope, removal)
     return removal
 
 
@@ -87,7 +116,16 @@ def ids_to_end(desired: Desired, live: LiveState, known: Known, scope: Scope) ->
         if directory is None or not directory.processes:
             marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
             found |= set(witnesses(directory, marker, known.entry(name)).values())
+        candidates = live.candidates.get(name, ())
+        found |= set() if isinstance(candidates, Unknown) else {registration.id for registration in candidates}
     return found
+
+
+def _declared(name: str, desired: Desired) -> DesiredEndpoint | None:
+    """Return the block of an endpoint, also one under the name that it is to have."""
+    return desired.endpoints.get(name) or next(
+        (endpoint for new, endpoint in desired.endpoints.items() if name in desired.formerly(new)), None
+    )
 
 
 def _without_lock(name: str, scope: Scope) -> Refusal:
@@ -140,73 +178,145 @@ def _is_here(claim: Claim, known: Known) -> bool:
 
 
 def _remove(
-    name: str,
-    directory_name: str,
-    live: LiveState,
-    known: Known,
-    scope: Scope,
-    removal: Removal,
-    restart: str | None,
+    leaver: _Leaver, directory: LiveDirectory, live: LiveState, known: Known, scope: Scope, removal: Removal
 ) -> None:
-    """Plan the end of one endpoint; `restart` is the policy that the manifest still declares, if it does."""
-    directory = live.directories.get(directory_name)
+    """Plan the end of one endpoint."""
+    name, cause, declared = leaver.name, leaver.cause, leaver.declared
     entry = known.entry(name)
-    cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
-    if directory is None:
-        _remove_lost(name, directory_name, cause, live, known, scope, removal)
-        return
     marker = directory.marker
     if not isinstance(marker, Marker) and entry and entry.state == "unmanaged":
         removal.names.add(name)
-        removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
+        removal.actions.append(Forget(endpoint=name, directory=directory.name, cause=cause, id=entry.id))
         return
     if not isinstance(marker, Marker):
         removal.refusals.append(
             Refusal(
                 name,
-                f"{live.config_dir}/{directory_name} has no readable marker, so it is not deleted",
+                f"{live.config_dir}/{directory.name} has no readable marker, so it is not deleted",
                 f"run `chiltepin forget {name}` to let go of it, or delete it by hand",
             )
         )
         return
-    marker = with_host(marker, directory, known.site.claim(directory_name), live)
+    marker = with_host(marker, directory, known.site.claim(directory.name), live)
     refusal = (
-        check_owner(name, directory, marker, known, live.config_dir)
+        _foreign(name, directory, marker, known, live.config_dir, declared=declared is not None)
         or check_ids(name, directory, marker, entry)
-        or _protected(name, declared=marker.protect or (entry is not None and entry.protect))
+        or _protected(name, marker, entry, declared)
     )
     if refusal:
         removal.refusals.append(refusal)
         return
     daemon = judge_daemon(directory, marker, live)
-    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
-    stops = daemon.process is not None or _is_touched_elsewhere(daemon, directory)
-    refusal = _out_of_reach(name, daemon, live, endpoint_id)
-    if refusal is None and scope.destroy and scope.purge and endpoint_id and not stops:
-        refusal = _still_in_use(name, endpoint_id, live, "its daemon does not run here")
+    endpoint_id = _id_of(name, directory, marker, live, known)
+    if isinstance(endpoint_id, Refusal):
+        removal.refusals.append(endpoint_id)
+        return
+    refusal = _out_of_reach(name, daemon, live, endpoint_id) or _seen_elsewhere(
+        name, directory, daemon, endpoint_id, live, scope
+    )
     if refusal:
         removal.refusals.append(refusal)
         return
-    actions = _end(directory, marker, cause, daemon, interrupt=(restart or marker.restart) == "now")
-    removal.actions += actions
     removal.markers[name] = marker
+    if isinstance(directory.endpoint_id, str) or endpoint_id == marker.id:
+        actions: list[EndpointAction] = []
+    else:  # what is in the trash must say which registration is its own
+        actions = [_record_id(directory, marker, endpoint_id)]
+        marker = marker.but(id=endpoint_id)
+    actions += _end(directory, marker, cause, daemon, endpoint_id, interrupt=(declared or marker).restart == "now")
+    removal.actions += actions
     removal.names.add(name)
     if scope.destroy and scope.purge:
         if isinstance(live.registrations, Unknown):
             removal.notes.append(Note(name, "its registration is kept: the service could not be reached"))
         else:
-            purge = Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id, after_stop=stops)
-            removal.actions.append(purge)
+            # What was stopped here a moment ago the service may still call online.
+            purge = Purge(endpoint=name, directory=directory.name, cause=cause, id=endpoint_id)
+            guards = (Offline(endpoint_id),) if endpoint_id and not daemon.process else ()
+            removal.actions.append(replace(purge, preconditions=guards))
 
 
-def _is_touched_elsewhere(daemon: Daemon, directory: LiveDirectory) -> bool:
-    """Whether a node of this home has the daemon, so that the loss of its PID file ends it."""
-    is_fresh_one = directory.pid_file is not None and is_fresh(directory.pid_file.age)
-    return daemon.state is DaemonState.ELSEWHERE and is_fresh_one
+def _seen_elsewhere(
+    name: str, directory: LiveDirectory, daemon: Daemon, endpoint_id: str | None, live: LiveState, scope: Scope
+) -> Refusal | None:
+    """Refuse to deregister what the service sees and this run does not stop.
+
+    A daemon on a node of this home touches its PID file: the loss of that ends it.
+    """
+    touched = directory.pid_file is not None and is_fresh(directory.pid_file.age)
+    stops = daemon.process is not None or (daemon.state is DaemonState.ELSEWHERE and touched)
+    if stops or endpoint_id is None or not (scope.destroy and scope.purge):
+        return None
+    return _still_in_use(name, endpoint_id, live, "its daemon does not run here")
 
 
-def _protected(name: str, *, declared: bool) -> Refusal | None:
-    if not declared:
+def _foreign(
+    name: str, directory: LiveDirectory, marker: Marker, known: Known, config_dir: str, *, declared: bool
+) -> Refusal | None:
+    """Refuse what is another manifest's by now. Without a block, only the lock has it still: that can be let go."""
+    refusal = check_owner(name, directory, marker, known, config_dir)
+    if refusal is None or declared or (marker.stack, marker.lineage) == (known.stack, known.lineage):
+        return refusal
+    remedy = f"`chiltepin forget {name}` takes it out of this manifest's lockfile, and changes nothing else"
+    return replace(refusal, remedy=remedy)
+
+
+def _id_of(name: str, directory: LiveDirectory, marker: Marker, live: LiveState, known: Known) -> str | Refusal | None:
+    """Return the UUID under which it is registered; None when it never was."""
+    entry = known.entry(name)
+    local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
+    endpoint_id = local_id or marker.id or (entry.id if entry else None) or id_in_title(directory)
+    if endpoint_id is None and directory.processes:
+        return Refusal(
+            name,
+            "its first start is under way, and its UUID not known yet",
+            "run this again in a minute",
+            exit_code=DEFERRED,
+        )
+    return endpoint_id or _made_when_cut_off(name, live, known)
+
+
+def _made_when_cut_off(name: str, live: LiveState, known: Known) -> str | Refusal | None:
+    """Return the UUID of an endpoint whose first start was cut off before anybody could write that down."""
+    pending = live.pending.get(name)
+    if pending is None or pending.action != Start.kind or pending.data.get("id"):
+        return None
+    made = made_when_cut_off(name, pending, live, known)
+    if isinstance(made, Blocked) or isinstance(live.registrations, Unknown):
+        return Refusal(
+            name,
+            "its first start was cut off, and the service could not be asked whether it registered",
+            "run this again when the service answers",
+            exit_code=UNREACHABLE,
+        )
+    if isinstance(made, Refusal):
+        one = f"`chiltepin adopt {name} --id UUID` takes one, with its block in the manifest"
+        return replace(made, remedy=f"look at them: {one}; if none is: `chiltepin forget {name}`")
+    return made
+
+
+def _record_id(directory: LiveDirectory, marker: Marker, endpoint_id: str | None) -> Adopt:
+    return Adopt(
+        endpoint=marker.endpoint,
+        directory=directory.name,
+        cause=Cause.INTERRUPTED,
+        preconditions=(marked(marker),),
+        marker=marker.but(id=endpoint_id),
+    )
+
+
+def _protected(name: str, *witnesses: Marker | LockedEndpoint | DesiredEndpoint | None) -> Refusal | None:
+    """Refuse what is protected in any place: a manifest's word counts before it was ever applied."""
+    protecting = [witness for witness in witnesses if witness is not None and witness.protect]
+    recorded = [witness for witness in protecting if not isinstance(witness, DesiredEndpoint)]
+    if len(recorded) < len(protecting):
+        then = f"; then `chiltepin unprotect {name}`" if recorded else ""
+        return Refusal(
+            name,
+            "it is protected: the manifest says `protect: true`",
+            f"write `protect: false` in its block, or remove that line{then}",
+        )
+    if not recorded:
         return None
     return Refusal(
         name,
@@ -233,7 +343,7 @@ def _out_of_reach(name: str, daemon: Daemon, live: LiveState, endpoint_id: str |
 
 
 def _end(
-    directory: LiveDirectory, marker: Marker, cause: Cause, daemon: Daemon, *, interrupt: bool
+    directory: LiveDirectory, marker: Marker, cause: Cause, daemon: Daemon, endpoint_id: str | None, *, interrupt: bool
 ) -> list[EndpointAction]:
     """Return Stop (where it runs) and Delete."""
     name = marker.endpoint
@@ -255,16 +365,16 @@ def _end(
     elif daemon.state is DaemonState.ELSEWHERE:
         actions.append(stop_elsewhere(directory, marker, daemon.sighting, cause, interrupt=interrupt))
     elif daemon.state is DaemonState.DEAD and directory.pid_file:
+        unchanged = PidFileIs(directory.pid_file.pid, directory.pid_file.modified)
         actions.append(
             ClearStalePid(
                 endpoint=name,
                 directory=directory.name,
                 cause=cause,
-                preconditions=(marked(marker), NoDaemon()),
+                preconditions=(marked(marker), NoDaemon(), unchanged),
                 pid_file=directory.pid_file,
             )
         )
-    endpoint_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else marker.id
     actions.append(
         Delete(
             endpoint=name,
@@ -277,21 +387,14 @@ def _end(
     return actions
 
 
-def _remove_lost(
-    name: str,
-    directory_name: str,
-    cause: Cause,
-    live: LiveState,
-    known: Known,
-    scope: Scope,
-    removal: Removal,
-) -> None:
+def _remove_lost(leaver: _Leaver, live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
     """Its directory is not there: only the lock (and, with purge, the service) still knows it."""
+    name, directory_name, cause = leaver.name, leaver.directory, leaver.cause
     entry = known.entry(name)
     if entry is None:
         return
     refusal = check_claim(name, entry.claim, known.site.claim(directory_name), "the lock") or _protected(
-        name, declared=entry.protect
+        name, entry, leaver.declared
     )
     purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
     online = entry.id is not None and live.statuses.get(entry.id) == "online"
@@ -300,11 +403,18 @@ def _remove_lost(
     if refusal:
         removal.refusals.append(refusal)
         return
+    endpoint_id = entry.id or _made_when_cut_off(name, live, known)
+    if isinstance(endpoint_id, Refusal):
+        removal.refusals.append(endpoint_id)
+        return
+    if endpoint_id and not entry.id and not purge:
+        removal.notes.append(Note(name, f"its first start was cut off and has registered {endpoint_id}, which stays"))
     removal.names.add(name)
-    if purge and entry.id:
-        removal.actions.append(Purge(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
+    if purge and endpoint_id:
+        purged = Purge(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id)
+        removal.actions.append(replace(purged, preconditions=(Offline(endpoint_id),)))
     else:
-        removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=entry.id))
+        removal.actions.append(Forget(endpoint=name, directory=directory_name, cause=cause, id=endpoint_id))
 
 
 def _still_in_use(name: str, endpoint_id: str, live: LiveState, here: str) -> Refusal | None:
@@ -328,8 +438,18 @@ def _still_in_use(name: str, endpoint_id: str, live: LiveState, here: str) -> Re
     )
 
 
-def _purge_trash(live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
-    items = [i for i in own_entries(live, known) if i.marker and scope.covers(i.marker.endpoint)]
+def _purge_trash(desired: Desired, live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
+    items: list[TrashEntry] = []
+    for item in own_entries(live, known):
+        if item.marker is None or not scope.covers(item.marker.endpoint):
+            continue
+        declared = desired.endpoints.get(item.marker.endpoint)
+        if declared is not None and declared.directory not in live.directories:  # it is what would come back
+            refusal = _protected(declared.name, declared)
+            removal.refusals += [refusal] if refusal else []
+            if refusal:
+                continue
+        items.append(item)
     for _, found in purges(items, Cause.DESTROY, live, known, removal.names):
         if isinstance(found, Blocked) and not isinstance(live.registrations, Unknown):
             again = "run this again when the service answers"
@@ -341,4 +461,4 @@ def _purge_trash(live: LiveState, known: Known, scope: Scope, removal: Removal) 
         else:
             # A directory of the same UUID that leaves in this run ends its registration already.
             ended = {a.id for a in removal.actions if isinstance(a, Purge)}
-            removal.actions.append(replace(found, id=None) if found.id in ended else found)
+            removal.actions.append(without_id(found) if found.id in ended else found)

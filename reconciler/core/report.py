@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.core.actions import (
@@ -26,10 +27,13 @@ from reconciler.core.actions import (
     StopElsewhere,
     Undelete,
     WriteFile,
+    WriteLock,
+    WritePools,
 )
 from reconciler.core.busy import waits
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
+from reconciler.core.pool_changes import PoolChangeKind
 from reconciler.core.work import Work, counted
 
 _SYMBOL: dict[type, tuple[str, Style]] = {
@@ -75,9 +79,10 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
     for action in plan.files:
         what = "lockfile" if action.kind == "WriteLock" else "pools file"
         yield Line(f"  ~ write the {what} ({action.cause.value})", "change")
+        yield from _pool_lines(action)
     if plan.files:
         yield Line("")
-    yield from _refusals(plan)
+    yield from trouble_lines(plan)
     yield from _notes(plan)
     yield Line(summary(plan), "head")
 
@@ -152,8 +157,10 @@ def _describe_end(action: Reregister | Delete | Purge | Forget) -> str:
         if action.id is None:
             return f"{dropped} (no registration ends)"
         return f"deregister {action.id} for ever{f', {dropped}' if action.trash_entry else ''}"
-    left = "what is left of it" if not action.marked else "directory, daemon and registration"
-    return f"forget {action.id or 'it'} ({left} stays as it is)"
+    left = (
+        "directory, daemon and registration stay as they are" if action.marked else "what is left of it stays as it is"
+    )
+    return f"forget {action.id or 'it'} ({left})"
 
 
 def _change_lines(change: FileChange, action: EndpointAction) -> Iterator[Line]:
@@ -190,6 +197,8 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, list | dict):
+        text = json.dumps(value, ensure_ascii=False, default=str)
     text = plain(text)
     return text if len(text) <= 120 else f"{text[:117]}..."
 
@@ -201,7 +210,24 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
 
 
-def _refusals(plan: Plan) -> Iterator[Line]:
+_POOL_SYMBOL: Mapping[PoolChangeKind, tuple[str, Style]] = {
+    "add": ("+", "add"),
+    "change": ("~", "change"),
+    "remove": ("-", "remove"),
+}
+
+
+def _pool_lines(action: WriteLock | WritePools) -> Iterator[Line]:
+    for pool in action.pools if isinstance(action, WriteLock) else ():
+        symbol, style = _POOL_SYMBOL[pool.kind]
+        yield Line(f"      {symbol} pool {pool.name}", style)
+        width = max((len(f.path) for f in pool.fields), default=0)
+        for item in pool.fields:
+            yield _field_line(item, "          ", width)
+
+
+def trouble_lines(plan: Plan) -> Iterator[Line]:
+    """Yield what is refused, and what could not be planned."""
     for refusal in plan.refusals:
         yield Line(f"  {refusal.endpoint}: refused: {refusal.what}", "error")
         for text in refusal.evidence:
@@ -216,7 +242,8 @@ def _refusals(plan: Plan) -> Iterator[Line]:
 
 def _notes(plan: Plan) -> Iterator[Line]:
     for note in plan.notes:
-        yield Line(f"  {note.endpoint}: {note.text}" if note.endpoint else f"  {note.text}", "dim")
+        style: Style = "warning" if note.text.startswith("warning:") else "dim"
+        yield Line(f"  {note.endpoint}: {note.text}" if note.endpoint else f"  {note.text}", style)
     for name, reason in plan.left_out.items():
         yield Line(f"  pool {name} is left out of the pools file: {reason}", "dim")
     if plan.notes or plan.left_out:
@@ -247,6 +274,8 @@ def summary(plan: Plan) -> str:
             if kind in present:
                 kinds[word] += 1
     parts = [f"{count} {word}" for word, count in kinds.items()]
+    pools = Counter(pool.kind for action in plan.files if isinstance(action, WriteLock) for pool in action.pools)
+    parts += [f"{counted(pools[kind], 'pool')} to {kind}" for kind in _POOL_SYMBOL if pools[kind]]
     if plan.refusals:
         parts.append(f"{len(plan.refusals)} refused")
     if plan.blocked:

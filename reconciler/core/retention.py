@@ -8,16 +8,17 @@ from reconciler.core.draft import Draft
 from reconciler.core.live import LiveState, TrashEntry, Unknown
 from reconciler.core.ownership import Known
 from reconciler.core.scope import Scope
-from reconciler.core.trash import is_claimed_here, own_entries, purges
+from reconciler.core.trash import is_claimed_here, names_to_come_back, own_entries, purges
 
 
 def expired(desired: Desired, live: LiveState, known: Known) -> tuple[TrashEntry, ...]:
     """Return the entries whose retention has ended, oldest first.
 
     An entry without a recorded time, or with one that is still to come (some clock was wrong), has no age, and
-    stays. So does one whose endpoint is declared and has no directory: it can still come back.
+    stays. So does one whose endpoint is declared, maybe under another name, and has no directory: it can still come
+    back.
     """
-    wanted = {name for name, e in desired.endpoints.items() if e.directory not in live.directories}
+    wanted = names_to_come_back(desired, live)
     ours = [
         item
         for item in own_entries(live, known)

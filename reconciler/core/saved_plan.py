@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from reconciler.core.actions import Create, DaemonIs, Precondition, WriteFile
 from reconciler.core.digest import digest_bytes
+from reconciler.core.live import PidFile, Process
 from reconciler.core.lock import emit_lock
+from reconciler.core.marker import Marker
 from reconciler.core.outputs import FORMAT_VERSION, Output, PlanOutput, plan_output
 from reconciler.core.plan import Plan
 from reconciler.core.scope import Scope
@@ -51,33 +54,47 @@ class SavedPlan(Output):
     scope: SavedScope
     new: list[str]
     lineage: str
-    salt: str
+    salt: str = Field(pattern="^[0-9a-f]{32}$")
     fingerprint: str
 
 
 def fingerprint(plan: Plan, salt: str) -> str:
     """Return what two plans share exactly when they would do the same to the same."""
-    contents = [
-        sorted((name, digest_bytes(content), mode) for name, (content, mode) in action.files.items())
-        if isinstance(action, Create)
-        else (action.file, digest_bytes(action.content or b""), action.mode)
-        for action in plan.actions
-        if isinstance(action, Create | WriteFile)
-    ]
     # What is running changes from minute to minute: it is looked at again at the moment of each action.
     passing: Any = {"notes": True, "summary": True, "actions": {"__all__": {"work"}}}
     shown = plan_output(plan).model_dump(mode="json", exclude=passing)
-    guards = [[_guard(p) for p in action.preconditions] for action in plan.actions]
-    entries = {name: entry.model_dump(mode="json", by_alias=True) for name, entry in plan.entries.items()}
+    # Not only what is shown: everything that any of it writes, starts or asks for.
+    done = [plan.actions, plan.markers, plan.entries, plan.desired.pools, plan.pools, plan.environment]
     lock = emit_lock(plan.lock) if plan.lock else ""
-    text = json.dumps([shown, contents, guards, entries, lock], sort_keys=True, default=str)
+    text = json.dumps([shown, _substance(done), lock], sort_keys=True)
     return hashlib.scrypt(text.encode(), salt=bytes.fromhex(salt), **_COST).hex()
 
 
-def _guard(precondition: Precondition) -> str:
-    if isinstance(precondition, DaemonIs):  # its age grows
-        return f"DaemonIs {precondition.process.pid} {precondition.process.start_time}"
-    return repr(precondition)
+_PASSING_OF_A_MARKER: Any = {"daemon": {"started"}, "deaths": True}
+
+
+def _substance(value: Any) -> Any:
+    """Return a value as JSON has it, without what passes with the minutes: ages, and what is under way."""
+    if isinstance(value, Process):
+        return [value.pid, value.start_time]
+    if isinstance(value, PidFile):
+        return [value.pid]
+    if isinstance(value, Marker):
+        return value.model_dump(mode="json", by_alias=True, exclude=_PASSING_OF_A_MARKER)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, bytes):
+        return digest_bytes(value)
+    if is_dataclass(value):
+        fields_ = {f.name: _substance(getattr(value, f.name)) for f in fields(value) if f.name != "work"}
+        return [type(value).__name__, fields_]
+    if isinstance(value, Mapping):
+        return {str(key): _substance(item) for key, item in value.items()}
+    if isinstance(value, frozenset | set):
+        return sorted(map(str, value))
+    if isinstance(value, list | tuple):
+        return [_substance(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def save_plan(plan: Plan, scope: Scope, new: frozenset[str], salt: str) -> SavedPlan:
@@ -99,12 +116,28 @@ def save_plan(plan: Plan, scope: Scope, new: frozenset[str], salt: str) -> Saved
     )
 
 
+def is_saved_plan(text: str) -> bool:
+    """Say whether a file is, or was meant to be, a plan that `plan --out` kept."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("kind") == "saved-plan"
+
+
 def read_saved_plan(text: str, file: str) -> SavedPlan:
     """Parse a saved plan.
 
     Raises:
         StateFileError: it is damaged, or of a newer version.
     """
+    if not is_saved_plan(text):
+        raise StateFileError(
+            "this is not a plan that can be applied",
+            where=file,
+            why="`chiltepin plan --out FILE` keeps one",
+            remedy="a manifest is named with -f: `chiltepin apply -f FILE`",
+        )
     try:
         return SavedPlan.model_validate_json(text)
     except ValidationError as e:

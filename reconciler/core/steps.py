@@ -22,7 +22,7 @@ from reconciler.core.actions import (
     WriteFile,
 )
 from reconciler.core.daemon import DaemonState, is_recorded, judge_daemon
-from reconciler.core.daemon_steps import Steps, found_daemon, marked, plan_daemon
+from reconciler.core.daemon_steps import Steps, marked, plan_daemon
 from reconciler.core.desired import CONFIG, DOCUMENTS, ENDPOINT_JSON, USER_ENVIRONMENT, DesiredEndpoint
 from reconciler.core.diff import diff_file, new_file, record_of
 from reconciler.core.documents import FileSpec, file_specs
@@ -30,6 +30,8 @@ from reconciler.core.elsewhere_steps import found_elsewhere
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.marker import FileRecord, Marker
 from reconciler.core.ownership import Ground
+from reconciler.core.privileged import note_root
+from reconciler.core.started import found_daemon
 from reconciler.core.user_endpoints import on_previous_template, say_previous, say_soon_previous
 
 
@@ -54,6 +56,7 @@ def steps_for(
         config = _config_digest(ground.directory, writes)
     plan_daemon(endpoint, ground, live, steps, config, run_on, retry=retry)
     _note_stale(endpoint, ground, steps)
+    note_root(endpoint.name, ground.directory, live, steps)
     return steps
 
 
@@ -219,7 +222,7 @@ def with_daemon(
         return marker, cause
     pending = live.pending.get(marker.endpoint)
     ours = pending is not None and pending.action in ("Start", "Restart")
-    record = found_daemon(daemon.process, directory, live, pending.data if pending and ours else {})
+    record = found_daemon(daemon.process, marker.endpoint, directory, live)
     return marker.but(daemon=record), cause or (Cause.INTERRUPTED if ours else Cause.LOST_MARKER)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from reconciler.core.actions import Cause, FileChange, Note, Purge, Refusal
+from reconciler.core.actions import Cause, FileChange, Note, Offline, Purge, Refusal
+from reconciler.core.desired import Desired
 from reconciler.core.draft import Draft
 from reconciler.core.live import GONE, LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Marker
@@ -22,6 +23,12 @@ def own_entries(live: LiveState, known: Known, names: Collection[str] | None = N
         and (item.marker.stack, item.marker.lineage) == (known.stack, known.lineage)
         and (names is None or item.marker.endpoint in names)
     )
+
+
+def names_to_come_back(desired: Desired, live: LiveState) -> set[str]:
+    """Return under which names something in the trash may come back: declared ones without a directory, and before."""
+    names = [n for n, e in desired.endpoints.items() if e.directory not in live.directories]
+    return {n for name in names for n in (name, *desired.formerly(name))}
 
 
 def is_claimed_here(item: TrashEntry, known: Known) -> bool:
@@ -68,7 +75,7 @@ def purges(
     for item in items:
         found = purge_of(item, cause, live, known, used)
         if isinstance(found, Purge) and found.id is not None:
-            found = replace(found, id=None) if found.id in ending else found
+            found = without_id(found) if found.id in ending else found
             ending |= {found.id} if found.id else set()
         yield item, found
 
@@ -105,10 +112,16 @@ def purge_of(
         endpoint=name,
         directory=marker.claim.directory,
         cause=cause,
+        preconditions=(Offline(ends),) if ends else (),
         changes=tuple(FileChange(text, "note", cause) for text in remarks),
         id=ends,
         trash_entry=item.name,
     )
+
+
+def without_id(purge: Purge) -> Purge:
+    """Return what drops the entry alone: another action ends its registration."""
+    return replace(purge, id=None, preconditions=())
 
 
 def _at_the_service(name: str, endpoint_id: str, live: LiveState) -> bool | Refusal | Blocked:
@@ -216,8 +229,10 @@ __all__ = [
     "ids_in_use",
     "ids_to_ask",
     "is_claimed_here",
+    "names_to_come_back",
     "own_entries",
     "plan_purges",
     "purges",
     "say_entry",
+    "without_id",
 ]

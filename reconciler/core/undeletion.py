@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.core.actions import Cause, FileChange, NameFree, Note, Refusal, Undelete
@@ -33,12 +34,21 @@ class Undeletion:
     ground: Ground
 
 
-def bring_back(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Undeletion | Refusal | Blocked | None:
+def bring_back(
+    endpoint: DesiredEndpoint, live: LiveState, known: Known, *, declared_as: str | None = None
+) -> Undeletion | Refusal | Blocked | None:
     """Return how a declared endpoint that was deleted comes back; None when the trash has no say in it.
 
     No change of the manifest gives an endpoint another UUID, also not the removal of its block and its return.
     Whoever wants another one says so with --new.
+
+    Args:
+        endpoint: as it was called when it was deleted.
+        live: the snapshot.
+        known: lock, lineage and claim.
+        declared_as: what it is called now, if that is another name.
     """
+    other = f"or register another: `chiltepin apply --new {declared_as or endpoint.name}`"
     if not _may_come_back(endpoint, live, known):
         return None
     items = _of_name(endpoint, live, known)
@@ -58,16 +68,16 @@ def bring_back(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Unde
         return Refusal(
             endpoint.name,
             "it was deleted several times, with different UUIDs",
-            f"bring one back: `chiltepin undelete {endpoint.name} --entry ENTRY`;"
-            f" or register another: `chiltepin apply --new {endpoint.name}`",
+            f"bring one back: `chiltepin undelete {endpoint.name} --entry ENTRY`; {other}",
             tuple(say_entry(item) for item in there),
         )
     item = there[-1]
     against = _against(endpoint.name, endpoint.directory, item, live, known)
     if isinstance(against, Refusal) and against.exit_code != WRONG_IDENTITY:
-        other = f"or register another: `chiltepin apply --new {endpoint.name}`"
         return replace(against, remedy=f"{against.remedy}; {other}")
-    return against or _undeletion(endpoint.name, item, endpoint.directory, Cause.DECLARED_AGAIN)
+    if against:
+        return against
+    return _undeletion(endpoint.name, item, endpoint.directory, Cause.DECLARED_AGAIN, declared_as)
 
 
 def _may_come_back(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> bool:
@@ -139,7 +149,9 @@ def _against(name: str, directory: str, item: TrashEntry, live: LiveState, known
     return None
 
 
-def _undeletion(name: str, item: TrashEntry, directory: str, cause: Cause) -> Undeletion:
+def _undeletion(
+    name: str, item: TrashEntry, directory: str, cause: Cause, declared_as: str | None = None
+) -> Undeletion:
     if item.marker is None or item.directory is None:
         raise ValueError("an entry that cannot be read was judged")
     action = Undelete(
@@ -147,7 +159,7 @@ def _undeletion(name: str, item: TrashEntry, directory: str, cause: Cause) -> Un
         directory=directory,
         cause=cause,
         preconditions=(NameFree(),),
-        changes=_remarks(name, cause),
+        changes=_remarks(declared_as or name, cause),
         id=item.id,
         trash_entry=item.name,
     )
@@ -180,7 +192,7 @@ def plan_undelete(name: str, errand: Errand, desired: Desired, live: LiveState, 
     draft.markers[name] = marker
     if directory is not None:
         draft.entries[name] = _entry(declared, directory, marker, found.ground.id)
-    draft.notes.append(Note(name, _what_next(declared)))
+    draft.notes.append(Note(name, _what_next(declared, [m.new for m in desired.moved if m.old == name])))
 
 
 def _decide(
@@ -264,7 +276,9 @@ def _entry(
     return found_entry(directory, marker.claim, endpoint_id, protect=marker.protect)
 
 
-def _what_next(declared: DesiredEndpoint | None) -> str:
+def _what_next(declared: DesiredEndpoint | None, renamed: Sequence[str]) -> str:
+    if declared is None and renamed:
+        return f"`chiltepin apply` renames it to {renamed[0]}, as `moved` says"
     if declared is None:
         return "the manifest does not declare it: put its block back before the next apply, which would delete it again"
     return f"`chiltepin apply` brings it to its declared state ({declared.state})"

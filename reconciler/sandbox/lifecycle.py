@@ -120,7 +120,7 @@ def status(state_dir: Path | None = None) -> SandboxInfo:
     if record is None:
         return SandboxInfo(state_dir=str(state.path), running=False, client_id=client_id)
     health = _request(record, "GET", "/sandbox/health")
-    if health.get("instance") != record.instance:
+    if not isinstance(health, dict) or health.get("instance") != record.instance:
         raise ServiceUnreachable("Another program answers on the sandbox's port", where=_url(record))
     return SandboxInfo(
         state_dir=str(state.path),
@@ -239,14 +239,18 @@ def _request(
         connection.request(method, path, payload, {"Content-Type": "application/json", **(headers or {})})
         response = connection.getresponse()
         answer = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as e:
+    except (OSError, http.client.HTTPException, ValueError, RecursionError) as e:
         raise ServiceUnreachable("The sandbox does not answer", where=_url(record), why=str(e)) from e
     finally:
         connection.close()
     if response.status == 401:
         raise LoginRequired("The sandbox does not know its own admin token", where=_url(record))
     if response.status >= 400:
-        raise Refused("The sandbox refused", where=f"{method} {path}", why=str(answer.get("reason")))
+        raise Refused(
+            "The sandbox refused",
+            where=f"{method} {path}",
+            why=str(answer.get("reason") if isinstance(answer, dict) else answer)[:200],
+        )
     return answer
 
 

@@ -5,21 +5,25 @@ Standard library only: the command line reads this without importing the server.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
 import os
 import secrets
 import socket
+import stat
 import tempfile
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from reconciler.errors import FileSystemError, StateFileError
 
 STATE_DIR_ENV = "CHILTEPIN_SANDBOX_DIR"
+_T = TypeVar("_T")
+_LARGEST = 1 << 20
 DEFAULT_PORT = 5000  # globus_compute_sdk's environment `local` is fixed to it
 
 
@@ -88,8 +92,7 @@ class StateDir:
 
     def credentials(self) -> Credentials | None:
         """Return the secrets, None if there are none yet."""
-        values = self._read(self._credentials)
-        return None if values is None else Credentials(**values)
+        return self._read(self._credentials, Credentials)
 
     def ensure_credentials(self) -> Credentials:
         """Return the secrets, made now if there are none yet."""
@@ -103,8 +106,7 @@ class StateDir:
 
     def server(self) -> ServerRecord | None:
         """Return the record of the server that was started last, None if it was taken down."""
-        values = self._read(self._server)
-        return None if values is None else ServerRecord(**values)
+        return self._read(self._server, ServerRecord)
 
     def record_server(self, record: ServerRecord) -> None:
         """Write down which process serves."""
@@ -114,19 +116,18 @@ class StateDir:
         """Remove that record."""
         self._server.unlink(missing_ok=True)
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
+    def _read(self, path: Path, kind: type[_T]) -> _T | None:
         try:
-            values = json.loads(path.read_text())
-            if not isinstance(values, dict):
-                raise ValueError("not a JSON object")
+            values = json.loads(_content(path))
+            return _checked(kind, values)
         except FileNotFoundError:
             return None
         except OSError as e:
             raise FileSystemError("The sandbox's state cannot be read", where=str(path), why=str(e)) from e
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
+            why = "nested too deeply" if isinstance(e, RecursionError) else str(e)
             remedy = "remove the file"
-            raise StateFileError("The sandbox's state is damaged", where=str(path), why=str(e), remedy=remedy) from e
-        return values
+            raise StateFileError("The sandbox's state is damaged", where=str(path), why=why, remedy=remedy) from e
 
     def _write(self, path: Path, values: dict[str, Any]) -> None:
         try:
@@ -136,6 +137,43 @@ class StateDir:
             Path(temporary).replace(path)
         except OSError as e:
             raise FileSystemError("The sandbox's state cannot be written", where=str(path), why=str(e)) from e
+
+
+def _content(path: Path) -> bytes:
+    """Return a small file's content; a pipe in its place holds nobody up.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as stream:  # noqa: PTH123  a descriptor, not a path
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return stream.read(_LARGEST)
+
+
+def _checked(kind: type[_T], values: Any) -> _T:
+    """Return a record made of its values.
+
+    Raises:
+        ValueError: they are not those that we write.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    types: dict[str, Any] = get_type_hints(kind)
+    if values.keys() != types.keys():
+        raise ValueError(f"its keys are not {', '.join(types)}")
+    for name, value in values.items():
+        # bool is a kind of int, and a surrogate a kind of character; both are nobody's values here
+        allowed = get_args(types[name]) or (types[name],)
+        largest = 65_535 if name.endswith("port") else 1 << 63
+        if (
+            type(value) not in allowed
+            or (isinstance(value, str) and not value.isprintable())
+            or (isinstance(value, int) and not 0 <= value <= largest)
+        ):
+            raise ValueError(f"`{name}` is not a value of its kind")
+    return kind(**values)
 
 
 def boot_id() -> str:

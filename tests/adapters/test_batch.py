@@ -11,6 +11,7 @@ from reconciler.adapters.host import LocalHost
 from tests.adapters.host_support import UUID_A, UUID_B
 
 SBATCH = "#!/bin/bash\n\n#SBATCH --job-name=parsl.block-0\n#SBATCH --nodes=1\n"
+PBS = "#!/bin/bash\n\n#PBS -S /bin/bash\n#PBS -N parsl.block-0\n#PBS -m n\n"
 LOCAL = "#!/bin/bash\nexport X=1\n"
 
 
@@ -33,6 +34,18 @@ def test_another_endpoints_script_does_not_count(tmp_path: Path) -> None:
     script(tmp_path, UUID_B, SBATCH)
     assert not submitted(str(tmp_path), (UUID_A,))
     assert not submitted(str(tmp_path), ())
+
+
+def test_a_script_for_pbs(tmp_path: Path) -> None:
+    script(tmp_path, UUID_A, PBS)
+    assert submitted(str(tmp_path), (UUID_A,)) == {"pbs"}
+    script(tmp_path, UUID_A, SBATCH, "parsl.block-0.18")
+    assert submitted(str(tmp_path), (UUID_A,)) == {"slurm", "pbs"}
+
+
+def test_a_script_for_slurm_with_directives_of_pbs_is_for_slurm(tmp_path: Path) -> None:
+    script(tmp_path, UUID_A, SBATCH + "#PBS -l place=scatter\n")
+    assert submitted(str(tmp_path), (UUID_A,)) == {"slurm"}
 
 
 def test_what_is_no_script_for_slurm(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from reconciler.adapters.budget import (
     DOCUMENTED,
-    RESERVED_LAG,
     VARIABLE,
     Pause,
     SlidingWindow,
@@ -41,8 +40,16 @@ def test_no_window_ever_holds_more_than_the_limit(steps: list[tuple[str, int]], 
             continue
         # One at a time shows when each one was granted, also when more than the limit is asked for.
         for _ in range(number):
-            getattr(budget, kind)(1)
-            sent.append(clock.monotonic())
+            if kind == "acquire":
+                budget.acquire()
+                sent.append(clock.monotonic())
+                continue
+            with budget.reserve(1):
+                if limit > 1 and number % 3 == 0:  # others go on while it takes its time
+                    budget.acquire()
+                    sent.append(clock.monotonic())
+                clock.sleep(number * 5 if number % 2 else 0)
+                sent.append(clock.monotonic())
     assert most_in_a_window(sent, period) <= limit
 
 
@@ -66,11 +73,54 @@ def test_does_not_wait_longer_than_it_has_to() -> None:
 
 
 def test_a_reservation_counts_until_its_requests_can_have_been_sent() -> None:
+    """A start from a cold file system takes most of two minutes, and registers at its end."""
     clock = FakeClock()
-    budget = SlidingWindow(4, 10, clock, lag=3)
-    budget.reserve(4)
+    budget = SlidingWindow(5, 10, clock)
+    with budget.reserve(4):
+        budget.acquire()
+        clock.sleep(110)
+        budget.acquire()
+    began = clock.slept
+    budget.acquire(4)
+    assert 10 <= clock.slept - began <= 10.5
+
+
+def test_a_reservation_ends_with_a_start_that_failed() -> None:
+    clock = FakeClock()
+    budget = SlidingWindow(4, 10, clock)
+    with pytest.raises(ZeroDivisionError), budget.reserve(4):
+        raise ZeroDivisionError
+    budget.acquire(4)
+    assert 10 <= clock.slept <= 10.5
+
+
+def test_a_reservation_of_more_than_the_limit_ends_nevertheless() -> None:
+    clock = FakeClock()
+    budget = SlidingWindow(3, 10, clock)
+    with budget.reserve(4):
+        began = clock.slept
     budget.acquire()
-    assert 13 <= clock.slept <= 13.5
+    assert clock.slept - began <= 10.5
+
+
+def test_who_waits_for_the_end_of_a_reservation_lets_others_pass() -> None:
+    budget = SlidingWindow(5, 0.2, SystemClock())
+    over, waits = threading.Event(), threading.Event()
+
+    def start() -> None:
+        waits.set()
+        with budget.reserve(4):
+            over.set()
+
+    other = threading.Thread(target=start)
+    with budget.reserve(4):
+        other.start()
+        waits.wait(10)
+        for _ in range(3):
+            budget.acquire()
+        assert not over.is_set()
+    other.join(10)
+    assert over.is_set()
 
 
 def test_more_than_the_limit_is_granted_in_parts() -> None:
@@ -178,9 +228,11 @@ def test_a_hundred_endpoints_stay_within_the_budget(tmp_path: Path, monkeypatch:
         stub.listing = [{"uuid": str(uuid.UUID(int=n)), "name": f"e{n}"} for n in range(1, 101)]
         for number, endpoint in enumerate(service.owned()):
             service.owned()  # just before a first start
-            service.reserve(4)
-            # A daemon sends them some time after it was granted a place, and not all at once.
-            arrived += [clock.monotonic() + RESERVED_LAG * ((number * 7 + n) % 10) / 10 for n in range(4)]
+            with service.reserve(4):
+                # A daemon sends them some time after it was granted a place, and not all at once.
+                began = clock.monotonic()
+                clock.sleep(2)
+                arrived += [began + ((number * 7 + n) % 10) / 5 for n in range(4)]
             service.status(endpoint)
     assert len(arrived) == 1 + 100 * 6
     assert most_in_a_window(arrived, 10) < 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import tempfile
 import time
 from pathlib import Path
 
@@ -86,6 +87,28 @@ def test_the_login_path_is_the_sites_not_the_users(tmp_path: Path, monkeypatch: 
     assert "/from/the/user" not in found.path
     assert "LD_LIBRARY_PATH" not in found.variables
     assert found.variables.get("LC_ALL") != "from-the-user"
+
+
+def test_the_login_shell_is_asked_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a temporary directory, nor a usual umask, nor a file of any size is needed."""
+    import resource  # noqa: PLC0415
+
+    monkeypatch.setattr(tempfile, "mkdtemp", None)
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    before, limits = os.umask(0o777), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        found = login_shell.ask()
+    finally:
+        os.umask(before)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "/usr/bin" in found.path.split(":")
+
+
+def test_a_login_shell_that_says_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_bash(tmp_path / "bin", "head -c 3000000 /dev/zero >&2; MODULEPATH=$(seq -s: 20000); export MODULEPATH")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    assert login_shell.ask().variables["MODULEPATH"].endswith(":20000")
 
 
 def fake_bash(folder: Path, body: str) -> None:

@@ -230,6 +230,41 @@ def test_a_pid_file_whose_number_went_to_another_program_is_stale(tmp_path: Path
         end(stranger)
 
 
+@pytest.mark.parametrize(
+    ("name", "uuid", "place"), [("other", UUID_B, "here"), ("main", UUID_B, "elsewhere"), ("main", UUID_B, "default")]
+)
+def test_a_pid_file_whose_number_went_to_another_endpoints_daemon_is_stale(
+    tmp_path: Path, name: str, uuid: str, place: str
+) -> None:
+    """As after a reboot: the PIDs of all daemons are given again."""
+    directory = endpoint(tmp_path / "here")
+    option = None if place == "default" else tmp_path / place
+    stranger = fake_daemon(endpoint(tmp_path / place, f"{name}-2", uuid), name, uuid, option)
+    try:
+        (directory / "daemon.pid").write_text(str(stranger.pid))
+        host = LocalHost(str(tmp_path / "here"))
+        found = host.directory("main")
+        assert found is not None
+        assert found.processes == ()
+        host.clear_pid_file("main", seen_now(directory))
+        assert not (directory / "daemon.pid").exists()
+        assert stranger.poll() is None
+    finally:
+        end(stranger)
+
+
+@pytest.mark.parametrize(("name", "own"), [("main", None), ("renamed", UUID_A)])
+def test_a_pid_file_whose_process_may_be_its_own_stays(tmp_path: Path, name: str, own: str | None) -> None:
+    directory = endpoint(tmp_path, uuid=own)
+    daemon = fake_daemon(tmp_path, name, UUID_A)
+    try:
+        (directory / "daemon.pid").write_text(str(daemon.pid))
+        with pytest.raises(Refused, match="not stale"):
+            LocalHost(str(tmp_path)).clear_pid_file("main", seen_now(directory))
+    finally:
+        end(daemon)
+
+
 @pytest.mark.parametrize("case", ["another pid", "touched", "alive"])
 def test_a_pid_file_that_is_not_stale_stays(tmp_path: Path, case: str) -> None:
     directory = endpoint(tmp_path)
@@ -251,6 +286,17 @@ def user_endpoint(config_dir: Path, uuid: str) -> Path:
     directory = config_dir / f"uep.{uuid}.0c0c0c0c-1111-4222-8333-444444444444"
     directory.mkdir()
     return directory
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "NaN", "1e999", "-1", "1e300", '"x"', "[]", "{", "[" * 100_000])
+def test_a_date_of_deletion_that_is_none(tmp_path: Path, value: str) -> None:
+    endpoint(tmp_path, **{".chiltepin.json": marker(id=UUID_A).model_dump_json()})
+    host = LocalHost(str(tmp_path))
+    entry = host.to_trash("main")
+    (tmp_path / ".chiltepin" / "trash" / entry / "entry.json").write_text(f'{{"deleted_at": {value}}}')
+    (found,) = host.trash()
+    assert found.age is None
+    assert time.time() - 3600 < found.deleted_at <= time.time() + 1
 
 
 def test_to_the_trash_and_back(tmp_path: Path) -> None:

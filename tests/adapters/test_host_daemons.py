@@ -56,7 +56,7 @@ def test_started_means_process_pid_file_and_uuid(host: LocalHost, config_dir: Pa
     found = host.directory("main")
     assert found is not None
     assert found.pid_file is not None
-    assert (started.endpoint_id, found.endpoint_id) == (UUID_A, UUID_A)
+    assert (started.endpoint_id, found.endpoint_id, started.was_under_way) == (UUID_A, UUID_A, False)
     assert [p.pid for p in found.processes] == [started.process.pid] == [found.pid_file.pid]
     assert processes.lives(started.process.pid, started.process.start_time)
     assert os.getsid(started.process.pid) != os.getsid(0)
@@ -88,6 +88,7 @@ def test_a_running_daemon_is_not_started_again(host: LocalHost, config_dir: Path
     first = start(host)
     second = start(host, UUID_A)
     assert (second.process.pid, second.process.start_time) == (first.process.pid, first.process.start_time)
+    assert second.was_under_way
     assert len((config_dir / "starts").read_text().splitlines()) == 1
     with pytest.raises(EndpointCommandError) as caught:
         start(host, UUID_B)
@@ -106,7 +107,7 @@ def test_a_start_under_way_is_waited_for(host: LocalHost, config_dir: Path) -> N
         found = host.directory("main")
         assert found is not None
         assert [p.pid for p in found.processes] == [left.pid], "a start command counts as a process of the endpoint"
-        start(host)
+        assert start(host).was_under_way
     finally:
         left.wait()
     assert len((config_dir / "starts").read_text().splitlines()) == 1

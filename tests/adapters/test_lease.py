@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters import files, lease, machine
-from reconciler.errors import LeaseHeld
+from reconciler.errors import FileSystemError, LeaseHeld
 from tests.adapters.host_support import end, names, outcome, python, wait_for
 
 _HOLD = """
@@ -95,7 +96,7 @@ def test_the_second_is_told_who_holds_it_where_and_since_when(tmp_path: Path) ->
         facts = machine.facts()
         assert f"process {holder.pid} of {facts.user} on {facts.name}" in caught.value.what
         assert "run first" in (caught.value.why or "")
-        assert time.strftime("%Y-%m-%d") in (caught.value.why or "")
+        assert re.match(time.strftime(r"since %Y-%m-%d \d\d:\d\d:\d\d UTC ", time.gmtime()), caught.value.why or "")
         assert caught.value.remedy
     finally:
         out, _ = holder.communicate("")
@@ -219,6 +220,81 @@ def test_a_damaged_lease_expires_by_its_age(tmp_path: Path, content: str) -> Non
     os.utime(tmp_path / lease.LEASE, (1, 1))
     take(tmp_path)
     assert_clean(tmp_path)
+
+
+DAMAGE: dict[str, list[object]] = {
+    "since": ["x", 1e300, float("nan"), float("inf"), -1, None, True, "1"],
+    "token": [5, "\0", "\ud800", "a/b", "..", "", "a" * 300, "a" * 31, None, ["a"]],
+    "host": [5, "\ud800", "a\0b", "a" * 301, None],
+    "pid": ["1", 1.5, -1, 10**400, True, None],
+    "start_time": ["1", -1, float("nan")],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in DAMAGE.items() for value in values])
+def test_a_lease_with_a_value_that_nobody_writes_is_a_damaged_one(tmp_path: Path, key: str, value: object) -> None:
+    leave(tmp_path, **{"host": "other-node", key: value})
+    with pytest.raises(LeaseHeld, match="the lease is damaged"):
+        take(tmp_path)
+    os.utime(tmp_path / lease.LEASE, (1, 1))
+    take(tmp_path)
+    assert_clean(tmp_path)
+
+
+def test_a_pipe_in_the_leases_place_is_an_error_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / lease.LEASE)
+    with pytest.raises(FileSystemError) as caught:
+        take(tmp_path)
+    assert "move it aside" in (caught.value.remedy or "")
+    (tmp_path / lease.LEASE).unlink()
+    with lease.held(str(tmp_path), "x", time.time()) as held:
+        (tmp_path / lease.LEASE).unlink()
+        os.mkfifo(tmp_path / lease.LEASE)
+        held.check()  # it cannot be looked at: for a while the last success counts
+        (tmp_path / lease.LEASE).unlink()
+
+
+def _age(place: Path, age: float) -> None:
+    os.utime(place / lease.LEASE, (time.time() - age, time.time() - age))
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_lease_from_the_future_counts_from_when_it_is_seen(tmp_path: Path, readable: bool) -> None:
+    leave(tmp_path, host="other-node")
+    if not readable:
+        (tmp_path / lease.LEASE).write_text("")
+    _age(tmp_path, -365 * 86400)
+    with pytest.raises(LeaseHeld) as caught:
+        take(tmp_path)
+    assert "s in the future by the file server's clock" in (caught.value.why or "")
+    assert f"if no chiltepin is at work on any node, remove it: `rm {tmp_path}" in (caught.value.remedy or "")
+    assert abs((tmp_path / lease.LEASE).stat().st_mtime - time.time()) < 60
+    with pytest.raises(LeaseHeld) as caught:
+        take(tmp_path)
+    assert "in the future" not in (caught.value.why or "")
+    _age(tmp_path, lease.EXPIRES_AFTER + 5)
+    take(tmp_path)
+    assert_clean(tmp_path)
+
+
+def test_a_claim_from_the_future_counts_from_when_it_is_seen(tmp_path: Path) -> None:
+    dead = leave(tmp_path)
+    leave(tmp_path, host="other-node", age=-5000)
+    claim = tmp_path / f"{lease._CLAIM}{dead.token}"
+    (tmp_path / lease.LEASE).rename(claim)
+    (tmp_path / lease.LEASE).write_text(json.dumps(asdict(dead)))
+    with pytest.raises(LeaseHeld):
+        take(tmp_path)
+    assert claim.stat().st_mtime < time.time() + 60
+
+
+def test_a_living_holder_keeps_a_lease_from_the_future(tmp_path: Path) -> None:
+    with lease.held(str(tmp_path), "x", time.time()) as held:
+        _age(tmp_path, -5000)
+        child = python(_HOLD, str(tmp_path), "second")
+        out, _ = child.communicate("", timeout=60)
+        assert out.startswith("refused another apply holds this config directory")
+        held.check()
 
 
 def test_a_takeover_that_was_killed_half_way_is_taken_over_in_turn(tmp_path: Path) -> None:

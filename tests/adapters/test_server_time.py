@@ -14,6 +14,7 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.host import LocalHost
 from reconciler.adapters.server_time import PROBE, ServerTime
 from reconciler.core.live import LiveDirectory
+from reconciler.ports import NewFile
 from tests.adapters.host_support import UUID_A, endpoint, unprivileged
 
 UEP = f"uep.{UUID_A}.{UUID_A}"
@@ -65,6 +66,53 @@ def test_ages_do_not_depend_on_this_nodes_clock(tmp_path: Path, off: float, mana
         assert found.pid_file is not None
         assert found.pid_file.age == pytest.approx(40, abs=5)
         assert [u.age for u in found.user_endpoints] == [pytest.approx(20, abs=5)]
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize("off", [-20 * DAY, 20 * DAY])
+@pytest.mark.parametrize("who", ["who deletes", "who looks"])
+def test_ages_in_the_trash_do_not_depend_on_this_nodes_clock(tmp_path: Path, off: float, who: str) -> None:
+    endpoint(tmp_path)
+    wrong, right = LocalHost(str(tmp_path), clock=SkewedClock(off)), LocalHost(str(tmp_path))
+    deletes, looks = (wrong, right) if who == "who deletes" else (right, wrong)
+    entry = deletes.to_trash("main")
+    (found,) = looks.trash()
+    assert found.age == pytest.approx(0, abs=30)
+    assert found.deleted_at == pytest.approx(time.time(), abs=30)
+    assert entry.startswith(f"main~{time.strftime('%Y%m%d', time.gmtime())}")
+
+
+def test_a_copy_of_a_node_whose_clock_is_behind_is_not_the_oldest(tmp_path: Path) -> None:
+    endpoint(tmp_path)
+    new = NewFile(b"display_name: other\n")
+    for clock in (SkewedClock(0), SkewedClock(-20 * DAY)):
+        LocalHost(str(tmp_path), clock=clock).write_file("main", "config.yaml", new, backup=True)
+    today = time.strftime("%Y%m%d", time.gmtime())
+    names = [path.name for path in (tmp_path / ".chiltepin" / "backups" / "main").iterdir()]
+    assert [name.startswith(f"config.yaml.{today}") for name in names] == [True, True]
+
+
+def test_an_empty_trash_asks_for_no_time(tmp_path: Path, own: Path) -> None:
+    (own / "trash").mkdir(mode=0o700)
+    assert LocalHost(str(tmp_path)).trash() == ()
+    assert not (own / PROBE).exists()
+
+
+def test_where_the_servers_time_cannot_be_told_an_entry_has_no_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint(tmp_path)
+    host = LocalHost(str(tmp_path))
+    host.to_trash("main")
+    monkeypatch.setattr(ServerTime, "now", lambda _: None)
+    (found,) = host.trash()
+    assert found.age is None
+    endpoint(tmp_path)
+    host.to_trash("main")
+    monkeypatch.undo()
+    assert [item.age is None for item in LocalHost(str(tmp_path)).trash()] == [False, True]
 
 
 def test_one_probe_serves_for_a_while_and_then_another_is_made(tmp_path: Path, own: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,15 @@ SHAPES: dict[str, list[Any]] = {
     "delete": [[], {}, "deleted", 1, {"status": "online"}],
     "status": [[], {}, {"status": None}, {"status": True}, "online", {"state": "online"}],
 }
+
+
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("name", CALLS)
+def test_json_that_is_too_deep_is_unreachable(stub: GlobusStub, service: GlobusCompute, name: str, status: int) -> None:
+    path, call = CALLS[name]
+    stub.script[path] = [Reply(status, body=b"[" * 50_000, headers={"Content-Type": "application/json"})]
+    with pytest.raises(ServiceUnreachable, match=r"could not be asked"):
+        call(service)
 
 
 @pytest.mark.parametrize(("name", "document"), [(name, item) for name, items in SHAPES.items() for item in items])
@@ -397,15 +407,17 @@ def test_every_attempt_counts_against_the_budget(stub: GlobusStub, clock: FakeCl
         def acquire(self, requests: int = 1) -> None:
             self.acquired += requests
 
-        def reserve(self, requests: int) -> None:
+        def reserve(self, requests: int) -> AbstractContextManager[None]:
             self.reserved += requests
+            return super().reserve(requests)
 
     budget = Counting()
     service = GlobusCompute(str(tmp_path), clock=clock, budget=budget, patience=60)
     service.owned()
     stub.script[LIST] = [error(503), error(401), error(429), Reply(200, [])]
     service.owned()
-    service.reserve(4)
+    with service.reserve(4):
+        pass
     assert budget.acquired == stub.count("GET", LIST) == 5
     assert budget.reserved == 4
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -230,3 +231,14 @@ def as_ordinary_user(base: Path) -> Iterator[None]:
 def json_of(done: Done) -> Any:
     """Return the JSON document that is all of stdout."""
     return json.loads(done.out)
+
+
+def chiltepin(*arguments: str) -> list[str]:
+    """Return the command line of a `chiltepin` in a process of its own."""
+    # A background job of a shell ignores Ctrl-C, and so would its children; a terminal's program does not.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    return [sys.executable, "-c", f"{heed}; from reconciler.cli import main; main()", *arguments]
+
+
+def environ(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}

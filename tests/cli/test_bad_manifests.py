@@ -29,6 +29,16 @@ TEXTS: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "two documents": (f"{HEAD}---\n{HEAD}", ("chiltepin.yaml:3:1: error: a second YAML document begins here",)),
     "a tag": (f"{HEAD}endpoints: !!python/object/apply:os.system [x]\n", ("the tag", "is not allowed here")),
     "a newer version": ("version: 2\nstack: t\n", ("version 2 is newer", "pip install --upgrade")),
+    "true for the version": ("version: true\nstack: t\n", ("1:10: error: `version` must be the whole number 1",)),
+    "1.0 for the version": ("version: 1.0\nstack: t\n", ("1:10: error: `version` must be the whole number 1",)),
+    "no number": (
+        f"{HEAD}endpoints: {{main: {{config: {{heartbeat_period: .nan}}}}}}\n",
+        ("3:47: error: `.nan` is no number that anything here takes",),
+    ),
+    "no period": (
+        f"{HEAD}endpoints: {{main: {{config: {{heartbeat_period: -5}}}}}}\n",
+        ("3:47: error: `heartbeat_period` must be more than 0 and at most 86,400 seconds",),
+    ),
     "unknown section": (f"{HEAD}endpoint: {{}}\n", ("3:1: error: unknown key `endpoint`", "did you mean `endpoints`?")),
     "unknown key": (f"{HEAD}endpoints: {{main: {{stat: running}}}}\n", ("unknown key `stat`", "did you mean `state`?")),
     "unknown option": (
@@ -110,9 +120,9 @@ def test_no_manifest(shell: Shell) -> None:
 
 def test_a_directory_or_a_pipe_for_a_manifest(shell: Shell) -> None:
     shell.manifest.mkdir()
-    shell.refused("plan", code=1, says=("chiltepin.yaml: the manifest is a directory", "name a file"))
+    shell.refused("plan", code=64, says=("chiltepin.yaml: the manifest is a directory", "name a file"))
     os.mkfifo(shell.project / "pipe")
-    shell.refused("plan", "-f", "pipe", code=1, says=("pipe: the manifest is not a regular file",))
+    shell.refused("plan", "-f", "pipe", code=64, says=("pipe: the manifest is not a regular file",))
 
 
 # --- the files that a manifest names

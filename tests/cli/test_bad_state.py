@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +46,8 @@ LOCKS: dict[str, tuple[Callable[[str], str | bytes], tuple[str, ...]]] = {
         lambda text: f"<<<<<<< ours\n{text}=======\n>>>>>>> theirs\n",
         ("the lockfile holds merge conflict markers", "resolve the conflict in chiltepin.lock.yaml first"),
     ),
+    "true for the version": (lambda text: text.replace("version: 1", "version: true"), ("damaged at `version`",)),
+    "1.0 for the version": (lambda text: text.replace("version: 1", "version: 1.0"), ("damaged at `version`",)),
     "another stack": (
         lambda text: text.replace("stack: demo", "stack: other"),
         ("the lockfile is that of stack `other`, and the manifest's is `demo`", "--lock"),
@@ -91,6 +95,15 @@ MARKERS = {
     "too deep": b"[" * 100_000,
     "half": b'{"format_version": 1, "stack": "demo"',
 }
+
+
+def test_a_marker_with_a_key_path_of_no_keys_is_damaged(shell: Shell) -> None:
+    shell.registered()
+    marker = json.loads(shell.marker.read_text())
+    marker["files"]["config.yaml"]["keys"] = [[]]
+    shell.marker.write_text(json.dumps(marker))
+    shell.lock.unlink()
+    shell.run("apply", "--yes").says("main: refused:", "its marker cannot be read")
 
 
 @pytest.mark.parametrize("name", MARKERS)
@@ -143,12 +156,33 @@ def test_a_marker_of_another_stack(shell: Shell) -> None:
 
 # --- the journal
 
+
+def _journal_line(**changes: Any) -> bytes:
+    line = {"v": 1, "at": 1.0, "run": "r", "sequence": 1, "event": "intent", "action": "Start", "endpoint": "main"}
+    return json.dumps({**line, "data": {}, **changes}).encode() + b"\n"
+
+
 JOURNALS: dict[str, tuple[Callable[[bytes], bytes], tuple[str, ...]]] = {
     "no JSON": (lambda text: b"hello}\n" + text, ("journal.jsonl:1: the journal is damaged", "it is not JSON")),
     "the last line": (lambda text: text + b"hello}\n", ("the journal is damaged", "it is not JSON")),
     "binary": (lambda text: b"\xff\xfe}\n" + text, ("journal.jsonl:1: the journal is damaged", "it is not JSON")),
     "too deep": (lambda text: b"[" * 100_000 + b"]\n" + text, ("journal.jsonl:1: the journal is damaged",)),
     "newer": (lambda text: text.replace(b'"v":1', b'"v":2'), ("a newer version of chiltepin wrote it",)),
+    **{
+        f"{key} of another kind": (
+            lambda text, key=key, value=value: _journal_line(**{key: value}) + text,
+            ("the journal is damaged", "values are of unknown kinds"),
+        )
+        for key, value in {
+            "endpoint": {},
+            "event": [],
+            "run": None,
+            "action": 5,
+            "sequence": True,
+            "at": "now",
+            "data": {"known": [[]]},
+        }.items()
+    },
     "something else": (lambda text: b'{"a": 1}\n' + text, ("it is no line of a journal", "move it aside")),
 }
 

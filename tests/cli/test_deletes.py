@@ -66,7 +66,8 @@ def test_undelete_and_apply(deleted: Shell) -> None:
     assert ENDPOINT in deleted.lock.read_text()
     assert trash(deleted) == []
     deleted.refused("plan", code=0, says=("1 to delete",))
-    deleted.refused("apply", "--yes", code=4, says=("1 to delete, not done without --allow-delete: main",))
+    done = deleted.refused("apply", "--yes", code=4, says=("1 to delete, not done without --allow-delete: main",))
+    done.says("next: when all of these are to go, run it again with --allow-delete")
     deleted.refused("undelete", "main", "--yes", code=0, says=("it is not in the trash",))
     deleted.write(BOTH)
     deleted.apply()
@@ -132,7 +133,7 @@ def test_more_than_the_cap_is_not_even_asked_about(shell: Shell, monkeypatch: py
     shell.write(HEAD + "endpoints:\n  c: {state: stopped}\n")
     done = typed(shell, monkeypatch, "yes\n", "apply")
     assert done.code == 4
-    done.says("2 to delete, more than --max-deletes 1 allows")
+    done.says("2 to delete, more than --max-deletes 1 allows", "run it again with --max-deletes 2")
     assert "would be deleted" not in done.err
     assert typed(shell, monkeypatch, "a\nno\nyes\n", "apply", "--max-deletes", "2").code == 4
     assert (shell.config_dir / "b").exists()

@@ -25,7 +25,7 @@ from reconciler.core.marker import Marker
 from tests.adapters.globus_stub import CLIENT, ENDPOINT, Reply, error
 from tests.adapters.host_support import UUID_A, fake_tool
 from tests.cli.failing_disk import OTHERS, TAKES_SPACE, Told, Trouble, command
-from tests.cli.support import POOLED, RENAMED, Shell
+from tests.cli.support import HEAD, POOLED, RENAMED, Shell
 from tests.sampling import STEP
 
 pytestmark = [pytest.mark.usefixtures("everything_imported"), pytest.mark.timeout(600)]
@@ -129,6 +129,31 @@ def with_daemons(shell: Shell) -> None:
     shell.stub.registered_since = lambda: [entry] if (shell.config_dir / "starts").exists() else []
 
 
+def rename(shell: Shell) -> tuple[str, ...]:
+    """Its name and its directory's: the marker, the lock and the pools file follow."""
+    shell.registered()
+    shell.write(POOLED.replace("main", "new") + "moved: [{from: main, to: new}]\n")
+    return APPLY
+
+
+def deleted(shell: Shell) -> None:
+    """Let `main` lie in the trash while the manifest declares it again."""
+    shell.registered()
+    shell.write(HEAD + "endpoints:\n  two: {state: stopped}\n")
+    shell.apply("--allow-delete")
+    shell.write(POOLED.replace("pools:", "  two: {state: stopped}\npools:"))
+
+
+def declared_again(shell: Shell) -> tuple[str, ...]:
+    deleted(shell)
+    return APPLY
+
+
+def undelete(shell: Shell) -> tuple[str, ...]:
+    deleted(shell)
+    return ("undelete", "main", "--yes")
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What is done, and how it may answer when it is run again although all was done but a last write.
@@ -155,6 +180,9 @@ SCENARIOS = {
     "purge": Scenario(purge, gives_up=True),
     "forget": Scenario(forget, gives_up=True, again=frozenset({0, 64})),
     "adopt": Scenario(adopt, then=(APPLY,)),
+    "rename": Scenario(rename),
+    "declared again": Scenario(declared_again),
+    "undelete": Scenario(undelete, then=(APPLY,)),
     "reregister": Scenario(reregister, gives_up=True, again=frozenset({0, 4})),
 }
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")

@@ -187,7 +187,7 @@ def test_an_empty_status(shell: Shell) -> None:
 def test_init_writes_a_manifest_that_is_valid_and_says_what_comes_next(shell: Shell) -> None:
     done = shell.ok("init", "--stack", "weather")
     assert (done.out, done.err) == ("", "wrote chiltepin.yaml; next: chiltepin plan\n")
-    shell.ok("validate").says("chiltepin.yaml is valid: stack weather, 1 endpoints, 1 pools.")
+    shell.ok("validate").says("chiltepin.yaml is valid: stack weather, 1 endpoint, 1 pool.")
     shell.ok("plan").says("create directory weather-main")
 
 
@@ -212,7 +212,7 @@ def test_init_never_overwrites(shell: Shell) -> None:
     shell.manifest.unlink()
     shell.manifest.symlink_to(shell.base / "nothing")
     shell.refused("init", code=64, says=("there is a manifest already",))
-    shell.refused("init", "-f", "no/such/directory.yaml", code=1, says=("cannot write the manifest", "next: "))
+    shell.refused("init", "-f", "no/such/directory.yaml", code=64, says=("there is no such directory", "next: make it"))
 
 
 NAMES = ("theirs", "on", "1e3", "012", "caf\xe9")  # of which four must be quoted

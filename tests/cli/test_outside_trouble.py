@@ -119,6 +119,20 @@ def test_nothing_listens(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.refused("plan", code=69, says=says)
 
 
+@pytest.mark.parametrize("options", [("--quiet",), ("--format", "json")])
+def test_an_apply_that_shows_no_plan_says_that_the_service_could_not_be_asked(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Cron's mail is this: an outage that nobody is told of lasts."""
+    shell.registered()
+    shell.write(POOLED.replace("pools:", "  new: {state: stopped}\npools:"))
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_COMPUTE", f"http://127.0.0.1:{closed_port()}/")
+    done = shell.run("apply", "--yes", *options)
+    assert done.code == 69
+    for words in ("new: not planned: the service could not be asked", "Connection refused"):
+        assert words in done.err
+
+
 def test_globus_auth_does_not_answer(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.write(POOLED)
     port = closed_port()

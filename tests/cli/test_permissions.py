@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,21 @@ def registered(shell: Shell) -> None:
 
 def closed(path: Path, mode: int = 0) -> None:
     path.chmod(mode)
+
+
+@pytest.mark.parametrize("umask", [0o277, 0o777])
+def test_a_plan_needs_no_temporary_directory_and_no_usual_umask(
+    shell: Shell, umask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "mkdtemp", None)
+    monkeypatch.setattr(tempfile, "mkstemp", None)
+    shell.write(POOLED)
+    with as_ordinary_user(shell.base):
+        before = os.umask(umask)
+        try:
+            shell.ok("plan").says("main")
+        finally:
+            os.umask(before)
 
 
 Prepare = Callable[[Shell], None]
@@ -81,7 +97,7 @@ def test_read_only_before_the_first_apply(shell: Shell, name: str) -> None:
     shell.write(POOLED)
     READ_ONLY[name](shell)
     with as_ordinary_user(shell.base):
-        shell.refused("plan", code=0, says=("Plan: 1 to create.",))
+        shell.refused("plan", code=0, says=("Plan: 1 to create, 1 pool to add.",))
         done = shell.run("apply", "--yes")
     assert done.code == 1, done.text
     done.says("Permission denied (EACCES)", OWNER)

@@ -17,11 +17,14 @@ from typing import Any
 import pytest
 import typer
 
-from reconciler.cli.main import build_app
+from reconciler.cli.console import Console
+from reconciler.cli.main import build_app, run
+from reconciler.cli.signals import graceful
+from reconciler.core.schemas import SCHEMAS
 from tests.adapters.globus_stub import Reply
 from tests.adapters.host_support import fake_environment
 from tests.cli.command_lines import parse
-from tests.cli.support import HEAD, ONE, POOLED, RENAMED, ROOT, Done, Shell
+from tests.cli.support import HEAD, ONE, POOLED, RENAMED, Done, Shell, chiltepin, environ
 
 MISTAKES: dict[str, tuple[str, ...]] = {
     "plam": ("there is no command `chiltepin plam`", "did you mean `plan`?", "`chiltepin --help`"),
@@ -32,6 +35,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "plan extra": ("chiltepin plan:", "unexpected extra argument", "`chiltepin plan --help`"),
     "plan --file": ("chiltepin plan:", "--file", "requires an argument"),
     "apply --parallelism many": ("chiltepin apply:", "--parallelism", "`chiltepin apply --help`"),
+    "apply --parallelism 0": ("chiltepin apply:", "--parallelism"),
     "apply --max-deletes -1": ("chiltepin apply:", "--max-deletes"),
     "apply --yes --wait forever": ("--wait forever: not known", "use online or started"),
     "apply --yes --drain soon": ("--drain soon: this is no duration", "90s, 30m or 2h"),
@@ -57,7 +61,17 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "plan --var account": ("--var: one is not of the form NAME=VALUE", "write --var NAME=VALUE"),
     "lock export": ("there is no lockfile yet", "run `chiltepin apply` first"),
     "init": ("chiltepin.yaml: there is a manifest already", "choose another with -f FILE"),
+    "init -f nowhere/chiltepin.yaml": ("nowhere: there is no such directory", "make it (`mkdir -p`)"),
+    "plan --lock chiltepin.yaml": ("chiltepin.yaml: --lock names the manifest itself", "name another file"),
+    "lock export --lock ../project/chiltepin.yaml": ("--lock names the manifest itself",),
+    "plan --lock chiltepin.pools.yaml": ("chiltepin.pools.yaml: --lock names the pools file itself",),
 }
+
+
+@pytest.mark.parametrize("line", [line for line in MISTAKES if line.startswith("apply --parallelism")])
+def test_a_wrong_number_is_told_in_our_words(shell: Shell, line: str) -> None:
+    shell.write(ONE)
+    assert "Input should be" not in shell.refused(*line.split(), code=64).err
 
 
 @pytest.mark.parametrize("line", MISTAKES)
@@ -68,7 +82,79 @@ def test_a_mistake_on_the_command_line(shell: Shell, line: str) -> None:
     assert shell.stub.compute_methods() <= {"GET"}
 
 
+@pytest.mark.parametrize("command", ["plan", "apply --yes", "destroy --yes", "restart main --yes", "forget main --yes"])
+def test_the_format_is_judged_before_anything_else(shell: Shell, command: str) -> None:
+    # There is not even a manifest.
+    shell.refused(*command.split(), "--format", "yaml", code=64, says=("--format yaml: not known", "use text or json"))
+
+
+def test_a_plan_is_kept_only_in_a_directory_that_is_there(shell: Shell) -> None:
+    shell.write(ONE)
+    done = shell.refused("plan", "--out", "nowhere/p.json", code=64)
+    done.says(f"{shell.project}/nowhere: the plan cannot be kept there: the directory does not exist", "next: make it")
+
+
+def test_names_that_are_known_are_listed_once(shell: Shell) -> None:
+    shell.write(ONE)
+    shell.apply()  # the lock names it, too
+    done = shell.refused("logs", "nope", code=64)
+    assert done.err == "error: nope: no such endpoint\n  next: known are: main\n"
+
+
 # --- help
+
+
+def test_help_is_a_command_too(shell: Shell) -> None:
+    assert shell.ok("help").out == shell.ok("--help").out
+    assert shell.ok("help", "lock", "export").out == shell.ok("lock", "export", "--help").out
+    shell.refused("help", "plam", code=64, says=("did you mean `plan`?",))
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("apply", "[PLAN]"),
+        ("adopt", "[NAME]"),
+        ("forget", "NAME"),
+        ("endpoint delete", "NAME"),
+        ("sandbox exec", "COMMAND..."),
+    ],
+)
+def test_arguments_are_named_as_everybody_does(shell: Shell, command: str, usage: str) -> None:
+    out = shell.ok(*command.split(), "--help").out
+    assert out.startswith(f"Usage: chiltepin {command} [OPTIONS] {usage}\n")
+    assert re.search(r"<(str|path|int|list)|\{NAME", out) is None
+
+
+def test_the_help_of_schema_names_every_schema(shell: Shell) -> None:
+    words = re.findall(r"[a-z-]+", shell.ok("schema", "--help").out.replace("-\n        ", "-"))
+    assert set(SCHEMAS) <= set(words)
+
+
+@pytest.mark.parametrize("line", ["endpoint -c {} list", "endpoint list -c {}", "endpoint list --config {}"])
+def test_where_the_config_directory_of_endpoint_is_named(shell: Shell, line: str) -> None:
+    shell.registered()
+    (shell.base / "other").mkdir()
+    assert shell.ok("endpoint", "list").out.startswith("main ")
+    assert shell.ok(*line.format(shell.base / "other").split()).out == "No endpoints are configured\n"
+
+
+# --- upstream's commands
+
+
+def test_upstream_is_imported_only_for_a_command_that_it_may_know(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = shell.base / "site" / "chiltepin"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('imported')\n")
+    (package / "cli.py").write_text("commands.add_parser('brew')\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "chiltepin"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(package.parent))
+    shell.refused("plam", code=64, says=("did you mean `plan`?",))
+    with pytest.raises(SystemExit, match="imported"):
+        run(["brew"])
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -148,17 +234,6 @@ def test_errors_follow_the_option_too(shell: Shell) -> None:
     assert ESCAPE not in shell.refused("plan", "--color", "never", code=64).err
 
 
-def chiltepin(*arguments: str) -> list[str]:
-    """Return the command line of a `chiltepin` in a process of its own."""
-    # A background job of a shell ignores Ctrl-C, and so would its children; a terminal's program does not.
-    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    return [sys.executable, "-c", f"{heed}; from reconciler.cli import main; main()", *arguments]
-
-
-def environ(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
-
-
 def on_terminal(*arguments: str, **variables: str) -> tuple[int, str]:
     """Run `chiltepin` with its output on a terminal; return its exit code and what the terminal got."""
     ours, theirs = pty.openpty()
@@ -236,6 +311,14 @@ def test_output_that_cannot_be_written(shell: Shell) -> None:
     shell.write(POOLED)
     with Path("/dev/full").open("w") as full:
         done = run_apart("plan", stdout=full)
+    assert done.code == 1, done.err
+    done.says("the output cannot be written", "No space left on device", "redirected")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["--version"], [], ["lock"]])
+def test_help_that_cannot_be_written(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run_apart(*arguments, stdout=full)
     assert done.code == 1, done.err
     done.says("the output cannot be written", "No space left on device", "redirected")
 
@@ -329,8 +412,12 @@ class Gate(threading.Event):
         return super().wait(timeout)
 
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("command", ["plan", "status"])
-def test_ctrl_c_ends_a_wait_for_the_service(shell: Shell, command: str) -> None:
+def test_a_signal_ends_a_wait_for_the_service(shell: Shell, command: str, number: signal.Signals) -> None:
     shell.registered()
     before = shell.tree()
     gate = Gate()
@@ -340,12 +427,40 @@ def test_ctrl_c_ends_a_wait_for_the_service(shell: Shell, command: str) -> None:
     ) as child:
         assert gate.arrived.wait(60)
         gate.arrived.clear()
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         # The service is still silent: it is let go only after the command has ended.
         out, err = child.communicate(timeout=20)
         gate.set()
     assert (child.returncode, out, err) == (130, "", "\ninterrupted\n")
     assert shell.tree() == before
+
+
+def signalled_while_it_loads(number: signal.Signals, handler: str) -> subprocess.CompletedProcess[bytes]:
+    program = f"""
+import os, signal, sys
+signal.signal({int(number)}, {handler})
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "reconciler.cli.main":
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Finder())
+from reconciler.cli import main
+main()
+"""
+    command = [sys.executable, "-c", program, "--version"]
+    return subprocess.run(command, capture_output=True, env=environ(), check=False, timeout=60)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_before_anything_is_loaded(number: signal.Signals) -> None:
+    usual = "signal.default_int_handler" if number == signal.SIGINT else "signal.SIG_DFL"
+    done = signalled_while_it_loads(number, usual)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
+    done = signalled_while_it_loads(signal.SIGHUP, "signal.SIG_IGN")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("python", ["../other", "../{{ 'other' }}"])
@@ -383,3 +498,70 @@ def test_an_apply_that_is_ended_while_it_plans_gives_the_lease_back(shell: Shell
     assert (child.returncode, out, err) == (130, "", "\ninterrupted\n")
     assert not lease.exists()
     assert shell.tree() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_is_ignored_stays_ignored_while_things_are_done(number: signal.Signals) -> None:
+    """`nohup` is used so that a lost connection does not end an apply half way."""
+    stop = threading.Event()
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with graceful(stop, Console("never", quiet=True)):
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)  # delivered after it
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert stop.is_set(), "SIGTERM is heard"
+
+
+def test_ignored_signals_alone_stop_nothing() -> None:
+    stop = threading.Event()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with graceful(stop, Console("never", quiet=True)):
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not stop.is_set()
+
+
+KEPT_TO = {
+    "the manifest": "chiltepin.yaml",
+    "the lock": "chiltepin.lock.yaml",
+    "the pools file": "chiltepin.pools.yaml",
+    "anything else": "notes.txt",
+}
+
+
+@pytest.mark.parametrize("what", KEPT_TO)
+def test_a_plan_is_never_kept_over_another_file(shell: Shell, what: str) -> None:
+    shell.registered()
+    (shell.project / "notes.txt").write_text("mine\n")
+    shell.refused("plan", "--out", KEPT_TO[what], code=64, says=("is no kept plan", "choose another name"))
+
+
+def test_a_plan_is_kept_over_an_older_one(shell: Shell) -> None:
+    shell.registered()
+    shell.ok("plan", "--out", "plan.json")
+    shell.write(RENAMED)
+    shell.ok("plan", "--out", "plan.json")
+    shell.ok("apply", "plan.json").says("1 done")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--out", "-"), "`--format json` prints the plan"),
+        (("--out", "."), "name a file"),
+        (("--out", "x.json", "--against", "lock"), "--out does not go with --against"),
+    ],
+)
+def test_where_no_plan_can_be_kept(shell: Shell, options: tuple[str, ...], says: str) -> None:
+    shell.registered()
+    shell.refused("plan", *options, code=64, says=(says,))
+
+
+def test_a_manifest_is_no_plan(shell: Shell) -> None:
+    shell.registered()
+    shell.refused("apply", "chiltepin.yaml", code=4, says=("not a plan", "`chiltepin apply -f FILE`"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from reconciler.cli.carry import _print_end
 from reconciler.cli.console import Console
 from reconciler.cli.live import LiveProgress, PlainProgress
 from reconciler.core.actions import EndpointAction
-from reconciler.core.progress import Outcome
+from reconciler.core.progress import Outcome, Run
 from reconciler.core.work import Work
 from tests.core.builders import endpoint, settled
 
@@ -31,6 +34,14 @@ def test_a_line_a_minute_and_one_when_it_changes(restart: EndpointAction, capsys
         "  waiting for 2 tasks of main, 28m left",
         "  waiting for 1 task of main, 27m left",
     ]
+
+
+def test_the_end_says_what_to_do_about_what_was_deferred(
+    restart: EndpointAction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(outcomes=(Outcome(restart, "deferred", reason="busy", remedy="run it again"),))
+    _print_end(Console("never"), SimpleNamespace(where="ufe01"), run)  # type: ignore[arg-type]
+    assert capsys.readouterr().err == ("main: Restart deferred; next: run it again\nApplied on ufe01: 1 deferred.\n")
 
 
 def test_quiet_says_nothing(restart: EndpointAction, capsys: pytest.CaptureFixture[str]) -> None:

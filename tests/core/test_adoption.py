@@ -415,7 +415,7 @@ def test_forget_removes_marker_and_entry() -> None:
         Plan for stack hrrr on ufe01:
 
           main: asked for
-            - forget 00000000-0000-4000-8000-6d61696e0000 (directory, daemon and registration stays as it is)
+            - forget 00000000-0000-4000-8000-6d61696e0000 (directory, daemon and registration stay as they are)
                 removes /home/jdoe/.globus_compute/main/.chiltepin.json
 
           ~ write the lockfile (resolved state changed)

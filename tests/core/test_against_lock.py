@@ -8,6 +8,7 @@ from reconciler.core.against_lock import compare_with_lock, comparison_lines
 from reconciler.core.desired import Desired, HostView, Moved, TextFile
 from reconciler.core.lines import as_text
 from reconciler.core.lock import Lock, lock_entry, locked_pools
+from reconciler.core.outputs import against_lock_output
 from tests.core.builders import SITE, desired, endpoint, pool, says, uuid
 
 
@@ -66,6 +67,18 @@ def test_each_kind_of_change() -> None:
         Against the lock: 1 to add, 2 to change, 2 to remove.
         """,
     )
+
+
+def test_lists_are_shown_as_everywhere_and_contents_by_their_digests() -> None:
+    before = desired(endpoint(), pools=(pool("mpi", environment=["a"]),))
+    after = desired(endpoint(config={"debug": False}), pools=(pool("mpi", environment=["a", 'b "c"']),))
+    assert """environment: ["a"] -> ["a", "b \\"c\\""]""" in compared(after, lock_of(before))
+    [changed, _] = against_lock_output("demo", compare_with_lock([after], lock_of(before))).changes
+    [field] = changed.fields
+    assert field.path == "config"
+    assert field.old.startswith("sha256:")
+    assert field.new.startswith("sha256:")
+    assert field.old != field.new
 
 
 def test_renamed() -> None:

@@ -14,11 +14,13 @@ from reconciler.core.actions import (
     MarkedAs,
     NameFree,
     NoDaemon,
+    Offline,
+    PidFileIs,
     Precondition,
 )
 from reconciler.core.conditions import violated
 from reconciler.core.desired import CONFIG, SCHEMA
-from reconciler.core.live import Damaged, LiveDirectory, Process
+from reconciler.core.live import Damaged, LiveDirectory, PidFile, Process
 from tests.core.builders import (
     LINEAGE,
     STACK,
@@ -51,6 +53,10 @@ SAME_FILE = FileIs(CONFIG, HERE.files[CONFIG].digest)
         (Idle(), HERE),
         (EndpointIdIs(uuid("main")), HERE),
         (EndpointIdIs(None), replace(HERE, endpoint_id=None)),
+        (PidFileIs(7, 5.0), replace(HERE, pid_file=PidFile(7, 60.0, 5.0))),
+        (PidFileIs(7), replace(HERE, pid_file=PidFile(7, 60.0, 5.0))),
+        (PidFileIs(7, 5.0), replace(HERE, pid_file=None)),
+        (Offline(uuid("main")), None),
     ],
 )
 def test_what_holds(precondition: Precondition, directory: LiveDirectory | None) -> None:
@@ -78,6 +84,10 @@ def test_what_holds(precondition: Precondition, directory: LiveDirectory | None)
         (DaemonIs(process()), replace(HERE, processes=(process(101),)), "its daemon is no longer PID 100"),
         (DaemonIs(process()), replace(HERE, processes=(process(7),), pid_file=None), "its daemon is no longer PID 100"),
         (DaemonIs(process()), replace(HERE, processes=(process(start_time=9),)), "its daemon is no longer PID 100"),
+        *[
+            (PidFileIs(7, 5.0), replace(HERE, pid_file=found), "its PID file was changed since the plan was made")
+            for found in (PidFile(7, 0.0, 6.0), PidFile(8, 60.0, 5.0), PidFile(None, 60.0, 6.0))
+        ],
         (
             Idle(),
             with_user_endpoints(HERE, 1),
@@ -97,3 +107,11 @@ def test_what_holds(precondition: Precondition, directory: LiveDirectory | None)
 )
 def test_what_does_not_hold_is_said(precondition: Precondition, directory: LiveDirectory | None, said: str) -> None:
     assert violated(precondition, directory) == said
+
+
+def test_what_is_online_is_not_offline() -> None:
+    offline = Offline(uuid("main"))
+    assert violated(offline, None, status="offline") is None
+    assert (
+        violated(offline, None, status="online") == f"{uuid('main')} is online, so it stays: its daemon runs elsewhere"
+    )

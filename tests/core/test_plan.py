@@ -54,9 +54,10 @@ def test_new_endpoint() -> None:
             > start, and register
 
           ~ write the lockfile (new)
+              + pool mpi
           ~ write the pools file (new)
 
-        Plan: 1 to create, 1 to start.
+        Plan: 1 to create, 1 to start, 1 pool to add.
         """,
     )
 
@@ -103,9 +104,10 @@ def test_no_endpoint_at_all() -> None:
         Plan for stack hrrr on ufe01:
 
           ~ write the lockfile (new)
+              + pool here
           ~ write the pools file (new)
 
-        Plan: only our own files to write.
+        Plan: 1 pool to add.
         """,
     )
 
@@ -242,7 +244,7 @@ def test_schema_and_user_environment_changed() -> None:
                 + OMP_NUM_THREADS: "4"
             ~ write user_config_schema.json
                 to mine.json
-                + required: ['x']
+                + required: ["x"]
 
           ~ write the lockfile (resolved state changed)
 
@@ -475,11 +477,12 @@ def test_stopped_and_never_registered() -> None:
                 + user_config_schema.json  builtin@1
 
           ~ write the lockfile (new)
+              + pool mpi
           ~ write the pools file (new)
 
           pool mpi is left out of the pools file: endpoint `main` has no UUID yet
 
-        Plan: 1 to create.
+        Plan: 1 to create, 1 pool to add.
         """,
     )
 
@@ -493,9 +496,10 @@ def test_unmanaged_is_left_alone_and_kept_in_the_lock() -> None:
         Plan for stack hrrr on ufe01:
 
           ~ write the lockfile (new)
+              + pool mpi
           ~ write the pools file (new)
 
-        Plan: only our own files to write.
+        Plan: 1 pool to add.
         """,
     )
     entry = scene.plan().entries["main"]
@@ -657,11 +661,12 @@ def test_run_on_other_nodes() -> None:
                 waits: daemons run on ufe02 or ufe03, and this is ufe01
 
           ~ write the lockfile (new)
+              + pool mpi
           ~ write the pools file (new)
 
           pool mpi is left out of the pools file: endpoint `main` has no UUID yet
 
-        Plan: 1 to create, 1 to start.
+        Plan: 1 to create, 1 to start, 1 pool to add.
         """,
     )
     start = scene.plan().actions[-1]
@@ -836,9 +841,33 @@ def test_pools_file_alone_is_written() -> None:
         Plan for stack hrrr on ufe01:
 
           ~ write the lockfile (resolved state changed)
+              ~ pool mpi
+                  + walltime: "01:00:00"
           ~ write the pools file (resolved state changed)
 
-        Plan: only our own files to write.
+        Plan: 1 pool to change.
+        """,
+    )
+
+
+def test_what_changes_in_pools_is_shown() -> None:
+    before = (pool("gone"), pool("mpi", walltime="01:00:00", max_blocks=2, exclusive=False))
+    after = (pool("mpi", walltime="02:00:00", max_blocks=2, partition="u1"), pool("new"))
+    says(
+        replace(settled(endpoint(), pools=before), desired=desired(endpoint(), pools=after)).text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          ~ write the lockfile (resolved state changed)
+              - pool gone
+              ~ pool mpi
+                  - exclusive: false
+                  + partition: "u1"
+                  ~ walltime:  "01:00:00" -> "02:00:00"
+              + pool new
+          ~ write the pools file (resolved state changed)
+
+        Plan: 1 pool to add, 1 pool to change, 1 pool to remove.
         """,
     )
 

@@ -22,7 +22,8 @@ from reconciler.core.environment import given
 from reconciler.core.live import PidFile
 from reconciler.core.lock import Lock, lock_entry
 from reconciler.core.marker import FileRecord, Marker
-from reconciler.core.progress import daemon_record, lock_after, marker_after
+from reconciler.core.progress import lock_after, marker_after
+from reconciler.core.started import begun_with, daemon_record
 from tests.core.builders import ENVIRONMENT, HOST, LINEAGE, SITE, STACK, TOOL, applied, endpoint, process, record, uuid
 
 DIRECTORY = applied(endpoint())
@@ -65,7 +66,7 @@ def test_a_start_records_uuid_and_daemon_and_a_stop_forgets_the_daemon() -> None
 
 
 def test_what_a_daemon_was_started_with_is_recorded() -> None:
-    found = daemon_record(process(), HOST, TOOL, given({}, ENVIRONMENT), DIRECTORY)
+    found = daemon_record(process(), HOST, begun_with(TOOL, given({}, ENVIRONMENT), DIRECTORY))
     assert (found.pid, found.start_time, found.boot_id, found.prefix) == (100, 5000, "boot-1", "/opt/gce")
     assert found.config == DIRECTORY.files[CONFIG].digest
     assert found.documents == {n: DIRECTORY.files[n].digest for n in (TEMPLATE, SCHEMA, USER_ENVIRONMENT)}

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.actions import Idle, Purge, StopElsewhere
+from reconciler.core.desired import Moved
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
 from reconciler.core.marker import Marker
-from reconciler.reconcile import Consent, consented
+from reconciler.core.scope import Errand
+from reconciler.reconcile import Allowed, Consent, consented
 from tests.core.builders import (
     Scene,
     applied,
@@ -39,6 +41,18 @@ def leaves(directory: LiveDirectory | None = None) -> Scene:
 
 def kinds(scene: Scene, **scope: object) -> list[tuple[str, str]]:
     return [(a.endpoint, a.kind) for a in scene.plan(**scope).actions]
+
+
+@pytest.mark.parametrize("owner", [{"stack": "wx"}, {"lineage": "another"}])
+def test_what_is_another_manifests_by_now_can_be_forgotten(owner: dict[str, str]) -> None:
+    scene = leaves(marked(applied(LEAVING), **owner))
+    [refusal] = scene.plan().refusals
+    assert refusal.remedy.startswith("`chiltepin forget old` takes it out of this manifest's lockfile")
+    forgetting = scene.plan(errand=Errand("forget", ("old",)))
+    assert [(a.endpoint, a.kind, a.changes) for a in forgetting.actions] == [("old", "Forget", ())]
+    assert "old" not in forgetting.entries
+    [declared] = scene.wants(KEPT, LEAVING).plan().refusals
+    assert "forget old` takes" not in declared.remedy, "with its block, another directory may be the answer"
 
 
 def test_removed_from_the_manifest() -> None:
@@ -145,6 +159,31 @@ def test_protection_of_a_lost_directory() -> None:
     scene = lost(settled(LEAVING), old="offline").locks("old", protect=True).wants(endpoint("new"))
     assert [r.endpoint for r in scene.plan().refusals] == ["old"]
     assert not scene.plan(destroy=True, purge=True).actions
+
+
+@pytest.mark.parametrize("where", ["manifest alone", "marker", "renamed"])
+def test_protection_that_no_apply_has_recorded_yet(where: str) -> None:
+    wanted, moved = endpoint("old", protect=True), ()
+    if where == "renamed":
+        wanted, moved = endpoint("new", protect=True), (Moved("old", "new"),)
+    scene = settled(LEAVING).has(marked(applied(LEAVING), protect=where == "marker")).wants(wanted, moved=moved)
+    gone = lost(scene, old="offline")
+    for plan in (scene.plan(destroy=True), scene.plan(destroy=True, purge=True), gone.plan(destroy=True, purge=True)):
+        assert not plan.actions
+        (refusal,) = plan.refusals
+        assert refusal.what == "it is protected: the manifest says `protect: true`"
+    (refusal,) = scene.plan(destroy=True).refusals
+    assert ("unprotect" in refusal.remedy) == (where == "marker")
+
+
+def test_protection_that_is_declared_spares_the_trash_of_what_would_come_back() -> None:
+    scene = replace(settled(LEAVING), pools_text=None).has().sees(trash=(trashed(LEAVING),))
+    lock = scene.known.lock
+    assert lock is not None
+    scene = scene.knows(lock=lock.without_endpoint("old")).wants(endpoint("old", protect=True))
+    assert [r.endpoint for r in scene.plan(destroy=True, purge=True).refusals] == ["old"]
+    assert not scene.plan(destroy=True, purge=True).actions
+    assert kinds(scene.wants(LEAVING), destroy=True, purge=True) == [("old", "Purge")]
 
 
 def test_empty_endpoints_section() -> None:
@@ -323,22 +362,24 @@ def test_unmanaged_block_removed() -> None:
 
 
 def test_deletes_need_consent() -> None:
-    plan, why = consented(leaves().wants(endpoint("kept", config={})).plan(), Consent())
+    allowed = consented(leaves().wants(endpoint("kept", config={})).plan(), Consent())
+    plan, why = allowed.plan, allowed.left
     assert why == "1 to delete, not done without --allow-delete: old"
     assert [a.endpoint for a in plan.actions] == ["kept", "kept"]
 
 
 def test_more_deletes_than_the_cap_are_none() -> None:
     plan = settled(KEPT, LEAVING, endpoint("older")).wants(KEPT).plan()
-    limited, why = consented(plan, Consent(deletes=True, max_deletes=1))
+    allowed = consented(plan, Consent(deletes=True, max_deletes=1))
+    limited, why = allowed.plan, allowed.left
     assert why == "2 to delete, more than --max-deletes 1 allows, so none is: old, older"
     assert not limited.actions
-    assert consented(plan, Consent(deletes=True, max_deletes=2)) == (plan, None)
+    assert consented(plan, Consent(deletes=True, max_deletes=2)) == Allowed(plan)
 
 
 def test_plan_without_deletes_needs_no_consent() -> None:
     plan = settled(KEPT).wants(endpoint("kept", config={})).plan()
-    assert consented(plan, Consent()) == (plan, None)
+    assert consented(plan, Consent()) == Allowed(plan)
 
 
 # --- destroy
@@ -360,9 +401,10 @@ def test_destroy() -> None:
                 its registration 00000000-0000-4000-8000-737061726500 stays
 
           ~ write the lockfile (resolved state changed)
+              - pool mpi
           ~ write the pools file (resolved state changed)
 
-        Plan: 1 to stop, 2 to delete.
+        Plan: 1 to stop, 2 to delete, 1 pool to remove.
         """,
     )
 

@@ -22,7 +22,7 @@ from tests.core.builders import applied, endpoint, registration, settled
         (1.5, "1.5"),
         ("yes", '"yes"'),
         ("a\nb", '"a\\nb"'),
-        ([1, "x"], "[1, 'x']"),
+        ([1, "x"], '[1, "x"]'),
         ("x" * 200, '"' + "x" * 116 + "..."),
         (SENSITIVE, "(sensitive)"),
         (ABSENT, "(absent)"),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from reconciler.cli.status_table import size_text, trash_lines
-from reconciler.core.desired import Trash
+from reconciler.core.actions import Undelete
+from reconciler.core.desired import DesiredEndpoint, Moved, Trash
 from reconciler.core.lines import as_text
-from reconciler.core.live import Damaged, TrashEntry
+from reconciler.core.live import Damaged, TrashEntry, Unknown
 from reconciler.core.outputs import plan_output
 from reconciler.core.progress import lock_after
 from reconciler.core.scope import Errand
 from reconciler.core.statuses import TrashRow, trash_rows
 from reconciler.core.undeletion import bring_back
-from reconciler.reconcile import Consent, consented, waiting
-from tests.core.builders import Scene, endpoint, live_file, registration, says, settled, trashed, uuid
+from reconciler.reconcile import Allowed, Consent, consented, waiting
+from tests.core.builders import Scene, applied, endpoint, live_file, registration, says, settled, trashed, uuid
 
 KEPT, OLD = endpoint("kept"), endpoint("old")
 
@@ -44,6 +47,130 @@ def test_a_block_that_is_declared_again() -> None:
         Plan: 1 to bring back, 1 to change, 1 to start.
         """,
     )
+
+
+# --- declared again under another name
+
+NEW = endpoint("new")
+MOVED = (Moved("old", "new"),)
+
+
+def renamed_meanwhile(*items: TrashEntry, wanted: DesiredEndpoint = NEW, moved: tuple[Moved, ...] = MOVED) -> Scene:
+    return scene(*items).wants(KEPT, wanted, moved=moved)
+
+
+def test_a_block_that_is_declared_again_under_another_name() -> None:
+    says(
+        renamed_meanwhile().text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          new: declared again, renamed, not running
+            + bring back directory old with its UUID 00000000-0000-4000-8000-6f6c64000000 from the trash (old~1)
+                for another UUID instead: `chiltepin apply --new new`
+            => old has moved to new, its directory from old to new
+                its UUID 00000000-0000-4000-8000-6f6c64000000 stays
+            > start
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to rename, 1 to bring back, 1 to start.
+        """,
+    )
+
+
+def test_in_the_directory_that_it_had() -> None:
+    plan = renamed_meanwhile(wanted=endpoint("new", directory="old")).plan()
+    assert [(a.kind, a.directory) for a in plan.actions] == [("Undelete", "old"), ("Rename", "old"), ("Start", "old")]
+    assert {name: entry.id for name, entry in plan.entries.items()} == {"kept": uuid("kept"), "new": uuid("old")}
+
+
+def test_by_way_of_several_names() -> None:
+    scene = renamed_meanwhile(moved=(Moved("older", "old"), *MOVED))
+    assert [a.kind for a in scene.plan().actions] == ["Undelete", "Rename", "Start"]
+    scene = renamed_meanwhile(moved=(Moved("old", "between"), Moved("between", "new")))
+    assert [a.kind for a in scene.plan().actions] == ["Undelete", "Rename", "Start"]
+
+
+def test_what_was_deleted_under_the_present_name_goes_before() -> None:
+    scene = renamed_meanwhile(trashed(OLD), trashed(NEW, 2)).owns(
+        registration("kept"), registration("old"), registration("new")
+    )
+    undelete, start = scene.plan().actions
+    assert isinstance(undelete, Undelete)
+    assert (undelete.id, start.kind) == (uuid("new"), "Start")
+
+
+def test_another_uuid_by_consent() -> None:
+    assert [a.kind for a in renamed_meanwhile().knows(new=frozenset({"new"})).plan().actions] == ["Create", "Start"]
+
+
+def test_a_registration_that_is_gone_cannot_come_back() -> None:
+    gone = renamed_meanwhile().owns(registration("kept"))
+    assert [a.kind for a in gone.plan().actions] == ["Create", "Start"]
+
+
+def test_it_stays_in_the_trash_while_the_service_is_silent() -> None:
+    plan = renamed_meanwhile().sees(registrations=Unknown("no answer")).plan()
+    assert (plan.actions, [b.endpoint for b in plan.blocked]) == ((), ["new"])
+
+
+def test_several_former_names_with_different_uuids() -> None:
+    items = (trashed(OLD), trashed(endpoint("older"), 2))
+    scene = renamed_meanwhile(*items, moved=(Moved("older", "old"), *MOVED))
+    scene = scene.owns(registration("kept"), registration("old"), registration("older"))
+    (refusal,) = scene.plan().refusals
+    assert refusal.what == "several that `new` was called are in the trash, with different UUIDs"
+    assert refusal.remedy.startswith("bring one back: `chiltepin undelete old`; or ")
+    assert len(refusal.evidence) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "remedy"),
+    [
+        (
+            {"statuses": {uuid("old"): "online"}},
+            "as old, which it was called: it was deleted here, but",
+            "stop it there",
+        ),
+        (
+            {"directories": {"old": applied(endpoint("kept")), "kept": applied(KEPT)}},
+            "where it was, exists",
+            "move that away",
+        ),
+    ],
+    ids=["online", "its place is taken"],
+)
+def test_it_is_not_registered_anew_for_what_stands_against_it(
+    changes: dict[str, object], what: str, remedy: str
+) -> None:
+    plan = renamed_meanwhile().sees(**changes).plan()
+    (refusal,) = plan.refusals
+    assert (refusal.endpoint, what in refusal.what, remedy in refusal.remedy) == ("new", True, True)
+    assert "`chiltepin apply --new new`" in refusal.remedy
+    assert plan.actions == ()
+
+
+def test_several_entries_of_the_former_name() -> None:
+    items = (trashed(endpoint("old", id=uuid("other")), 1), trashed(OLD, 2))
+    scene = renamed_meanwhile(*items).owns(registration("kept"), registration("old"), registration("o", uuid("other")))
+    (refusal,) = scene.plan().refusals
+    assert "`chiltepin undelete old --entry ENTRY`; or register another: `chiltepin apply --new new`" in refusal.remedy
+
+
+def test_the_retention_does_not_end_what_comes_back_under_another_name() -> None:
+    scene = scene_with_retention().sees(statuses={uuid("old"): "online"})
+    assert "Purge" not in [a.kind for a in scene.plan().actions]
+    assert "Purge" not in [a.kind for a in scene_with_retention().plan().actions]
+
+
+def scene_with_retention() -> Scene:
+    return scene(trashed(OLD, age=3 * 86_400.0)).wants(KEPT, NEW, moved=MOVED, trash=Trash(keep=86_400))
+
+
+def test_undelete_of_what_is_to_be_renamed_says_what_comes_next() -> None:
+    text = renamed_meanwhile().text(errand=Errand("undelete", ("old",)))
+    assert "`chiltepin apply` renames it to new, as `moved` says" in text
 
 
 def test_undelete_of_what_is_not_declared() -> None:
@@ -119,11 +246,12 @@ def test_the_retention_beside_other_changes_of_the_same_name() -> None:
         """,
     )
     plan = again.plan()
-    limited, left = consented(plan, Consent())
+    allowed = consented(plan, Consent())
+    limited, left = allowed.plan, allowed.left
     assert left is None
     assert [a.kind for a in limited.actions] == ["WriteFile", "Restart"]
     assert [p.trash_entry for p in waiting(plan, limited)] == ["old~1"]
-    assert consented(plan, Consent(deletes=True)) == (plan, None)
+    assert consented(plan, Consent(deletes=True)) == Allowed(plan)
 
 
 def test_what_is_dropped_from_the_trash_is_named_in_the_plan() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.nodes import clock_off_by
 from tests.e2e.support import User, manifest
 from tests.sandbox.support import wait_for
 
@@ -123,6 +124,22 @@ def test_the_retention_ends_and_waits_for_consent(deleted: tuple[User, str]) -> 
     assert uuid not in user.registrations()
     assert trash(user) == []
     user.assert_converged("two")
+
+
+@pytest.mark.parametrize("days", [-20, 20])
+def test_a_clock_that_is_off_by_weeks_purges_nothing_early(deleted: tuple[User, str], days: int) -> None:
+    user, uuid = deleted
+    off = clock_off_by(user, days * 86_400)
+    user.write(manifest("two", trash={"keep": "14d"}))
+    assert "retention ended" not in user.plan(environ=off)
+    user.apply("--allow-delete", environ=off)
+    assert uuid in user.registrations()
+    # What such a node deletes is as old as it is for all others.
+    user.write(manifest(trash={"keep": "14d"}, endpoints={"three": {"state": "stopped"}}))
+    user.apply("--allow-delete", environ=off)
+    assert not user.directory("two").exists()
+    assert user.planned() == []
+    assert len(trash(user)) == 2
 
 
 def test_what_is_deleted_must_be_typed_at_a_terminal(deleted: tuple[User, str]) -> None:

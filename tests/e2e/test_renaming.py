@@ -49,6 +49,21 @@ def test_directory_changes_with_it_and_its_daemon_is_another_with_the_same_uuid(
     assert running.workflow("work:HOME") == {"work": str(running.home)}
 
 
+def test_renamed_while_it_lay_in_the_trash(running: User) -> None:
+    uuid = running.id("one")
+    running.write(manifest("two"))
+    running.apply("--allow-delete")
+    assert running.daemons("one") == []
+    running.write(manifest("two", "new", pools={"work": {"endpoint": "new"}}, moved=MOVED))
+    planned = [kind for name, kind, _ in running.planned() if name == "new"]
+    assert planned == ["Undelete", "Rename", "WriteFile", "Start"]
+    running.apply()
+    running.assert_converged("new", "two")
+    assert (running.id("new"), running.known_ids("new")) == (uuid, {uuid})
+    assert len(running.registrations()) == 2
+    assert running.workflow("work:HOME") == {"work": str(running.home)}
+
+
 def test_directory_that_was_renamed_by_hand_under_its_daemon(running: User) -> None:
     uuid = running.id("one")
     running.directory("one").rename(running.directory("two"))

@@ -14,7 +14,7 @@ from reconciler.core.manifest.model import EndpointBlock
 from reconciler.core.manifest.named_files import BUILTIN, NONE, Fault, Kind, NamedFiles
 from reconciler.core.manifest.options import OptionTable, check_config
 from reconciler.core.manifest.parsed import Path
-from reconciler.core.manifest.reading import validate_block
+from reconciler.core.manifest.reading import ID_HINT, validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.names import canonical_uuid, name_fault
 from reconciler.core.problems import Problem
@@ -170,7 +170,7 @@ class EndpointBuilder:
             return None
         uuid = canonical_uuid(text)
         if uuid is None:
-            self._error(places, ("id",), f"{text!r} is not a UUID", "e.g. 5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a")
+            self._error(places, ("id",), f"{text!r} is not a UUID", ID_HINT)
         return uuid
 
 

@@ -9,6 +9,7 @@ contains `{{`.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -39,6 +40,7 @@ ERRORS = (
     RecursionError,
     MemoryError,
     SyntaxError,
+    NameError,
 )
 """What parsing or evaluating an expression can raise; all of it is the manifest's fault."""
 
@@ -47,6 +49,7 @@ OPEN, CLOSE = "{{", "}}"
 _SIMPLE = re.compile(r"(?<!\{)\{\{(?![-+])([^{}'\"]+)(?<![-+])\}\}")
 
 _MAX_BITS = 1_024
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _METHODS: Mapping[type, frozenset[str]] = {
     str: frozenset(
         (
@@ -83,6 +86,7 @@ class Environment(ImmutableSandboxedEnvironment):
             finalize=_scalar,
             keep_trailing_newline=True,
             autoescape=False,
+            optimized=False,  # it would write an infinite number as a name into the compiled code
         )
         builtin = self.filters
         self.filters = {name: builtin[name] for name in _FILTERS if name in builtin}
@@ -175,7 +179,7 @@ def evaluate(text: str, values: Mapping[str, Any]) -> Any:
         return _plain(_value(pieces[1], values))
     parts = [_string(_value(piece, values)) if index % 2 else piece for index, piece in enumerate(pieces)]
     _bounded(sum(map(len, parts)))
-    return "".join(parts)
+    return _text("".join(parts))
 
 
 def _evaluate_any(text: str, values: Mapping[str, Any]) -> Any:
@@ -184,7 +188,7 @@ def _evaluate_any(text: str, values: Mapping[str, Any]) -> Any:
     if not (text.startswith(OPEN) and text.endswith(CLOSE) and _is_single(environment.parse(text))):
         rendered = environment.from_string(text).render(values)
         _bounded(len(rendered))
-        return rendered
+        return _text(rendered)
     inner = text[2:-2]
     # As in `{{- x -}}`, where the hyphens are Jinja's white space control.
     inner = inner[1:] if inner[:1] in ("-", "+") else inner
@@ -207,7 +211,10 @@ def _compiled(source: str) -> Callable[[Mapping[str, Any]], Any]:
 
 @lru_cache(maxsize=1_024)
 def _names(text: str) -> frozenset[str]:
-    return frozenset(jinja2.meta.find_undeclared_variables(_environment().parse(text)))
+    parsed = _environment().parse(text)
+    for constant in parsed.find_all(nodes.Const):
+        _finite(constant.value)
+    return frozenset(jinja2.meta.find_undeclared_variables(parsed))
 
 
 def _is_single(template: nodes.Template) -> bool:
@@ -229,14 +236,14 @@ def _plain(value: Any) -> Any:
         if budget[0] < 0 or depth > 20:
             raise SecurityError(f"the result has more than {MAX_VALUES:,} values")
         if item is None or isinstance(item, bool | int | float):
-            return item
+            return _finite(item)
         if isinstance(item, str):
             budget[1] -= len(item)
             if budget[1] < 0:
                 raise SecurityError(f"the result is larger than {MAX_RESULT:,} characters")
-            return str(item)
+            return _text(str(item))
         if isinstance(item, Mapping):
-            return {str(key): convert(inner, depth + 1) for key, inner in item.items()}
+            return {_text(str(key)): convert(inner, depth + 1) for key, inner in item.items()}
         if isinstance(item, jinja2.Undefined):
             return str(item)
         if hasattr(item, "__iter__"):
@@ -244,6 +251,19 @@ def _plain(value: Any) -> Any:
         raise TypeError(f"the result is of type {type(item).__name__}")
 
     return convert(value, 0)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is too large, or is none")
+    return value
+
+
+def _text(value: str) -> str:
+    """Return a text that a file can hold: neither NUL nor half a character."""
+    if found := _NO_TEXT.search(value):
+        raise ValueError(f"the result holds the character U+{ord(found[0]):04X}, which no file of text can")
+    return value
 
 
 def _bounded(size: int) -> None:
@@ -254,7 +274,7 @@ def _bounded(size: int) -> None:
 def _scalar(value: Any) -> Any:
     """Let only scalars into text: a list's Python notation is never what a file should hold."""
     if isinstance(value, jinja2.Undefined) or value is None or isinstance(value, str | bool | int | float):
-        return value
+        return _finite(value)
     raise TypeError("a list or mapping cannot stand inside text; use `| join(' ')`")
 
 

@@ -30,12 +30,12 @@ def _nearest(word: str, names: tuple[str, ...]) -> str | None:
     return folded[close[0]] if close else None
 
 
-def suggestion(word: str, known: Iterable[str], what: str = "known") -> str | None:
-    """Return a hint: the nearest name, or the list of names when it is short."""
+def suggestion(word: str, known: Iterable[str], what: str = "known", *, most: int = 12) -> str | None:
+    """Return a hint: the nearest name, or the list of names when there are at most `most`."""
     names = list(known)
     if near := nearest(word, names):
         return f"did you mean `{near}`?"
-    if 0 < len(names) <= 12:
+    if 0 < len(names) <= most:
         return f"{what}: {', '.join(names)}"
     return None
 

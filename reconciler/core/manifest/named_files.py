@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import yaml
-
-from reconciler.core import safe_yaml
 from reconciler.core.desired import TextFile
+from reconciler.core.manifest.schema_trial import schema_fault
 from reconciler.errors import ReconcilerError
 
 BUILTIN = "builtin"
@@ -109,6 +107,8 @@ def _template_fault(name: str, text: str) -> Fault | None:
         return Fault(f"{name}:{error.lineno}: not a valid Jinja template: {error.message}", _jinja_hint(text, error))
     except RecursionError:
         return Fault(f"{name}: not a valid Jinja template: nested too deeply")
+    except Exception as error:  # noqa: BLE001  whatever a foreign text makes of Jinja is the text's fault
+        return Fault(f"{name}: not a valid Jinja template: {' '.join(str(error).split())[:200]}")
     return None
 
 
@@ -127,6 +127,8 @@ def _json_fault(name: str, text: str) -> Fault | None:
         return Fault(f"{name}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}")
     except RecursionError:
         return Fault(f"{name}: not valid JSON: nested too deeply")
+    except ValueError:  # Python's limit on the digits of an integer
+        return Fault(f"{name}: not usable JSON: a number has too many digits")
     return None
 
 
@@ -134,66 +136,13 @@ def _schema_fault(name: str, text: str) -> Fault | None:
     if fault := _json_fault(name, text):
         return fault
     schema = json.loads(text)
-    if not isinstance(schema, dict):
-        return Fault(f"{name}: a JSON Schema is an object", "write `schema: none` for no schema")
-    from jsonschema import exceptions, validators  # noqa: PLC0415  80 ms
-
-    try:
-        validators.validator_for(schema).check_schema(schema)
-    except exceptions.SchemaError as error:
-        return Fault(f"{name}: not a valid JSON Schema: {error.json_path}: {error.message}")
-    except RecursionError:
-        return Fault(f"{name}: not a valid JSON Schema: nested too deeply")
-    return None
-
-
-_RESERVED = frozenset({"_GC", "parent_config", "mapped_identity", "user_runtime"})
-"""What globus-compute-endpoint adds to the options; known only when a user endpoint starts."""
+    hint = None if isinstance(schema, dict) else "write `schema: none` for no schema"
+    why = schema_fault(schema)
+    return None if why is None else Fault(f"{name}: {why}", hint)
 
 
 def template_fault(template: TextFile, options: Mapping[str, Any]) -> str | None:
-    """Return why a template, rendered with the options that a pool sends, makes no configuration.
+    """Return why a template, rendered with the options that a pool sends, makes no configuration."""
+    from reconciler.core.manifest import template_trial  # noqa: PLC0415  Jinja costs 50 ms
 
-    A template that uses more than these options (`_GC`, or other files) is not judged.
-    """
-    import jinja2  # noqa: PLC0415  50 ms that a manifest with built-in templates does not pay
-    from jinja2 import meta, nodes  # noqa: PLC0415
-    from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415
-
-    environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined)
-    environment.filters["shell_escape"] = lambda value: value  # stays what it is, a quoted text
-    parsed = environment.parse(template.text)
-    elsewhere = next(parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None)
-    if elsewhere is not None or meta.find_undeclared_variables(parsed) & _RESERVED:
-        return None
-    try:
-        text = environment.from_string(template.text).render(_quoted(dict(options)))
-    except (jinja2.TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        return f"it does not render: {error}"
-    try:
-        config = safe_yaml.load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        return f"it does not render to YAML: {' '.join(str(error).split())}"
-    return None if isinstance(config, dict) else "it does not render to a mapping"
-
-
-def _quoted(value: Any) -> Any:
-    """Return a value as globus-compute-endpoint hands it to a template: texts as quoted YAML."""
-    if isinstance(value, dict):
-        return {key: _quoted(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_quoted(item) for item in value]
-    return "null" if value is None else json.dumps(value) if isinstance(value, str) else value
-
-
-def schema_faults(schema: TextFile, instance: Mapping[str, Any]) -> list[str]:
-    """Return what `instance`, the options that a pool sends, breaks in a schema that `NamedFiles` accepted."""
-    from jsonschema import exceptions, validators  # noqa: PLC0415  80 ms
-
-    document = json.loads(schema.text)
-    checker = validators.validator_for(document)(document)
-    try:
-        errors = sorted(checker.iter_errors(dict(instance)), key=lambda error: error.json_path)
-    except (exceptions.UndefinedTypeCheck, RecursionError, LookupError, ValueError) as error:
-        return [f"the schema cannot be applied: {error}"]
-    return [f"{error.json_path.removeprefix('$.')}: {error.message}" for error in errors]
+    return template_trial.rendering_fault(template.text, options)

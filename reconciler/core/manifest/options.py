@@ -96,6 +96,14 @@ GONE: Mapping[str, _Gone] = {
 }
 
 
+_DAY = 86_400
+_PERIODS: Mapping[str, tuple[float, str]] = {
+    "heartbeat_period": (0.001, f"more than 0 and at most {_DAY:,} seconds"),
+    "mu_child_ep_grace_period_s": (0, f"from 0 to {_DAY:,} seconds"),
+}
+"""Of an option that is a time, the least value and its range in words; at most it is a day."""
+
+
 def option_tables(documents: Iterable[Mapping[str, Any]]) -> dict[str, OptionTable]:
     """Return the tables in `documents` (as shipped in JSON) by version, each knowing all others' names."""
     read = list(documents)
@@ -156,6 +164,9 @@ def _check_value(name: str, value: Any, option: Option) -> Iterable[OptionFindin
     if option.deprecated:
         yield OptionFinding((name,), "warning", f"`{name}` is deprecated: {option.deprecated}")
     if any(_fits(value, kind) for kind in option.types):
+        least, words = _PERIODS.get(name, (None, ""))
+        if least is not None and isinstance(value, int | float) and not least <= value <= _DAY:
+            yield OptionFinding((name,), "invalid", f"`{name}` must be {words}", at_value=True)
         return
     wanted = " or ".join(_TYPE_WORDS.get(kind, kind) for kind in option.types if kind != "null")
     hint = None

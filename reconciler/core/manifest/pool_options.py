@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from reconciler.core.work import counted
+
 Severity = Literal["error", "warning"]
 
 SENT = (
@@ -53,11 +55,13 @@ class Target:
         remote: through an endpoint, rather than as a local Parsl pool.
         builtin: the endpoint is ours and uses a built-in template.
         checked: whether a schema checks what arrives there, as far as is known.
+        judged: whether it is known which template the endpoint uses.
     """
 
     remote: bool
     builtin: bool = False
     checked: bool = True
+    judged: bool = True
 
 
 class PoolFinding(NamedTuple):
@@ -171,7 +175,8 @@ def _check_mpi(options: Mapping[str, Any], own: frozenset[str]) -> Iterator[Pool
     # On localhost the nodes are those of the batch job around the endpoint, which nobody knows here.
     if options["provider"] != "localhost" and options["max_mpi_apps"] > options["nodes_per_block"]:
         message = (
-            f"`max_mpi_apps` is {options['max_mpi_apps']}, more than the {options['nodes_per_block']} nodes of a block"
+            f"`max_mpi_apps` is {options['max_mpi_apps']}, more than the"
+            f" {counted(options['nodes_per_block'], 'node')} of a block"
         )
         yield PoolFinding("error", "max_mpi_apps", message, "each MPI application needs a node of its own")
     for key in ("cores_per_worker", "max_workers_per_node"):
@@ -206,7 +211,7 @@ def _check_pbs(
         elif "cores_per_node" not in given:
             message = "a local PBS pool without `cores_per_node` cannot be submitted: Chiltepin asks for `ncpus=None`"
             yield PoolFinding("error", None, message, "set `cores_per_node`")
-    elif not target.builtin:
+    elif not target.builtin and target.judged:
         if options["mpi"]:
             message = "with PBS and MPI Chiltepin's own template always asks for one core per node"
             yield PoolFinding("warning", "mpi", message, "use an endpoint with `template: builtin`")
@@ -218,5 +223,5 @@ def _check_pbs(
     elif "partition" in own:
         message = "`partition` has no effect with PBS"
         yield PoolFinding("warning", "partition", message, "name the queue with `queue`")
-    if "exclusive" in own and not target.builtin:
+    if "exclusive" in own and not target.builtin and target.judged:
         yield PoolFinding("warning", "exclusive", "Chiltepin ignores `exclusive` with PBS")

@@ -11,11 +11,12 @@ from reconciler.core.manifest.endpoints import leak
 from reconciler.core.manifest.findings import Findings, Layers, suggestion
 from reconciler.core.manifest.merge import merge
 from reconciler.core.manifest.model import PoolBlock
-from reconciler.core.manifest.named_files import schema_faults, template_fault
+from reconciler.core.manifest.named_files import template_fault
 from reconciler.core.manifest.parsed import Path
 from reconciler.core.manifest.pool_options import Target, check_pool, resolve, sent
 from reconciler.core.manifest.reading import validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
+from reconciler.core.manifest.schema_trial import schema_faults
 from reconciler.core.names import canonical_uuid, pool_name_fault
 
 LayersOf = Callable[["str | None"], "dict[Path, Mapping[str, Any]]"]
@@ -134,7 +135,9 @@ class PoolBuilder:
         if endpoint is None:
             return Target(remote=False)
         known = self.endpoints.get(endpoint)
-        if known is None or known.state == "unmanaged":
+        if known is None:  # of an endpoint that is wrong itself, or of another host, nothing more is known here
+            return Target(remote=True, judged=endpoint not in self.hosts)
+        if known.state == "unmanaged":
             return Target(remote=True)
         return Target(True, known.template.label.startswith("builtin"), known.schema is not None)
 
@@ -152,7 +155,7 @@ class PoolBuilder:
             self.findings.at(places.place(self.findings.parsed, ()), message)
         schema = known.schema if known else None
         if schema is not None and schema.text and not schema.label.startswith("builtin"):
-            for fault in schema_faults(schema, options):
+            for fault in schema_faults(schema.text, options):
                 position = places.place(self.findings.parsed, ())
                 self.findings.at(position, f"`{endpoint}`'s schema {schema.label} refuses this pool: {fault}")
         twin = self._sent.setdefault((endpoint, repr(options)), name)

@@ -74,6 +74,8 @@ def _is_readable(root: Any, findings: Findings) -> bool:
         message = f"version {version} is newer than this program reads ({m.FORMAT_VERSION})"
         findings.error(("version",), message, "upgrade with `pip install --upgrade chiltepin-reconciler`")
         return False
+    if version == m.FORMAT_VERSION and type(version) is not int:  # which `true` and `1.0` are equal to
+        findings.error(("version",), f"`version` must be the whole number {m.FORMAT_VERSION}", _MISSING["version"])
     endpoints = root.get("endpoints")
     if isinstance(endpoints, dict) and len(endpoints) > m.MAX_ENDPOINTS:
         message = f"{len(endpoints):,} endpoints; the limit is {m.MAX_ENDPOINTS:,}"
@@ -130,7 +132,7 @@ def _words(path: Path, item: Mapping[str, Any], model: type[BaseModel] | None) -
     if len(path) == 4 and path[0] == "hosts" and path[2] == "match":
         return "this matches no host", "write a host name pattern, {env: VAR=VALUE} or {cluster: NAME}"
     if kind == "extra_forbidden":
-        return f"unknown key `{name}`", suggestion(name, known_keys(model), "known keys") if model else None
+        return f"unknown key `{name}`", suggestion(name, known_keys(model), "known keys", most=99) if model else None
     if kind == "missing":
         return f"`{name}` is missing", _MISSING.get(name)
     if kind == "string_too_short":
@@ -150,7 +152,11 @@ def _type_words(name: str, item: Mapping[str, Any], shown: str, *, secret: bool)
     context: Mapping[str, Any] = item.get("ctx", {})
     if kind == "literal_error":
         choices = _choices(str(context.get("expected", "")))
-        return f"`{name}` must be one of {', '.join(choices)}{shown}", suggestion(str(value), choices, "one of")
+        meant = _MEANT.get((name, str(value)))
+        hint = f"did you mean `{meant}`?" if meant else suggestion(str(value), choices, "one of")
+        return f"`{name}` must be one of {', '.join(choices)}{shown}", hint
+    if kind == "string_type" and name == "id" and value is not None:
+        return f"`{name}` must be a UUID{shown}", ID_HINT
     if kind == "string_type":
         return f"`{name}` must be text{shown}", _quote(value, secret=secret)
     if kind in ("bool_type", "int_type", "float_type"):
@@ -172,6 +178,9 @@ _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "less_than_equal": ("at most", "le"),
 }
+_MEANT = {("mpi_launcher", "mpirun"): "mpiexec"}
+"""What is meant by a word that is nearer to another one."""
+ID_HINT = "e.g. 5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a"
 _EMPTY = {"schema": "write `none` for no schema"}
 
 

@@ -30,7 +30,7 @@ _TRUE = frozenset(("true", "True", "TRUE"))
 _FALSE = frozenset(("false", "False", "FALSE"))
 _OLD_TRUE = frozenset(("yes", "Yes", "YES", "on", "On", "ON", "y", "Y"))
 _OLD_FALSE = frozenset(("no", "No", "NO", "off", "Off", "OFF", "n", "N"))
-_SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
+_SPECIAL = frozenset((".inf", "+.inf", "-.inf", ".nan"))
 
 _INT_11 = re.compile(
     r"(?P<bin>[-+]?0b[01_]+)|(?P<oct>[-+]?0[0-7_]+)|(?P<dec>[-+]?(?:0|[1-9][0-9_]*))"
@@ -74,14 +74,15 @@ def read_plain(text: str) -> Reading:
 
 
 def _number(text: str) -> Reading:
-    special = _SPECIAL.get(text.lower()) if text.lstrip("+-")[1:] in _SPECIAL_CASES else None
-    if special is not None:
-        return Reading(special)
+    if text.lower() in _SPECIAL and text.lstrip("+-")[1:] in _SPECIAL_CASES:
+        return _doubtful(text, f"`{text}` is no number that anything here takes", None)
     if len(text) > _MAX_DIGITS:
         could_be = _INT_11.fullmatch(text) or _FLOAT_11.fullmatch(text) or _FLOAT_12.fullmatch(text)
         return _doubtful(text, "a number of this length is not supported", None) if could_be else Reading(text)
     old, new = _read_11(text), _read_12(text)
     leading_zero = re.fullmatch(r"[-+]?0[0-9]+", text) is not None
+    if isinstance(new, float) and math.isinf(new) and old == new:
+        return _doubtful(text, f"`{text}` is a larger number than there can be", None)
     if type(old) is type(new) and old == new and not leading_zero:
         return Reading(new)
     if leading_zero and old == new:

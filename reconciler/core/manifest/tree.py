@@ -171,7 +171,7 @@ class _Builder:
         merged: list[tuple[dict[str, Any], dict[str, int]]] | None = None
         key_event = self.next()
         while type(key_event) is not yaml.MappingEndEvent:
-            key = self._key(key_event, depth)
+            key = self._key(key_event, depth, event)
             mark = key_event.start_mark
             place = pack(mark.line, mark.column)
             value_event = self.next()
@@ -194,7 +194,7 @@ class _Builder:
         self.places[id(own)] = marks
         return own
 
-    def _key(self, event: Any, depth: int) -> Any:
+    def _key(self, event: Any, depth: int, mapping: Any) -> Any:
         if type(event) is yaml.ScalarEvent and event.implicit[0] and event.tag is None:
             if event.value == "<<":
                 return _MERGE
@@ -204,12 +204,11 @@ class _Builder:
         key = self._node(event, depth)
         if isinstance(key, str):
             return key
-        if isinstance(key, dict | list):
-            self._add(
-                "a key must be a word, not a mapping or a list",
-                event,
-                "`{{ ... }}` at the start of a value needs quotes" if isinstance(key, dict) else None,
-            )
+        if isinstance(key, dict) and event.start_mark.index == mapping.start_mark.index + 1:
+            # Told of the place of the value: that it then is no text, either, is the same mistake.
+            self._add("`{{ ... }}` at the start of a value needs quotes", mapping, 'write "{{ ... }}"')
+        elif isinstance(key, dict | list):
+            self._add("a key must be a word, not a mapping or a list", event)
         else:
             text = event.value if type(event) is yaml.ScalarEvent else str(key)
             self._add(f"a key must be text, and `{text}` is not", event, f'quote it: "{text}"')

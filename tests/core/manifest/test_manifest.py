@@ -135,7 +135,7 @@ def test_all_errors_at_once_as_a_user_sees_them() -> None:
         ),
         (
             "pools: {p: {mpi_launcher: mpirun}}",
-            "`mpi_launcher` must be one of srun, aprun, mpiexec, not the text 'mpirun'",
+            "`mpi_launcher` must be one of srun, aprun, mpiexec, not the text 'mpirun'; did you mean `mpiexec`?",
         ),
         ("pools: {p: {environment: null}}", "1:26: error: `environment` must be a list, not null"),
         (
@@ -144,6 +144,11 @@ def test_all_errors_at_once_as_a_user_sees_them() -> None:
         ),
         ("pools: {p: {walltime: 36000}}", '`walltime` must be text, not the number 36000; quote it: "36000"'),
         ("pools: {p: {acount: x}}", "1:13: error: unknown key `acount`; did you mean `account`?"),
+        ("pools: {p: {foo: x}}", "1:13: error: unknown key `foo`; known keys: endpoint, mpi, max_mpi_apps, "),
+        (
+            "endpoints: {e: {id: 123}}",
+            "1:21: error: `id` must be a UUID, not the number 123; e.g. 5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a",
+        ),
         ("pools: [a]", "1:8: error: `pools` must be a mapping, not a list"),
         ("pools: {p: 5}", "1:12: error: `p` must be a mapping, not the number 5"),
         ("endpoints: {e: {user_environment: {OMP: 4}}}", "1:41: error: `OMP` must be text; quote it"),

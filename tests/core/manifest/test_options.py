@@ -70,6 +70,17 @@ def test_options_that_are_gone_say_since_when_and_what_instead(name: str, why: s
     assert hint
 
 
+@pytest.mark.parametrize("value", [0, -5, -0.0, 86_401, 10**23, 1e300, float("nan"), float("inf")])
+def test_a_period_that_is_none(value: float) -> None:
+    said = "`heartbeat_period` must be more than 0 and at most 86,400 seconds"
+    assert told({"heartbeat_period": value}) == [("invalid", said, None)]
+
+
+@pytest.mark.parametrize("value", [0.5, 5, 86_400])
+def test_a_period(value: float) -> None:
+    assert told({"heartbeat_period": value}) == []
+
+
 def test_options_of_other_versions_are_unsupported_here() -> None:
     assert told({"old_option": 1, "brand_new": 1, "zzzzzz": 1}) == [
         (

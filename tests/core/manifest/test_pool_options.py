@@ -208,6 +208,14 @@ def test_wrong_values_are_errors_in_the_manifest(pool: str, expected: str) -> No
     assert expected in found[0]
 
 
+@pytest.mark.parametrize("place", ["{}: {{state: nope}}", "{}: {{config: {{display_name: '{{{{ nope }}}}'}}}}"])
+def test_a_template_is_not_judged_when_its_endpoint_is_wrong_itself(place: str) -> None:
+    pools = "pools: {p: {endpoint: x, provider: pbspro, mpi: true, cores_per_node: 4, exclusive: true}}"
+    [found] = problems(f"endpoints: {{{place.format('x')}}}\n{pools}\n")
+    assert "1:" in found
+    assert "template" not in found
+
+
 def test_01_00_00_without_quotes_stays_text_and_is_accepted() -> None:
     pool = desired("pools: {p: {walltime: 01:00:00, provider: slurm}}").pools["p"]
     assert pool.given["walltime"] == "01:00:00"

@@ -38,6 +38,37 @@ def renderer(cli: dict[str, str] | None = None, env: dict[str, str] | None = Non
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 0.1e999 }}",
+        "{{ -0.1e999 }}",
+        "x {{ 0.1e999 }}",
+        "{{ [0.1e999] }}",
+        "{{ 1e308 - -1e308 }}",
+        "x {{ 1e308 - -1e308 }}",
+        "{{ '1e999' | float }}",
+        "{{ 'nan' | float }}",
+        "x {{ {'a': 'nan' | float} | tojson }}",
+    ],
+)
+def test_numbers_that_are_none(text: str) -> None:
+    assert "a number is too large, or is none" in (renderer().render(text).error or "")
+
+
+@pytest.mark.parametrize("text", ["%s", "x %s", "{{ [%s] }}", "{{ {%s: 1} }}", "{{ '}}' ~ %s }}"])
+@pytest.mark.parametrize(("escape", "code"), [("\\ud800", "D800"), ("\\x00", "0000"), ("\\udcff", "DCFF")])
+def test_characters_that_no_file_holds(text: str, escape: str, code: str) -> None:
+    inner = f'"{escape}"'
+    error = renderer().render(text % (inner if "{{" in text else f"{{{{ {inner} }}}}")).error
+    assert f"the result holds the character U+{code}, which no file of text can" in (error or "")
+
+
+def test_a_byte_of_the_environment_that_is_no_text() -> None:
+    error = renderer(env={"X": "a\udcff"}).render("{{ env.X }}").error
+    assert "U+DCFF" in (error or "")
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         ("{{ account }}", "gsd"),
