@@ -162,8 +162,11 @@ def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDir
     for name, endpoint in desired.endpoints.items():
         if endpoint.directory in directories or endpoint.state == "unmanaged":
             continue
-        entries = [lock.endpoints.get(n) for n in (name, *desired.formerly(name))] if lock else []
-        found |= {known for known in (endpoint.id, *(entry.id for entry in entries if entry)) if known}
+        entries = lock.endpoints if lock else {}
+        former = [entries[old] for old in desired.formerly(name) if old in entries]
+        missing = [entry.id for entry in former if entry.claim.directory not in directories]
+        own = entries[name].id if name in entries else None
+        found |= {known for known in (endpoint.id, own, *missing) if known}
     return found
 
 

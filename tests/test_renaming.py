@@ -245,3 +245,14 @@ def test_undeleted_by_hand_it_is_renamed_by_the_next_apply() -> None:
     assert lab.apply().code == ExitCode.OK
     lab.assert_converged()
     assert lab.ids()["new"] == uuid
+
+
+@pytest.mark.parametrize("directory_only", [True, False])
+def test_what_runs_is_stopped_once_for_a_rename(directory_only: bool) -> None:
+    lab = Lab(desired(endpoint()))
+    assert lab.apply().code == ExitCode.OK
+    if directory_only:
+        lab.wants(endpoint(directory="other"))
+    else:
+        lab.wants(endpoint("other"), moved=(Moved("main", "other"),))
+    assert [a.kind for a in lab.sight().plan.actions if a.kind in ("Stop", "Start")] == ["Stop", "Start"]

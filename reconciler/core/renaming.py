@@ -180,7 +180,8 @@ def _on_disk(
         marker = marker.but(daemon=None)
         left = replace(still.left, name=then.name, marker=marker if was else source.marker)
         directories[then.name] = left
-        live_then = replace(live_then, directories=directories)
+        statuses = {i: status for i, status in live.statuses.items() if i != ground.id or not daemon.process}
+        live_then = replace(live_then, directories=directories, statuses=statuses)  # what ran then has ended
     action = Rename(
         endpoint=endpoint.name,
         directory=endpoint.directory,
