@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.actions import (
-    Adopt,
     Cause,
     ClearStalePid,
     DaemonIs,
@@ -21,36 +20,22 @@ from reconciler.core.actions import (
     Precondition,
     Purge,
     Refusal,
-    Start,
     Stop,
 )
-from reconciler.core.daemon import Daemon, DaemonState, id_in_title, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.elsewhere import Away, refuse_abroad
 from reconciler.core.elsewhere_steps import stop_elsewhere
 from reconciler.core.host_named import with_host
+from reconciler.core.leaving import UNREACHABLE, id_of, made_before_it_left, protected, record_id
 from reconciler.core.live import LiveDirectory, LiveState, TrashEntry, Unknown
-from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Claim, Marker
-from reconciler.core.ownership import (
-    Blocked,
-    Known,
-    check_claim,
-    check_ids,
-    check_owner,
-    made_when_cut_off,
-    witnesses,
-)
+from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner, witnesses
 from reconciler.core.pid_file import is_fresh
 from reconciler.core.scope import Scope
 from reconciler.core.trash import ids_to_ask as ids_in_trash
 from reconciler.core.trash import own_entries, purges, without_id
-
-UNREACHABLE = 69
-"""Exit code of a refusal for want of the service's word."""
-DEFERRED = 5
-"""Exit code of a refusal that ends by itself."""
 
 
 @dataclass
@@ -201,13 +186,13 @@ def _remove(
     refusal = (
         _foreign(name, directory, marker, known, live.config_dir, declared=declared is not None)
         or check_ids(name, directory, marker, entry)
-        or _protected(name, marker, entry, declared)
+        or protected(name, marker, entry, declared)
     )
     if refusal:
         removal.refusals.append(refusal)
         return
     daemon = judge_daemon(directory, marker, live)
-    endpoint_id = _id_of(name, directory, marker, live, known)
+    endpoint_id = id_of(name, directory, marker, live, known)
     if isinstance(endpoint_id, Refusal):
         removal.refusals.append(endpoint_id)
         return
@@ -221,7 +206,7 @@ def _remove(
     if isinstance(directory.endpoint_id, str) or endpoint_id == marker.id:
         actions: list[EndpointAction] = []
     else:  # what is in the trash must say which registration is its own
-        actions = [_record_id(directory, marker, endpoint_id)]
+        actions = [record_id(directory, marker, endpoint_id)]
         marker = marker.but(id=endpoint_id)
     actions += _end(directory, marker, cause, daemon, endpoint_id, interrupt=(declared or marker).restart == "now")
     removal.actions += actions
@@ -259,70 +244,6 @@ def _foreign(
         return refusal
     remedy = f"`chiltepin forget {name}` takes it out of this manifest's lockfile, and changes nothing else"
     return replace(refusal, remedy=remedy)
-
-
-def _id_of(name: str, directory: LiveDirectory, marker: Marker, live: LiveState, known: Known) -> str | Refusal | None:
-    """Return the UUID under which it is registered; None when it never was."""
-    entry = known.entry(name)
-    local_id = directory.endpoint_id if isinstance(directory.endpoint_id, str) else None
-    endpoint_id = local_id or marker.id or (entry.id if entry else None) or id_in_title(directory)
-    if endpoint_id is None and directory.processes:
-        return Refusal(
-            name,
-            "its first start is under way, and its UUID not known yet",
-            "run this again in a minute",
-            exit_code=DEFERRED,
-        )
-    return endpoint_id or _made_when_cut_off(name, live, known)
-
-
-def _made_when_cut_off(name: str, live: LiveState, known: Known) -> str | Refusal | None:
-    """Return the UUID of an endpoint whose first start was cut off before anybody could write that down."""
-    pending = live.pending.get(name)
-    if pending is None or pending.action != Start.kind or pending.data.get("id"):
-        return None
-    made = made_when_cut_off(name, pending, live, known)
-    if isinstance(made, Blocked) or isinstance(live.registrations, Unknown):
-        return Refusal(
-            name,
-            "its first start was cut off, and the service could not be asked whether it registered",
-            "run this again when the service answers",
-            exit_code=UNREACHABLE,
-        )
-    if isinstance(made, Refusal):
-        one = f"`chiltepin adopt {name} --id UUID` takes one, with its block in the manifest"
-        return replace(made, remedy=f"look at them: {one}; if none is: `chiltepin forget {name}`")
-    return made
-
-
-def _record_id(directory: LiveDirectory, marker: Marker, endpoint_id: str | None) -> Adopt:
-    return Adopt(
-        endpoint=marker.endpoint,
-        directory=directory.name,
-        cause=Cause.INTERRUPTED,
-        preconditions=(marked(marker),),
-        marker=marker.but(id=endpoint_id),
-    )
-
-
-def _protected(name: str, *witnesses: Marker | LockedEndpoint | DesiredEndpoint | None) -> Refusal | None:
-    """Refuse what is protected in any place: a manifest's word counts before it was ever applied."""
-    protecting = [witness for witness in witnesses if witness is not None and witness.protect]
-    recorded = [witness for witness in protecting if not isinstance(witness, DesiredEndpoint)]
-    if len(recorded) < len(protecting):
-        then = f"; then `chiltepin unprotect {name}`" if recorded else ""
-        return Refusal(
-            name,
-            "it is protected: the manifest says `protect: true`",
-            f"write `protect: false` in its block, or remove that line{then}",
-        )
-    if not recorded:
-        return None
-    return Refusal(
-        name,
-        "it is protected (`protect: true`), also after its block is gone",
-        f"run `chiltepin unprotect {name}` first",
-    )
 
 
 def _out_of_reach(name: str, daemon: Daemon, live: LiveState, endpoint_id: str | None) -> Refusal | None:
@@ -393,7 +314,7 @@ def _remove_lost(leaver: _Leaver, live: LiveState, known: Known, scope: Scope, r
     entry = known.entry(name)
     if entry is None:
         return
-    refusal = check_claim(name, entry.claim, known.site.claim(directory_name), "the lock") or _protected(
+    refusal = check_claim(name, entry.claim, known.site.claim(directory_name), "the lock") or protected(
         name, entry, leaver.declared
     )
     purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
@@ -403,7 +324,7 @@ def _remove_lost(leaver: _Leaver, live: LiveState, known: Known, scope: Scope, r
     if refusal:
         removal.refusals.append(refusal)
         return
-    endpoint_id = entry.id or _made_when_cut_off(name, live, known)
+    endpoint_id = entry.id or made_before_it_left(name, live, known)
     if isinstance(endpoint_id, Refusal):
         removal.refusals.append(endpoint_id)
         return
@@ -445,7 +366,7 @@ def _purge_trash(desired: Desired, live: LiveState, known: Known, scope: Scope, 
             continue
         declared = desired.endpoints.get(item.marker.endpoint)
         if declared is not None and declared.directory not in live.directories:  # it is what would come back
-            refusal = _protected(declared.name, declared)
+            refusal = protected(declared.name, declared)
             removal.refusals += [refusal] if refusal else []
             if refusal:
                 continue
