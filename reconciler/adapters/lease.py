@@ -368,7 +368,7 @@ def held(path: str, run: str, now: float) -> Iterator[Lease]:
     Raises:
         LeaseHeld: somebody else has it.
     """
-    with files.translating("take the lease", path), files.opened(path) as directory:
+    with files.translating("take the lease", f"{path}/{LEASE}"), files.opened(path) as directory:
         ours = acquire(directory, run, now)
     lease = Lease(path, ours)
     try:
@@ -378,5 +378,5 @@ def held(path: str, run: str, now: float) -> Iterator[Lease]:
         with suppress(OSError):  # the first error is the one to tell; a dead process's lease is taken over
             lease.end()
         raise
-    with files.translating("release the lease", path):
+    with files.translating("release the lease", f"{path}/{LEASE}"):
         lease.end()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.core.desired import TextFile
+from reconciler.core.manifest.allowance import Allowance
 from reconciler.core.manifest.schema_trial import schema_fault
 from reconciler.errors import ReconcilerError
 
@@ -141,8 +142,8 @@ def _schema_fault(name: str, text: str) -> Fault | None:
     return None if why is None else Fault(f"{name}: {why}", hint)
 
 
-def template_fault(template: TextFile, options: Mapping[str, Any]) -> str | None:
+def template_fault(template: TextFile, options: Mapping[str, Any], allowance: Allowance) -> str | None:
     """Return why a template, rendered with the options that a pool sends, makes no configuration."""
     from reconciler.core.manifest import template_trial  # noqa: PLC0415  Jinja costs 50 ms
 
-    return template_trial.rendering_fault(template.text, options)
+    return template_trial.rendering_fault(template.text, options, allowance)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.core.desired import DesiredEndpoint, DesiredPool
+from reconciler.core.manifest.allowance import CHECKS, RENDERINGS, Allowance
 from reconciler.core.manifest.endpoints import leak
 from reconciler.core.manifest.findings import Findings, Layers, suggestion
 from reconciler.core.manifest.merge import merge
@@ -49,6 +50,8 @@ class PoolBuilder:
     renderer: Callable[[str | None], Renderer]
     _unknown: int = 0
     _sent: dict[tuple[str, str], str] = field(default_factory=dict)
+    _renderings: Allowance = field(default_factory=lambda: Allowance(RENDERINGS))
+    _checks: Allowance = field(default_factory=lambda: Allowance(CHECKS))
 
     def build(self, pools: Mapping[str, LayersOf]) -> dict[str, DesiredPool]:
         """Return the pools that could be built; what is wrong goes to the findings."""
@@ -149,13 +152,13 @@ class PoolBuilder:
         if (
             known
             and not known.template.label.startswith("builtin")
-            and (why := template_fault(known.template, options))
+            and (why := template_fault(known.template, options, self._renderings))
         ):
             message = f"`{endpoint}`'s template {known.template.label} cannot serve this pool: {why}"
             self.findings.at(places.place(self.findings.parsed, ()), message)
         schema = known.schema if known else None
         if schema is not None and schema.text and not schema.label.startswith("builtin"):
-            for fault in schema_faults(schema.text, options):
+            for fault in schema_faults(schema.text, options, self._checks):
                 position = places.place(self.findings.parsed, ())
                 self.findings.at(position, f"`{endpoint}`'s schema {schema.label} refuses this pool: {fault}")
         twin = self._sent.setdefault((endpoint, repr(options)), name)

@@ -10,12 +10,12 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Any
 
-MAX_STEPS = 50_000
-"""Keywords of a schema that are applied to one pool; real ones need some hundreds."""
+from reconciler.core.manifest.allowance import CHECK as MAX_STEPS
+from reconciler.core.manifest.allowance import Allowance
 
+_CHARACTERS = 1_000  # of a schema, that are read in the time of some steps
 _MAX_BACKTRACKING = 1_000_000.0
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _WITH_PATTERNS = ("pattern", "patternProperties", "additionalProperties", "unevaluatedProperties")
@@ -52,19 +52,29 @@ def schema_fault(schema: Any) -> str | None:
     return None
 
 
-def schema_faults(text: str, instance: Mapping[str, Any]) -> list[str]:
-    """Return what `instance`, the options that a pool sends, breaks in a schema in which `schema_fault` found none."""
+def schema_faults(text: str, instance: Mapping[str, Any], allowance: Allowance | None = None) -> list[str]:
+    """Return what `instance`, the options that a pool sends, breaks in a schema in which `schema_fault` found none.
+
+    Args:
+        allowance: the steps that all checks of the manifest may still take.
+    """
+    if allowance and not allowance.spend(len(text) // _CHARACTERS):
+        return []
     from jsonschema import validators  # noqa: PLC0415  80 ms
     from referencing import Registry  # noqa: PLC0415
 
     schema = json.loads(text)
+    steps = [0]
     try:
-        checker = _bounded(validators.validator_for(schema))(schema, registry=Registry())  # retrieves nothing
+        checker = _bounded(validators.validator_for(schema), steps)(schema, registry=Registry())  # retrieves nothing
         errors = sorted(checker.iter_errors(dict(instance)), key=lambda error: str(error.json_path))
     except _Unjudged:
         return []
     except Exception as error:  # noqa: BLE001  as above
         return [f"the schema cannot be applied: {_said(error)}"]
+    finally:
+        if allowance:
+            allowance.spend(steps[0])
     return [f"{error.json_path.removeprefix('$.')}: {error.message}" for error in errors]
 
 
@@ -95,12 +105,9 @@ def _leading_outside(schema: dict[str, Any], meta_schema: Any) -> str | None:
     return None
 
 
-@cache
-def _bounded(kind: Any) -> Any:
-    """Return a class of validators that counts what it does, also where a part of the schema names another draft."""
+def _bounded(kind: Any, steps: list[int]) -> Any:
+    """Return a class of validators that counts its steps, also where a part of the schema names another draft."""
     from jsonschema import validators  # noqa: PLC0415
-
-    steps = [0]
 
     def counted(keyword: str, apply: Any) -> Callable[..., Iterator[Any] | None]:
         def count(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any] | None:
@@ -114,21 +121,18 @@ def _bounded(kind: Any) -> Any:
 
         return count
 
-    def begin(schema: Any, registry: Any) -> Any:
-        steps[0] = 0
-        return made(schema, registry=registry)
-
     def evolve(self: Any, **changes: Any) -> Any:
         # The library's own would choose the class anew by `$schema`, and lose the count.
         evolved = copy.copy(self)
         for name, value in changes.items():
             setattr(evolved, name, value)
+        evolved.__attrs_post_init__()  # what is made of the schema beforehand is made of the new one
         return evolved
 
     extend: Any = validators.extend
     made: Any = extend(kind, {name: counted(name, apply) for name, apply in kind.VALIDATORS.items()})
     made.evolve = evolve
-    return begin
+    return made
 
 
 def _refuse_backtracking(schema: Mapping[str, Any], instance: Any) -> None:

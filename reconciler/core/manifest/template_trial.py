@@ -21,12 +21,13 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from reconciler.core import safe_yaml
-
-BUDGET = 1_000_000
-"""What one rendering may cost; a real template costs some thousands."""
+from reconciler.core.manifest.allowance import RENDERING as BUDGET
+from reconciler.core.manifest.allowance import Allowance
 
 _CHARACTERS = 8
 """Characters that cost as much as one value."""
+
+_COMPILED = 1  # what a character costs that is compiled
 
 RESERVED = frozenset({"_GC", "parent_config", "mapped_identity", "user_runtime"})
 """What globus-compute-endpoint adds to the options; known only when a user endpoint starts."""
@@ -47,11 +48,16 @@ class _Unjudged(Exception):
     """The template does something whose cost cannot be foreseen."""
 
 
-def rendering_fault(text: str, options: Mapping[str, Any]) -> str | None:
+def rendering_fault(text: str, options: Mapping[str, Any], allowance: Allowance | None = None) -> str | None:
     """Return why a template, rendered with the options that a pool sends, makes no configuration.
 
     A template that uses more than these options (`_GC`, or other files) is not judged.
+
+    Args:
+        allowance: what all renderings of the manifest may still cost.
     """
+    if allowance and not allowance.spend(_COMPILED * len(text)):
+        return None
     environment = _Environment()
     try:
         parsed = environment.parse(text)
@@ -63,6 +69,9 @@ def rendering_fault(text: str, options: Mapping[str, Any]) -> str | None:
         return None
     except Exception as error:  # noqa: BLE001  whatever a foreign text makes of Jinja is the text's fault
         return f"it does not render: {_said(error)}"
+    finally:
+        if allowance:
+            allowance.spend(BUDGET - environment.left)
     try:
         config = safe_yaml.load(rendered)
     except Exception as error:  # noqa: BLE001  as above
@@ -93,7 +102,7 @@ class _Environment(SandboxedEnvironment):
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "**", "%"))
 
     def __init__(self) -> None:
-        self._left = BUDGET
+        self.left = BUDGET
         super().__init__(undefined=jinja2.StrictUndefined, finalize=self._charged)
         self.charged = self._charged  # one object: `call` knows it again
         self.step = self._charge
@@ -110,8 +119,8 @@ class _Environment(SandboxedEnvironment):
         return "".join(template.generate(values))
 
     def _charge(self, cost: int) -> bool:
-        self._left -= cost
-        if self._left < 0:
+        self.left -= cost
+        if self.left < 0:
             raise _TooMuch("it makes more work than a check can give it: a loop or a text that grows without a bound?")
         return True
 
@@ -137,7 +146,7 @@ class _Environment(SandboxedEnvironment):
                 size += len(item)
             elif isinstance(item, Namespace):
                 raise _Unjudged  # it shows its content to nobody
-            if size > self._left:
+            if size > self.left:
                 self._charge(size)
         return size
 

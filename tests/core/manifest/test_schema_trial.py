@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import validators
 
 from reconciler.core.manifest.named_files import Fault, NamedFiles
 from reconciler.core.manifest.schema_trial import schema_fault, schema_faults
@@ -58,6 +59,38 @@ def test_references_inside_the_file_are_followed() -> None:
         assert schema_fault(schema) is None
         assert schema_faults(json.dumps(schema), {"a": 3}) == ["a: 3 is greater than the maximum of 2"]
         assert schema_faults(json.dumps(schema), {"a": 1}) == []
+
+
+DRAFTS = [
+    "http://json-schema.org/draft-04/schema#",
+    "http://json-schema.org/draft-07/schema#",
+    "https://json-schema.org/draft/2019-09/schema",
+    "https://json-schema.org/draft/2020-12/schema",
+]
+SCHEMAS: list[dict[str, Any]] = [
+    {"not": {}},
+    {"not": {"required": ["a"]}},
+    {"if": {"required": ["a"]}, "then": {"required": ["b"]}, "else": False},
+    {"properties": {"l": {"contains": {"type": "string"}, "minItems": 3}}},
+    {"oneOf": [{"required": ["a"]}, {"required": ["l"]}]},
+    {"anyOf": [{"required": ["x"]}, {"properties": {"a": {"enum": [2]}}}]},
+    {"dependentSchemas": {"a": {"required": ["z"]}}, "unevaluatedProperties": False},
+    {"patternProperties": {"^a": {"type": "string"}}, "additionalProperties": {"type": "integer"}},
+    {"$defs": {"e": {"type": "object", "maxProperties": 1}}, "allOf": [{"$ref": "#/$defs/e"}, {"not": {"$ref": "#"}}]},
+    {"propertyNames": {"maxLength": 0}, "required": ["q"], "type": ["array", "object"]},
+]
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_it_judges_as_the_library_does(schema: dict[str, Any], draft: str) -> None:
+    document, instance = {"$schema": draft, **schema}, {"a": 1, "l": [1, 2]}
+    try:
+        errors = sorted(validators.validator_for(document)(document).iter_errors(instance), key=lambda e: e.json_path)
+        expected = [f"{error.json_path.removeprefix('$.')}: {error.message}" for error in errors]
+    except RecursionError:
+        expected = ["the schema cannot be applied: it refers to itself without an end"]
+    assert schema_faults(json.dumps(document), instance) == expected
 
 
 def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

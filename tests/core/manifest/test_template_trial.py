@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -163,11 +164,28 @@ def test_it_renders_as_upstream_does(options: dict[str, Any]) -> None:
     environment = template_trial._Environment()
     text = environment.rendered(environment.parse(ORDINARY), template_trial._quoted(options))
     assert text == _upstream(ORDINARY, options)
-    assert environment._left > template_trial.BUDGET * 0.98
+    assert environment.left > template_trial.BUDGET * 0.98
 
 
 def test_a_long_but_honest_loop() -> None:
     assert rendering_fault("a:\n{% for n in range(5000) %}- {{ n }}\n{% endfor %}", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("template", "{% for n in range(500) %}{{ n }}{% endfor %}{{ nope }}"),
+        ("schema", json.dumps({"allOf": [{"allOf": [{}]}] * 1000, "not": {}})),
+    ],
+)
+def test_the_pools_of_a_manifest_share_an_allowance(option: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each within its bound, thousands together would take hours."""
+    monkeypatch.setattr("reconciler.core.manifest.pools.RENDERINGS", 20_000)
+    monkeypatch.setattr("reconciler.core.manifest.pools.CHECKS", 5_000)
+    body = f"endpoints: {{e: {{{option}: f}}}}\npools:\n"
+    body += "".join(f"  p{n}: {{endpoint: e, max_blocks: {n + 1}}}\n" for n in range(50))
+    refused = [line for line in problems(body, files={"f": text}) if "error" in line]
+    assert 2 < len(refused) < 20
 
 
 def test_it_stands_at_the_pool() -> None:
