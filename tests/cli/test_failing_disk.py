@@ -290,7 +290,6 @@ def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]]
     """Let the first, second, ... (or every `step`-th) change fail, until the command needs no further one."""
     scenario = SCENARIOS[name]
     arguments = scenario.prepare(stage.shell)
-    stage.shell.stub.script.setdefault(STATUS, [Reply(200, {"status": "offline"})])
     stage.keep()
     before = stage.ids()
     assert stage.run(arguments).code == 0
