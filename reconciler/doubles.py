@@ -8,8 +8,8 @@ from reconciler.core.actions import Start
 from reconciler.core.doubles import FirstStart, left_over, say_left_over
 from reconciler.core.live import LiveState, Registration
 from reconciler.core.lock import Lock
-from reconciler.core.ownership import made_by_start
 from reconciler.core.progress import Outcome
+from reconciler.core.registrations import made_by_start
 from reconciler.errors import ReconcilerError, ServiceRefused, ServiceUnreachable
 from reconciler.ports import ComputeService
 

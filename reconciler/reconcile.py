@@ -20,10 +20,10 @@ from reconciler.core.busy import interrupting, with_work
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names
 from reconciler.core.exit_codes import exit_code_of_run
+from reconciler.core.known import Known, Site
 from reconciler.core.live import Damaged, LiveState, Unknown
 from reconciler.core.lock import Lock, read_lock
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Known, Site
 from reconciler.core.plan import Plan, make_plan
 from reconciler.core.progress import Run
 from reconciler.core.scope import Scope

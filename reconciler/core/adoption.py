@@ -23,29 +23,16 @@ from reconciler.core.diff import found_record
 from reconciler.core.documents import file_specs
 from reconciler.core.draft import Draft
 from reconciler.core.elsewhere import NOT_OF_HERE
+from reconciler.core.known import WRONG_IDENTITY, Blocked, Ground, Known
 from reconciler.core.live import GONE, Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import lock_entry
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import (
-    WRONG_IDENTITY,
-    Blocked,
-    Ground,
-    Known,
-    check_claim,
-    check_owner,
-    claimants,
-    disagree,
-    gone,
-    new_marker,
-    not_owned,
-    say_claim,
-    say_registration,
-    unusable,
-    witnesses,
-)
+from reconciler.core.ownership import new_marker, unusable
 from reconciler.core.pins import pinned
+from reconciler.core.registrations import claimants, gone, not_owned, say_registration
 from reconciler.core.scope import Errand
 from reconciler.core.steps import mend_endpoint_json, steps_for, with_daemon
+from reconciler.core.witnesses import check_claim, check_owner, disagree, say_claim, witnesses
 
 
 def plan_adoption(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:

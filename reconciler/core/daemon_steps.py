@@ -31,6 +31,7 @@ from reconciler.core.deaths import deaths_of, keeps_dying, too_many
 from reconciler.core.desired import CONFIG, DesiredEndpoint
 from reconciler.core.elsewhere_steps import not_here, plan_elsewhere
 from reconciler.core.environment import changed, not_at_hand
+from reconciler.core.known import Blocked, Ground
 from reconciler.core.live import (
     LiveState,
     Process,
@@ -38,7 +39,6 @@ from reconciler.core.live import (
 )
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import DaemonRecord, Death
-from reconciler.core.ownership import Blocked, Ground
 from reconciler.core.pins import environment_for
 from reconciler.core.running import Running
 from reconciler.core.started import found_daemon

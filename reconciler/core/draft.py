@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reconciler.core.actions import EndpointAction, Note, Refusal
+from reconciler.core.known import Blocked
 from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked
 from reconciler.core.running import Running
 
 

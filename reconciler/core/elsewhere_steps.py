@@ -33,10 +33,10 @@ from reconciler.core.elsewhere import (
     say_run_on,
     say_where,
 )
+from reconciler.core.known import Blocked, Ground
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
-from reconciler.core.ownership import Blocked, Ground
 from reconciler.core.pins import environment_for
 from reconciler.core.running import Running
 from reconciler.core.step_list import Steps, marked

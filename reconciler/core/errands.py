@@ -26,9 +26,10 @@ from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.elsewhere import Away, Sighting
 from reconciler.core.elsewhere_steps import not_here, start_after, stop_elsewhere
+from reconciler.core.known import Blocked, Gone, Ground, Known
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.marker import MARKER, Marker
-from reconciler.core.ownership import Blocked, Gone, Ground, Known, check_owner, find_ground, say_claim, witnesses
+from reconciler.core.ownership import find_ground
 from reconciler.core.pins import environment_for, pinned
 from reconciler.core.removal import ids_to_end
 from reconciler.core.renaming import find_renaming
@@ -40,6 +41,7 @@ from reconciler.core.traces import Homes, homes_of
 from reconciler.core.trash import ids_to_ask as ids_in_trash
 from reconciler.core.trash import names_to_come_back, plan_purges
 from reconciler.core.undeletion import plan_undelete
+from reconciler.core.witnesses import check_owner, say_claim, witnesses
 
 
 def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from reconciler.core.actions import Adopt, Cause, Refusal, Start
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.known import Blocked, Known
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Known, made_when_cut_off
+from reconciler.core.registrations import made_when_cut_off
 from reconciler.core.step_list import marked
 
 UNREACHABLE = 69

@@ -7,10 +7,10 @@ from dataclasses import replace
 from reconciler.core.actions import Refusal
 from reconciler.core.desired import AUTO_PATH, DesiredEndpoint
 from reconciler.core.environment import PATH, join_path, keep, pin_session, renew_session
+from reconciler.core.known import Ground
 from reconciler.core.live import Damaged, LiveState, Unknown
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Ground
 
 
 def takes_login_path(endpoint: DesiredEndpoint) -> bool:

@@ -22,10 +22,11 @@ from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.environment import given
 from reconciler.core.errands import plan_errand
+from reconciler.core.known import Blocked, Foreign, Ground, Known
 from reconciler.core.live import LiveState, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint, known_ids, lock_entry, locked_pools
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Foreign, Ground, Known, find_ground
+from reconciler.core.ownership import find_ground
 from reconciler.core.pins import pinned
 from reconciler.core.pool_changes import pool_changes
 from reconciler.core.pools import pool_names, pools_file

@@ -28,14 +28,15 @@ from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.elsewhere import Away, refuse_abroad
 from reconciler.core.elsewhere_steps import stop_elsewhere
 from reconciler.core.host_named import with_host
+from reconciler.core.known import Blocked, Known
 from reconciler.core.leaving import UNREACHABLE, id_of, made_before_it_left, protected, record_id
 from reconciler.core.live import LiveDirectory, LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Claim, Marker
-from reconciler.core.ownership import Blocked, Known, check_claim, check_ids, check_owner, witnesses
 from reconciler.core.pid_file import is_fresh
 from reconciler.core.scope import Scope
 from reconciler.core.trash import ids_to_ask as ids_in_trash
 from reconciler.core.trash import own_entries, purges, without_id
+from reconciler.core.witnesses import check_claim, check_ids, check_owner, witnesses
 
 
 @dataclass

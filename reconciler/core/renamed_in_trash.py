@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from reconciler.core.actions import Refusal, Undelete
 from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.known import Blocked, Known
 from reconciler.core.live import LiveState, TrashEntry, Unknown
-from reconciler.core.ownership import Blocked, Known
 from reconciler.core.traces import Homes
 from reconciler.core.trash import own_entries, say_entry
 from reconciler.core.undeletion import Undeletion, bring_back

@@ -27,9 +27,10 @@ from reconciler.core.daemon import DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.known import Blocked, Ground, Known
 from reconciler.core.live import JournalEntry, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Ground, Known, find_ground, new_marker
+from reconciler.core.ownership import find_ground, new_marker
 from reconciler.core.standstill import OUT_OF_REACH, bring_to_standstill
 from reconciler.core.traces import Homes, Traces, find_traces
 

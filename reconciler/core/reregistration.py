@@ -15,9 +15,11 @@ from reconciler.core.actions import (
 )
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint
+from reconciler.core.known import Blocked, Gone, Ground, Known
 from reconciler.core.live import GONE, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Gone, Ground, Known, new_marker, not_owned, of_nobody
+from reconciler.core.ownership import new_marker, of_nobody
+from reconciler.core.registrations import not_owned
 from reconciler.core.standstill import OUT_OF_REACH, bring_to_standstill
 
 

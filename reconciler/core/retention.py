@@ -5,8 +5,8 @@ from __future__ import annotations
 from reconciler.core.actions import Cause, Note, Purge, Refusal, Undelete
 from reconciler.core.desired import Desired
 from reconciler.core.draft import Draft
+from reconciler.core.known import Known
 from reconciler.core.live import LiveState, TrashEntry, Unknown
-from reconciler.core.ownership import Known
 from reconciler.core.scope import Scope
 from reconciler.core.trash import is_claimed_here, names_to_come_back, own_entries, purges
 

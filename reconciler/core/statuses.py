@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from reconciler.core.daemon import judge_daemon
 from reconciler.core.deaths import recent_deaths, remark
 from reconciler.core.desired import Desired
+from reconciler.core.known import Known
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import Lock
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Known
 from reconciler.core.retention import expired
 from reconciler.core.user_endpoints import on_previous_template, say_previous
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reconciler.core.actions import EndpointAction, MarkedAs, Note, Refusal
+from reconciler.core.known import Blocked
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked
 from reconciler.core.running import Running
 
 

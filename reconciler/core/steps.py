@@ -27,9 +27,9 @@ from reconciler.core.desired import CONFIG, DOCUMENTS, ENDPOINT_JSON, USER_ENVIR
 from reconciler.core.diff import diff_file, new_file, record_of
 from reconciler.core.documents import FileSpec, file_specs
 from reconciler.core.elsewhere_steps import found_elsewhere
+from reconciler.core.known import Ground
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.marker import FileRecord, Marker
-from reconciler.core.ownership import Ground
 from reconciler.core.privileged import note_root
 from reconciler.core.started import found_daemon
 from reconciler.core.user_endpoints import on_previous_template, say_previous, say_soon_previous

@@ -9,8 +9,9 @@ from reconciler.core.actions import EndpointAction, Refusal
 from reconciler.core.adoption import ids_to_ask, plan_adoption
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.known import Blocked, Foreign, Known
 from reconciler.core.live import LiveDirectory, LiveState
-from reconciler.core.ownership import Blocked, Foreign, Known, find_ground
+from reconciler.core.ownership import find_ground
 from reconciler.core.scope import Errand, Scope
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from reconciler.core.actions import Refusal
 from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.known import Known
 from reconciler.core.live import LiveDirectory, LiveState
 from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Known
 
 Homes = Mapping[str, Sequence[str]]
 """By the name in their markers, the directories that carry our marker of an endpoint."""

@@ -8,10 +8,12 @@ from dataclasses import replace
 from reconciler.core.actions import Cause, FileChange, Note, Offline, Purge, Refusal
 from reconciler.core.desired import Desired
 from reconciler.core.draft import Draft
+from reconciler.core.known import Blocked, Known
 from reconciler.core.live import GONE, LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, Known, check_claim, not_owned
+from reconciler.core.registrations import not_owned
 from reconciler.core.scope import Errand
+from reconciler.core.witnesses import check_claim
 
 
 def own_entries(live: LiveState, known: Known, names: Collection[str] | None = None) -> tuple[TrashEntry, ...]:

@@ -8,22 +8,15 @@ from dataclasses import dataclass, replace
 from reconciler.core.actions import Cause, FileChange, NameFree, Note, Refusal, Undelete
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.known import WRONG_IDENTITY, Blocked, Ground, Known
 from reconciler.core.live import GONE, LiveDirectory, LiveState, TrashEntry, Unknown
 from reconciler.core.lock import LockedEndpoint, found_entry, lock_entry
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import (
-    WRONG_IDENTITY,
-    Blocked,
-    Ground,
-    Known,
-    check_claim,
-    check_ids,
-    holders,
-    not_owned,
-    unusable,
-)
+from reconciler.core.ownership import unusable
+from reconciler.core.registrations import holders, not_owned
 from reconciler.core.scope import Errand
 from reconciler.core.trash import chosen_entries, own_entries, say_entry
+from reconciler.core.witnesses import check_claim, check_ids
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from reconciler.core.digest import digest_bytes
 from reconciler.core.documents import dump_mapping, file_specs
 from reconciler.core.environment import Variable, given, variable
 from reconciler.core.errands import ids_in_question
+from reconciler.core.known import Known, Site
 from reconciler.core.lines import as_text
 from reconciler.core.live import (
     GONE,
@@ -33,7 +34,6 @@ from reconciler.core.live import (
 from reconciler.core.lock import Lock, lock_entry, locked_pools
 from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import Claim, DaemonRecord, Marker
-from reconciler.core.ownership import Known, Site
 from reconciler.core.plan import Plan, make_plan
 from reconciler.core.pools import pools_file
 from reconciler.core.report import plan_lines

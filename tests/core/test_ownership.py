@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.actions import Adopt, Start
+from reconciler.core.known import Blocked
 from reconciler.core.live import Damaged, LiveDirectory, Unknown
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import Blocked, find_ground
+from reconciler.core.ownership import find_ground
 from reconciler.core.reregistration import Renewal, renew
 from tests.core.builders import (
     CONFIG_DIR,

@@ -1,0 +1,136 @@
+"""The service's list: which registrations are claimed, which one a start made, and which are gone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.core.actions import Refusal
+from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.known import WRONG_IDENTITY, Blocked, Gone, Known
+from reconciler.core.live import GONE, JournalEntry, LiveState, Registration, Unknown
+from reconciler.core.marker import Marker
+
+
+def made_when_cut_off(name: str, intent: JournalEntry, live: LiveState, known: Known) -> str | Refusal | Blocked | None:
+    """Return the UUID that a first start made before it was cut off, as `intent` shows; None when it made none."""
+    looked_at = live.candidates.get(name, ())
+    if isinstance(looked_at, Unknown):
+        return Blocked(name, looked_at.reason)
+    claimed = _claimed(live, known)
+    candidates = tuple(r for r in looked_at if r.id not in claimed)
+    made = made_by_start(candidates, _began_on(intent, live), live)
+    if len(made) == 1:
+        return made[0].id
+    if not candidates or name in known.new:
+        return None
+    return Refusal(
+        name,
+        "an earlier start was cut off, and it cannot be told which registration is its own",
+        f"look at them: `chiltepin adopt {name} --id UUID` takes one, `chiltepin apply --new {name}` none",
+        tuple(say_registration(r) for r in made or candidates),
+    )
+
+
+def _began_on(intent: JournalEntry, live: LiveState) -> str:
+    return str(intent.data.get("host") or live.host.name)
+
+
+def made_by_start(candidates: Iterable[Registration], began: str, live: LiveState) -> tuple[Registration, ...]:
+    """Return those of this user and of the node `began`, where the start was begun: perhaps another than this one.
+
+    A host without a name of its own registers as `localhost`.
+    """
+    here = {began.partition(".")[0], "localhost"}
+    if began == live.host.name:
+        here.add(live.host.fqdn.partition(".")[0])
+    return tuple(
+        r
+        for r in candidates
+        if r.local_user in (None, live.host.user) and (r.hostname is None or r.hostname.partition(".")[0] in here)
+    )
+
+
+def unclaimed(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Refusal | None:
+    """Refuse a first registration while unclaimed registrations of that name exist."""
+    if endpoint.name in known.new or isinstance(live.registrations, Unknown):
+        return None
+    claimed = _claimed(live, known)
+    same_name = sorted(
+        (r for r in live.registrations.values() if r.name == endpoint.directory and r.id not in claimed),
+        key=lambda r: r.id,
+    )
+    if not same_name:
+        return None
+    return Refusal(
+        endpoint.name,
+        f"this identity already owns {len(same_name)} registration(s) named `{endpoint.directory}` that nothing claims",
+        f"use one: `chiltepin adopt {endpoint.name} --id UUID`;"
+        f" or make another: `chiltepin apply --new {endpoint.name}`",
+        tuple(say_registration(r) for r in same_name),
+    )
+
+
+def _claimed(live: LiveState, known: Known) -> set[str | None]:
+    """Return every UUID that the lock, a directory or the trash names."""
+    claimed = {entry.id for entry in known.lock.endpoints.values()} if known.lock else set()
+    for directory in live.directories.values():
+        if isinstance(directory.endpoint_id, str):
+            claimed.add(directory.endpoint_id)
+        if isinstance(directory.marker, Marker):
+            claimed.add(directory.marker.id)
+    return claimed | {entry.marker.id for entry in live.trash if entry.marker}
+
+
+def claimants(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
+    """Return who else has this UUID: other endpoints of the lock, other directories, the trash."""
+    found = holders(endpoint_id, name, directory_name, live, known)
+    return (*found, *(f"{e.path} in the trash" for e in live.trash if e.marker and e.marker.id == endpoint_id))
+
+
+def holders(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
+    """Return who else has this UUID: other endpoints of the lock, other directories."""
+    found = [
+        f"endpoint {other} in the lock"
+        for other, entry in (known.lock.endpoints.items() if known.lock else ())
+        if other != name and entry.id == endpoint_id
+    ]
+    for directory in live.directories.values():
+        ids = {directory.endpoint_id, directory.marker.id if isinstance(directory.marker, Marker) else None}
+        if directory.name != directory_name and endpoint_id in ids:
+            found.append(f"{live.config_dir}/{directory.name}")
+    return tuple(found)
+
+
+def say_registration(registration: Registration) -> str:
+    """Return a registration in words."""
+    where = f" on {registration.hostname}" if registration.hostname else ""
+    shown = f" ({registration.display_name})" if registration.display_name else ""
+    return f"{registration.id}{shown}{where}"
+
+
+def gone(name: str, endpoint_id: str, live: LiveState) -> Refusal | Blocked:
+    """Return what stands against an endpoint whose registration is not among those of this identity.
+
+    Only the service's 404 says that it is gone; what it answers about is somebody else's.
+    """
+    status = live.statuses.get(endpoint_id)
+    if isinstance(status, Unknown):
+        return Blocked(name, status.reason)
+    if status not in (None, GONE):
+        return not_owned(name, endpoint_id)
+    return Gone(
+        name,
+        f"the service has no registration {endpoint_id} for this identity",
+        f"restore it at the service, or give up the UUID: `chiltepin apply --reregister {name}` makes a new one",
+        id=endpoint_id,
+    )
+
+
+def not_owned(name: str, endpoint_id: str) -> Refusal:
+    """Refuse a UUID that the service knows, and not as this identity's."""
+    return Refusal(
+        name,
+        f"the registration {endpoint_id} belongs to another Globus identity",
+        "log in as that identity: `chiltepin whoami` shows the present one, `chiltepin login` changes it",
+        exit_code=WRONG_IDENTITY,
+    )

@@ -1,0 +1,119 @@
+"""The witnesses of an endpoint: lock, marker, endpoint.json, manifest. Do they name us, and the same UUID? Pure."""
+
+from __future__ import annotations
+
+from reconciler.core.actions import Refusal
+from reconciler.core.daemon import id_in_title
+from reconciler.core.host_named import lacks_only_a_host
+from reconciler.core.known import WRONG_IDENTITY, Foreign, Known
+from reconciler.core.live import LiveDirectory
+from reconciler.core.lock import LockedEndpoint
+from reconciler.core.marker import Claim, Marker
+
+
+def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Known, config_dir: str) -> Refusal | None:
+    """Refuse when the marker names another stack, lineage, endpoint or claim."""
+    path = f"{config_dir}/{directory.name}"
+    if marker.stack != known.stack:
+        return Refusal(
+            name,
+            f"{path} belongs to stack `{marker.stack}`",
+            f"choose another `directory`, or `chiltepin forget {marker.endpoint}` in the manifest of that stack",
+            (f"this manifest's stack: {known.stack}", f"the marker's stack: {marker.stack}"),
+        )
+    if marker.lineage != known.lineage:
+        return Foreign(
+            name,
+            f"{path} belongs to another manifest that also calls its stack `{known.stack}`",
+            "restore the lockfile that belongs to this manifest; if the other manifest is gone for good:"
+            f" `chiltepin adopt {name} --take-over`",
+            (f"the lock's lineage: {known.lineage}", f"the marker's lineage: {marker.lineage}"),
+        )
+    if marker.endpoint != name:
+        return Refusal(
+            name,
+            f"{path} holds endpoint `{marker.endpoint}` of this stack",
+            f"write `moved: [{{from: {marker.endpoint}, to: {name}}}]`, or choose another `directory`",
+        )
+    return check_claim(name, marker.claim, known.site.claim(directory.name), f"the marker in {path}")
+
+
+def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | None:
+    """Refuse when a recorded claim is not ours; another identity or service is exit 77."""
+    evidence = (f"{where} says: {say_claim(theirs)}", f"here it is: {say_claim(ours)}")
+    if theirs.service == ours.service and theirs.identity and ours.identity is None:
+        return Refusal(
+            name,
+            "it cannot be told whether this login is of the identity that it belongs to",
+            "`chiltepin login --force` makes a login that says whose it is",
+            evidence,
+            WRONG_IDENTITY,
+        )
+    other_identity = theirs.identity and ours.identity and theirs.identity != ours.identity
+    if theirs.service != ours.service or other_identity:
+        return Refusal(
+            name,
+            "it belongs to another Globus identity or service than this login's",
+            "log in as that identity: `chiltepin whoami` shows the present one, `chiltepin login` changes it",
+            evidence,
+            WRONG_IDENTITY,
+        )
+    same = (theirs.user, theirs.host, theirs.config_dir, theirs.directory) == (
+        ours.user,
+        ours.host,
+        ours.config_dir,
+        ours.directory,
+    )
+    if same:
+        return None
+    if lacks_only_a_host(theirs, ours):
+        return Foreign(
+            name,
+            "its claim is from before the manifest had hosts, and nothing shows that it is of this one",
+            f"run this on the node where its daemon runs; or if it is no copy: `chiltepin adopt {name} --take-over`",
+            evidence,
+        )
+    return Foreign(
+        name,
+        "it is claimed by another host, user or config directory",
+        f"if that place is gone for good, move the claim here: `chiltepin adopt {name} --take-over`",
+        evidence,
+    )
+
+
+def say_claim(claim: Claim) -> str:
+    """Return a claim in words."""
+    host = f" on {claim.host}" if claim.host else ""
+    return f"{claim.user}{host}, {claim.config_dir}/{claim.directory}, identity {claim.identity} ({claim.service})"
+
+
+def check_ids(
+    name: str, directory: LiveDirectory, marker: Marker, entry: LockedEndpoint | None, declared: str | None = None
+) -> Refusal | None:
+    """Refuse when endpoint.json, marker, lock and manifest do not all say the same UUID, or none."""
+    found = witnesses(directory, marker, entry, declared)
+    return disagree(name, found) if len(set(found.values())) > 1 else None
+
+
+def witnesses(
+    directory: LiveDirectory | None, marker: Marker | None, entry: LockedEndpoint | None, declared: str | None = None
+) -> dict[str, str]:
+    """Return which UUID each place names, of those that name one."""
+    named = {
+        "its daemon": id_in_title(directory) if directory else None,
+        "endpoint.json": directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None,
+        "marker": marker.id if marker else None,
+        "lock": entry.id if entry else None,
+        "manifest (id)": declared,
+    }
+    return {where: value for where, value in named.items() if value}
+
+
+def disagree(name: str, found: dict[str, str]) -> Refusal:
+    """Refuse an endpoint whose UUID is not the same everywhere; `found` is each place's."""
+    return Refusal(
+        name,
+        "its UUID is not the same everywhere",
+        f"decide which is right, and run `chiltepin adopt {name} --id UUID`",
+        tuple(f"{where}: {value}" for where, value in found.items()),
+    )
