@@ -52,7 +52,8 @@ def export(
         raise UsageError("there is no lockfile yet", where=str(path), remedy="run `chiltepin apply` first")
     ids = {name: entry.id for name, entry in sorted(read_lock(text, str(path)).endpoints.items())}
     if output == "json":
-        from reconciler.core.outputs import LockExportOutput, to_json
+        from reconciler.core.output_models import LockExportOutput
+        from reconciler.core.outputs import to_json
 
         Console().result(to_json(LockExportOutput(endpoints=ids)))
         return int(ExitCode.OK)

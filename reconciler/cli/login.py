@@ -89,7 +89,8 @@ def whoami(
         "token_store": str(account.store.path),
     }
     if output == "json":
-        from reconciler.core.outputs import WhoamiOutput, to_json
+        from reconciler.core.output_models import WhoamiOutput
+        from reconciler.core.outputs import to_json
 
         Console().result(to_json(WhoamiOutput.model_validate(document)))
         return

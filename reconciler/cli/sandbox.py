@@ -103,7 +103,8 @@ def status(
     check_format(output)
     info = lifecycle.status(state_dir)
     if output == "json":
-        from reconciler.core.outputs import SandboxStatusOutput, to_json
+        from reconciler.core.output_models import SandboxStatusOutput
+        from reconciler.core.outputs import to_json
 
         Console().result(to_json(SandboxStatusOutput.model_validate(info.document())))
     elif info.running:

@@ -18,7 +18,8 @@ from reconciler.core.digest import digest_bytes
 from reconciler.core.live import PidFile, Process
 from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
-from reconciler.core.outputs import FORMAT_VERSION, Output, PlanOutput, plan_output
+from reconciler.core.output_models import FORMAT_VERSION, Output, PlanOutput
+from reconciler.core.outputs import plan_output
 from reconciler.core.plan import Plan
 from reconciler.core.scope import Scope
 from reconciler.errors import Refused, StateFileError

@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.core.lock import Lock
 from reconciler.core.manifest.model import manifest_schema
-from reconciler.core.outputs import (
+from reconciler.core.output_models import (
     AgainstLockOutput,
     ApplyOutput,
     LockExportOutput,

@@ -9,15 +9,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from reconciler.core.busy import with_work
-from reconciler.core.outputs import (
-    ApplyOutput,
-    PlanOutput,
-    StatusOutput,
-    apply_output,
-    plan_output,
-    status_output,
-    to_json,
-)
+from reconciler.core.output_models import ApplyOutput, PlanOutput, StatusOutput
+from reconciler.core.outputs import apply_output, plan_output, status_output, to_json
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.statuses import status_rows
 from reconciler.core.work import Work
