@@ -16,24 +16,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reconciler.core.actions import (
-    DELETING,
-    EndpointAction,
-    Idle,
-    Offline,
-    Rename,
-    Restart,
-    Start,
-    Stop,
-    StopElsewhere,
-    Undelete,
-)
+from reconciler.core.actions import DELETING, EndpointAction, Rename, Restart, Start, Stop, StopElsewhere, Undelete
 from reconciler.core.busy import waits
 from reconciler.core.conditions import remedy_of, violated
 from reconciler.core.live import JournalEntry, LiveState, Unknown
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
+from reconciler.core.preconditions import Idle, Offline
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
 from reconciler.core.running import Running, Unconfirmed
 from reconciler.core.work import Work

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from reconciler.core.actions import Cause, EndpointAction, Purge, Rename, WriteLock
+from reconciler.core.actions import EndpointAction, Purge, Rename, WriteLock
+from reconciler.core.changes import Cause
 from reconciler.core.lock import Lock, emit_lock, known_ids, read_lock
 from reconciler.core.plan import Plan, final_lock
 from reconciler.core.pools import pools_file

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.actions import Cause
+from reconciler.core.changes import Cause
 from reconciler.core.desired import RestartPolicy
 from reconciler.core.machine import EndpointTool
 from reconciler.core.scope import Errand

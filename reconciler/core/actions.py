@@ -4,161 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import ClassVar
 
+from reconciler.core.changes import Cause, FileChange
 from reconciler.core.live import PidFile, Process
-from reconciler.core.marker import Claim, Death, FileRecord, Marker
+from reconciler.core.marker import Death, FileRecord, Marker
+from reconciler.core.pool_changes import PoolChange
+from reconciler.core.preconditions import Precondition
 from reconciler.core.work import Work
-
-if TYPE_CHECKING:
-    from reconciler.core.pool_changes import PoolChange
-
-
-class Cause(str, Enum):
-    """Why an action is in the plan."""
-
-    NEW = "new"
-    SPEC = "spec changed"
-    EDITED = "edited outside"
-    SPEC_AND_EDITED = "spec changed, and edited outside"
-    TEMPLATE_UPDATED = "built-in template updated"
-    ENVIRONMENT = "environment changed"
-    NOT_RUNNING = "not running"
-    DIED = "its process died"
-    DECLARED_STOPPED = "declared stopped"
-    OTHER_CONFIGURATION = "started with other configuration"
-    LOST_DIRECTORY = "lost directory"
-    LOST_MARKER = "lost marker"
-    INTERRUPTED = "an earlier apply was interrupted"
-    REMOVED = "removed from the manifest"
-    DESTROY = "destroy"
-    RETENTION = "retention ended"
-    DECLARED_AGAIN = "declared again"
-    DAMAGED = "damaged"
-    CONSENT = "asked for"
-    RENAMED = "renamed"
-    HOST_NAMED = "its host has a name by now"
-    IDENTITY_KNOWN = "whose it is, is known by now"
-    RESOLVED = "resolved state changed"
-
-
-@dataclass(frozen=True)
-class FieldChange:
-    """One value that changes; `old` or `new` is ABSENT when the field appears or goes.
-
-    A sensitive value is never in here: both sides are replaced by SENSITIVE first.
-    """
-
-    path: str
-    old: Any
-    new: Any
-
-
-class _Token:
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-ABSENT = _Token("(absent)")
-SENSITIVE = _Token("(sensitive)")
-
-
-@dataclass(frozen=True)
-class FileChange:
-    """How one file changes.
-
-    Attributes:
-        kind: "note" is a remark, which then stands in `file`.
-        fields: the values that change, for YAML and JSON.
-        diff: a unified diff, for other text.
-        label: where the new text comes from, e.g. `builtin@1`.
-        cause: why this file changes.
-    """
-
-    file: str
-    kind: Literal["add", "change", "remove", "note"]
-    cause: Cause
-    fields: tuple[FieldChange, ...] = ()
-    diff: tuple[str, ...] = ()
-    label: str = ""
-
-
-# --- preconditions -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NameFree:
-    """Nothing of the directory's name exists."""
-
-
-@dataclass(frozen=True)
-class MarkedAs:
-    """The marker still says what it said: this stack, lineage, endpoint and UUID."""
-
-    stack: str
-    lineage: str
-    endpoint: str
-    id: str | None
-
-
-@dataclass(frozen=True)
-class FileIs:
-    """The file still has this digest (None: is not there)."""
-
-    file: str
-    digest: str | None
-
-
-@dataclass(frozen=True)
-class NoDaemon:
-    """No process of this endpoint runs on this host."""
-
-
-@dataclass(frozen=True)
-class DaemonIs:
-    """Exactly this process is the endpoint's daemon, or it has ended and left nothing: what it is asked for is done."""
-
-    process: Process
-
-
-@dataclass(frozen=True)
-class Idle:
-    """Nothing is under way below it that would be lost: see `reconciler.core.busy`."""
-
-
-@dataclass(frozen=True)
-class EndpointIdIs:
-    """endpoint.json still has this UUID (None: is not there)."""
-
-    id: str | None
-
-
-@dataclass(frozen=True)
-class PidFileIs:
-    """daemon.pid still holds this PID, or is gone: no other daemon was started meanwhile.
-
-    With `modified`, it was not touched either: nobody lives behind it.
-    """
-
-    pid: int | None
-    modified: float | None = None
-
-
-@dataclass(frozen=True)
-class Offline:
-    """The service does not say that an endpoint is online under this UUID: nobody runs it elsewhere."""
-
-    id: str
-
-
-Precondition = NameFree | MarkedAs | FileIs | NoDaemon | DaemonIs | Idle | EndpointIdIs | PidFileIs | Offline
-
-
-# --- actions -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,7 +254,10 @@ EndpointAction = (
     | Purge
     | Forget
 )
+
+
 Action = EndpointAction | WriteLock | WritePools
+
 
 DELETING = (Delete, Purge, Forget)
 
@@ -428,44 +284,3 @@ class Note:
 
     endpoint: str | None
     text: str
-
-
-__all__ = [
-    "ABSENT",
-    "DELETING",
-    "SENSITIVE",
-    "Action",
-    "Adopt",
-    "Cause",
-    "Claim",
-    "ClearStalePid",
-    "Create",
-    "DaemonIs",
-    "Delete",
-    "EndpointAction",
-    "EndpointIdIs",
-    "FieldChange",
-    "FileChange",
-    "FileIs",
-    "Forget",
-    "Idle",
-    "MarkedAs",
-    "NameFree",
-    "NoDaemon",
-    "Note",
-    "Offline",
-    "PidFileIs",
-    "Precondition",
-    "Purge",
-    "Refusal",
-    "Rename",
-    "Reregister",
-    "Restart",
-    "Start",
-    "Stop",
-    "StopElsewhere",
-    "Undelete",
-    "WriteFile",
-    "WriteLock",
-    "WritePools",
-]

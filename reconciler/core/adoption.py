@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from reconciler.core.actions import (
-    Adopt,
-    Cause,
-    Create,
-    EndpointIdIs,
-    FileChange,
-    NoDaemon,
-    Note,
-    Precondition,
-    Refusal,
-)
+from reconciler.core.actions import Adopt, Create, Note, Refusal
+from reconciler.core.changes import Cause, FileChange
 from reconciler.core.daemon import Daemon, DaemonState, id_in_title, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired, DesiredEndpoint
@@ -29,6 +20,7 @@ from reconciler.core.lock import lock_entry
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import new_marker, unusable
 from reconciler.core.pins import pinned
+from reconciler.core.preconditions import EndpointIdIs, NoDaemon, Precondition
 from reconciler.core.registrations import claimants, gone, not_owned, say_registration
 from reconciler.core.scope import Errand
 from reconciler.core.steps import mend_endpoint_json, steps_for, with_daemon

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.core.actions import FieldChange
+from reconciler.core.changes import FieldChange
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.lines import Line, Style
 from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools

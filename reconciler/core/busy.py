@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from reconciler.core.actions import Idle, Restart, Stop, StopElsewhere
+from reconciler.core.actions import Restart, Stop, StopElsewhere
 from reconciler.core.live import BatchJob, LiveDirectory, StatusReport, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
+from reconciler.core.preconditions import Idle
 from reconciler.core.work import Work
 
 ASKED_FOR_ONE = 5

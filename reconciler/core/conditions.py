@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from reconciler.core.actions import (
+from reconciler.core.actions import EndpointAction, Restart
+from reconciler.core.daemon import is_up
+from reconciler.core.live import LiveDirectory, Status
+from reconciler.core.marker import Marker
+from reconciler.core.preconditions import (
     DaemonIs,
-    EndpointAction,
     EndpointIdIs,
     FileIs,
     Idle,
@@ -14,11 +17,7 @@ from reconciler.core.actions import (
     Offline,
     PidFileIs,
     Precondition,
-    Restart,
 )
-from reconciler.core.daemon import is_up
-from reconciler.core.live import LiveDirectory, Status
-from reconciler.core.marker import Marker
 from reconciler.core.work import Work
 
 

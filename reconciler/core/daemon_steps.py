@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.core.actions import (
-    Cause,
-    ClearStalePid,
-    DaemonIs,
-    FileChange,
-    Idle,
-    NoDaemon,
-    Note,
-    PidFileIs,
-    Precondition,
-    Refusal,
-    Restart,
-    Start,
-    Stop,
-    WriteFile,
-)
+from reconciler.core.actions import ClearStalePid, Note, Refusal, Restart, Start, Stop, WriteFile
+from reconciler.core.changes import Cause, FileChange
 from reconciler.core.daemon import (
     Daemon,
     DaemonState,
@@ -40,6 +26,7 @@ from reconciler.core.live import (
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import DaemonRecord, Death
 from reconciler.core.pins import environment_for
+from reconciler.core.preconditions import DaemonIs, Idle, NoDaemon, PidFileIs, Precondition
 from reconciler.core.running import Running
 from reconciler.core.started import found_daemon
 from reconciler.core.step_list import Steps, marked

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.core.actions import ABSENT, SENSITIVE, Cause, FieldChange, FileChange
+from reconciler.core.changes import ABSENT, SENSITIVE, Cause, FieldChange, FileChange
 from reconciler.core.desired import SCHEMA, TEMPLATE
 from reconciler.core.digest import digest_bytes, same_value
 from reconciler.core.documents import (

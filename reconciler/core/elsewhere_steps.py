@@ -9,18 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from reconciler.core.actions import (
-    Cause,
-    FileChange,
-    Idle,
-    MarkedAs,
-    NoDaemon,
-    Note,
-    PidFileIs,
-    Precondition,
-    Start,
-    StopElsewhere,
-)
+from reconciler.core.actions import Note, Start, StopElsewhere
+from reconciler.core.changes import Cause, FileChange
 from reconciler.core.desired import CONFIG, DesiredEndpoint
 from reconciler.core.elsewhere import (
     Away,
@@ -38,6 +28,7 @@ from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
 from reconciler.core.pins import environment_for
+from reconciler.core.preconditions import Idle, MarkedAs, NoDaemon, PidFileIs, Precondition
 from reconciler.core.running import Running
 from reconciler.core.step_list import Steps, marked
 

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.core.actions import (
-    Adopt,
-    Cause,
-    DaemonIs,
-    FieldChange,
-    FileChange,
-    Forget,
-    Idle,
-    Note,
-    Precondition,
-    Refusal,
-    Restart,
-    Start,
-    StopElsewhere,
-)
+from reconciler.core.actions import Adopt, Forget, Note, Refusal, Restart, Start, StopElsewhere
 from reconciler.core.adoption import ids_to_ask, plan_adoption
+from reconciler.core.changes import Cause, FieldChange, FileChange
 from reconciler.core.daemon import DaemonState, judge_daemon
 from reconciler.core.daemon_steps import Steps, marked, plan_daemon
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
@@ -31,6 +18,7 @@ from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unk
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import find_ground
 from reconciler.core.pins import environment_for, pinned
+from reconciler.core.preconditions import DaemonIs, Idle, Precondition
 from reconciler.core.removal import ids_to_end
 from reconciler.core.renaming import find_renaming
 from reconciler.core.retention import expired

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reconciler.core.actions import Cause, Refusal
+from reconciler.core.actions import Refusal
+from reconciler.core.changes import Cause
 from reconciler.core.live import LiveDirectory
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Claim, Marker

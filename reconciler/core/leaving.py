@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.core.actions import Adopt, Cause, Refusal, Start
+from reconciler.core.actions import Adopt, Refusal, Start
+from reconciler.core.changes import Cause
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.known import Blocked, Known

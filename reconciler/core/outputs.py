@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from reconciler.core.actions import (
-    ABSENT,
-    SENSITIVE,
-    EndpointAction,
-    FieldChange,
-    FileChange,
-    WriteLock,
-    WritePools,
-)
+from reconciler.core.actions import EndpointAction, WriteLock, WritePools
 from reconciler.core.against_lock import LockChange
+from reconciler.core.changes import ABSENT, SENSITIVE, FieldChange, FileChange
 from reconciler.core.output_models import (
     ActionOutput,
     AgainstLockOutput,

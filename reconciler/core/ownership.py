@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.core.actions import Cause, Refusal
+from reconciler.core.actions import Refusal
+from reconciler.core.changes import Cause
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.host_named import with_host

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from reconciler.core.actions import (
     DELETING,
     Action,
-    Cause,
     EndpointAction,
     Note,
     Purge,
@@ -18,6 +17,7 @@ from reconciler.core.actions import (
     WriteLock,
     WritePools,
 )
+from reconciler.core.changes import Cause
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.environment import given

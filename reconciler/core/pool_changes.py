@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reconciler.core.actions import ABSENT, FieldChange
+from reconciler.core.changes import ABSENT, FieldChange
 
 PoolChangeKind = Literal["add", "change", "remove"]
 

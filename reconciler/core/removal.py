@@ -5,23 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from reconciler.core.actions import (
-    Cause,
-    ClearStalePid,
-    DaemonIs,
-    Delete,
-    EndpointAction,
-    Forget,
-    Idle,
-    NoDaemon,
-    Note,
-    Offline,
-    PidFileIs,
-    Precondition,
-    Purge,
-    Refusal,
-    Stop,
-)
+from reconciler.core.actions import ClearStalePid, Delete, EndpointAction, Forget, Note, Purge, Refusal, Stop
+from reconciler.core.changes import Cause
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired, DesiredEndpoint
@@ -33,6 +18,7 @@ from reconciler.core.leaving import UNREACHABLE, id_of, made_before_it_left, pro
 from reconciler.core.live import LiveDirectory, LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Claim, Marker
 from reconciler.core.pid_file import is_fresh
+from reconciler.core.preconditions import DaemonIs, Idle, NoDaemon, Offline, PidFileIs, Precondition
 from reconciler.core.scope import Scope
 from reconciler.core.trash import ids_to_ask as ids_in_trash
 from reconciler.core.trash import own_entries, purges, without_id

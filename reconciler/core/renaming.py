@@ -11,18 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from reconciler.core.actions import (
-    Cause,
-    EndpointAction,
-    FileChange,
-    NameFree,
-    Precondition,
-    Refusal,
-    Rename,
-    Restart,
-    Start,
-    WriteFile,
-)
+from reconciler.core.actions import EndpointAction, Refusal, Rename, Restart, Start, WriteFile
+from reconciler.core.changes import Cause, FileChange
 from reconciler.core.daemon import DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
@@ -31,6 +21,7 @@ from reconciler.core.known import Blocked, Ground, Known
 from reconciler.core.live import JournalEntry, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import find_ground, new_marker
+from reconciler.core.preconditions import NameFree, Precondition
 from reconciler.core.standstill import OUT_OF_REACH, bring_to_standstill
 from reconciler.core.traces import Homes, Traces, find_traces
 

@@ -8,15 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.core.actions import (
-    ABSENT,
-    SENSITIVE,
     Adopt,
     ClearStalePid,
     Create,
     Delete,
     EndpointAction,
-    FieldChange,
-    FileChange,
     Forget,
     Purge,
     Rename,
@@ -31,6 +27,7 @@ from reconciler.core.actions import (
     WritePools,
 )
 from reconciler.core.busy import waits
+from reconciler.core.changes import ABSENT, SENSITIVE, FieldChange, FileChange
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.pool_changes import PoolChangeKind

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from reconciler.core.actions import (
-    Cause,
-    EndpointAction,
-    FieldChange,
-    FileChange,
-    NameFree,
-    Refusal,
-    Reregister,
-)
+from reconciler.core.actions import EndpointAction, Refusal, Reregister
+from reconciler.core.changes import Cause, FieldChange, FileChange
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint
 from reconciler.core.known import Blocked, Gone, Ground, Known
 from reconciler.core.live import GONE, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import new_marker, of_nobody
+from reconciler.core.preconditions import NameFree
 from reconciler.core.registrations import not_owned
 from reconciler.core.standstill import OUT_OF_REACH, bring_to_standstill
 

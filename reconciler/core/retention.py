@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.core.actions import Cause, Note, Purge, Refusal, Undelete
+from reconciler.core.actions import Note, Purge, Refusal, Undelete
+from reconciler.core.changes import Cause
 from reconciler.core.desired import Desired
 from reconciler.core.draft import Draft
 from reconciler.core.known import Known

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reconciler.core.actions import EndpointAction, MarkedAs, Note, Refusal
+from reconciler.core.actions import EndpointAction, Note, Refusal
 from reconciler.core.known import Blocked
 from reconciler.core.marker import Marker
+from reconciler.core.preconditions import MarkedAs
 from reconciler.core.running import Running
 
 

@@ -4,23 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.core.actions import (
-    ABSENT,
-    Adopt,
-    Cause,
-    Create,
-    EndpointIdIs,
-    FieldChange,
-    FileChange,
-    FileIs,
-    NameFree,
-    Note,
-    Precondition,
-    Restart,
-    Stop,
-    StopElsewhere,
-    WriteFile,
-)
+from reconciler.core.actions import Adopt, Create, Note, Restart, Stop, StopElsewhere, WriteFile
+from reconciler.core.changes import ABSENT, Cause, FieldChange, FileChange
 from reconciler.core.daemon import DaemonState, is_recorded, judge_daemon
 from reconciler.core.daemon_steps import Steps, marked, plan_daemon
 from reconciler.core.desired import CONFIG, DOCUMENTS, ENDPOINT_JSON, USER_ENVIRONMENT, DesiredEndpoint
@@ -30,6 +15,7 @@ from reconciler.core.elsewhere_steps import found_elsewhere
 from reconciler.core.known import Ground
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.marker import FileRecord, Marker
+from reconciler.core.preconditions import EndpointIdIs, FileIs, NameFree, Precondition
 from reconciler.core.privileged import note_root
 from reconciler.core.started import found_daemon
 from reconciler.core.user_endpoints import on_previous_template, say_previous, say_soon_previous

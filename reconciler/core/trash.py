@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from reconciler.core.actions import Cause, FileChange, Note, Offline, Purge, Refusal
+from reconciler.core.actions import Note, Purge, Refusal
+from reconciler.core.changes import Cause, FileChange
 from reconciler.core.desired import Desired
 from reconciler.core.draft import Draft
 from reconciler.core.known import Blocked, Known
 from reconciler.core.live import GONE, LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Marker
+from reconciler.core.preconditions import Offline
 from reconciler.core.registrations import not_owned
 from reconciler.core.scope import Errand
 from reconciler.core.witnesses import check_claim

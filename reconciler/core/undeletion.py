@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.core.actions import Cause, FileChange, NameFree, Note, Refusal, Undelete
+from reconciler.core.actions import Note, Refusal, Undelete
+from reconciler.core.changes import Cause, FileChange
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Ground, Known
@@ -13,6 +14,7 @@ from reconciler.core.live import GONE, LiveDirectory, LiveState, TrashEntry, Unk
 from reconciler.core.lock import LockedEndpoint, found_entry, lock_entry
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import unusable
+from reconciler.core.preconditions import NameFree
 from reconciler.core.registrations import holders, not_owned
 from reconciler.core.scope import Errand
 from reconciler.core.trash import chosen_entries, own_entries, say_entry

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.actions import Adopt, Create, Forget, Idle, Reregister, Restart, Start, Stop
+from reconciler.core.actions import Adopt, Create, Forget, Reregister, Restart, Start, Stop
 from reconciler.core.live import Damaged, LiveDirectory, Unknown
+from reconciler.core.preconditions import Idle
 from reconciler.core.scope import Errand
 from tests.core.builders import (
     HOST,

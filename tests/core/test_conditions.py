@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.actions import (
+from reconciler.core.conditions import violated
+from reconciler.core.desired import CONFIG, SCHEMA
+from reconciler.core.live import Damaged, LiveDirectory, PidFile, Process
+from reconciler.core.preconditions import (
     DaemonIs,
     EndpointIdIs,
     FileIs,
@@ -18,9 +21,6 @@ from reconciler.core.actions import (
     PidFileIs,
     Precondition,
 )
-from reconciler.core.conditions import violated
-from reconciler.core.desired import CONFIG, SCHEMA
-from reconciler.core.live import Damaged, LiveDirectory, PidFile, Process
 from tests.core.builders import (
     LINEAGE,
     STACK,

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.actions import Adopt, NoDaemon, Start
+from reconciler.core.actions import Adopt, Start
 from reconciler.core.daemon import DaemonState, changed_versions, judge_daemon
 from reconciler.core.live import LiveDirectory, PidFile, Process
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import LISTED_AS_RUNNING
+from reconciler.core.preconditions import NoDaemon
 from tests.core.builders import HOST, Scene, applied, endpoint, intent, marked, process, record, says, settled, uuid
 
 RUNNING = applied(endpoint())

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given
 
-from reconciler.core.actions import ABSENT, SENSITIVE, Cause, FieldChange
+from reconciler.core.changes import ABSENT, SENSITIVE, Cause, FieldChange
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT
 from reconciler.core.diff import diff_file, field_changes, new_file
 from reconciler.core.digest import digest_bytes, digest_value, same_value

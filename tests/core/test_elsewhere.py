@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.actions import Adopt, Idle, NoDaemon, Note, PidFileIs, Start, StopElsewhere
+from reconciler.core.actions import Adopt, Note, Start, StopElsewhere
 from reconciler.core.conditions import violated
 from reconciler.core.daemon import DaemonState, judge_daemon
 from reconciler.core.desired import DesiredEndpoint, HostView
@@ -14,6 +14,7 @@ from reconciler.core.elsewhere import MISSED_WITHIN, Away, in_doubt, sight_elsew
 from reconciler.core.live import LiveDirectory, PidFile, Registration, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import LISTED_AS_RUNNING, START_REFUSES, is_fresh, is_stale
+from reconciler.core.preconditions import Idle, NoDaemon, PidFileIs
 from reconciler.core.scope import Errand
 from tests.core.builders import (
     HOST,

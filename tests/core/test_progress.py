@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.core.actions import (
-    Adopt,
-    Cause,
-    ClearStalePid,
-    Create,
-    Delete,
-    Forget,
-    Purge,
-    Restart,
-    Start,
-    Stop,
-    WriteFile,
-)
+from reconciler.core.actions import Adopt, ClearStalePid, Create, Delete, Forget, Purge, Restart, Start, Stop, WriteFile
+from reconciler.core.changes import Cause
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT
 from reconciler.core.environment import given
 from reconciler.core.live import PidFile

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.actions import ABSENT, SENSITIVE
+from reconciler.core.changes import ABSENT, SENSITIVE
 from reconciler.core.desired import TextFile
 from reconciler.core.report import plan_lines, show
 from tests.core.builders import applied, endpoint, registration, settled
