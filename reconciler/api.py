@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from reconciler.apply import Events
+from reconciler.conduct import Conduct
 from reconciler.core.actions import EndpointAction
 from reconciler.core.desired import Desired
 from reconciler.core.exit_codes import exit_code_of_plan
@@ -28,7 +29,6 @@ from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome
 from reconciler.core.report import plan_lines
 from reconciler.core.work import Work
-from reconciler.effects import Conduct
 from reconciler.errors import ExitCode, UsageError
 from reconciler.invocation import Invocation, read_desired
 from reconciler.reconcile import (

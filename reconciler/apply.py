@@ -10,37 +10,35 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from reconciler.conduct import Conduct, Place
 from reconciler.core.actions import DELETING, EndpointAction, Rename, Restart, Start, Stop, StopElsewhere, Undelete
 from reconciler.core.busy import waits
 from reconciler.core.conditions import remedy_of, violated
+from reconciler.core.exit_codes import code_of_error
 from reconciler.core.live import JournalEntry, LiveState, Unknown
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
 from reconciler.core.preconditions import Idle, Offline
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
-from reconciler.core.running import Running, Unconfirmed
 from reconciler.core.work import Work
 from reconciler.doubles import look_for_doubles
-from reconciler.effects import Conduct, Effect, Effects, Place, await_online
-from reconciler.errors import EndpointCommandError, ExitCode, LeaseHeld, Overtaken, ReconcilerError
+from reconciler.effects import Effect, Effects
+from reconciler.errors import EndpointCommandError, LeaseHeld, Overtaken, ReconcilerError
 from reconciler.ports import Clock, Outside
 from reconciler.records import Records
 from reconciler.workload import Workload
 
 MAX_THREADS = 64
-MAX_ASKING = 8
-"""How many daemons are asked for at the service at the same time; its limit of requests is the tighter bound."""
 
 _ON_DAEMONS = (Start, Restart, Stop, StopElsewhere)
 _OVER = frozenset(kind.kind for kind in (*DELETING, Undelete))
-_PASSED_ON = (ExitCode.LOGIN, ExitCode.UNREACHABLE, ExitCode.LEASE_HELD)
 
 
 class Events(Protocol):
@@ -350,37 +348,6 @@ class _Walker:
         self.events.end(outcome)
 
 
-def unseen(running: Sequence[Running], outside: Outside, clock: Clock, conduct: Conduct) -> tuple[Unconfirmed, ...]:
-    """Return those of the daemons in `running` that the service does not see, each with the reason."""
-
-    def ask(daemon: Running) -> Unconfirmed | None:
-        try:
-            await_online(
-                outside,
-                clock,
-                daemon.directory,
-                daemon.id,
-                pid=daemon.process.pid if daemon.process else None,
-                seconds=conduct.online_timeout,
-                stop=conduct.stop,
-            )
-        except ReconcilerError as e:
-            reason = f"{e.what}: {e.why}" if e.why else e.what
-            return Unconfirmed(daemon.endpoint, reason, e.remedy, _code_of(e))
-        return None
-
-    if not running:
-        return ()
-    with ThreadPoolExecutor(max_workers=min(len(running), MAX_ASKING)) as pool:
-        futures = [pool.submit(ask, daemon) for daemon in running]
-        return tuple(found for future in futures if (found := future.result()))
-
-
-def _code_of(error: ReconcilerError) -> int:
-    """Return the exit code that one endpoint's error stands for in a whole apply."""
-    return int(error.exit_code if error.exit_code in _PASSED_ON else ExitCode.PARTIAL)
-
-
 def _by_hand(action: EndpointAction) -> str:
     return f"`chiltepin restart {action.endpoint}`"
 
@@ -394,7 +361,7 @@ def _failed(action: EndpointAction, error: ReconcilerError, log: str = "") -> Ou
         reason=reason,
         remedy=error.remedy,
         log=log,
-        exit_code=_code_of(error),
+        exit_code=code_of_error(error),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from reconciler.conduct import Conduct, Place
 from reconciler.core.actions import (
     Adopt,
     ClearStalePid,
@@ -35,58 +36,11 @@ from reconciler.core.plan import Plan
 from reconciler.core.started import begun_with, daemon_record, for_the_journal, under_way
 from reconciler.elsewhere import stop_elsewhere
 from reconciler.errors import EndpointCommandError
+from reconciler.online import await_online
 from reconciler.ports import Clock, NewFile, Outside
 
 CALLS_OF_A_START = 4
 """Requests that a starting daemon sends by itself: twice the version, the registration, and userinfo aside."""
-
-
-@dataclass(frozen=True)
-class Conduct:
-    """How a plan is carried out.
-
-    Attributes:
-        run: the random ID of this apply, for the journal.
-        parallelism: how many daemons may be starting at the same time; waiting needs no place.
-        wait_online: whether a start is done only when the service says online.
-        online_timeout: how long to wait for that, in seconds.
-        stop_timeout: how long to wait for a daemon to end, in seconds.
-        elsewhere_timeout: the same for one on another node, which looks for its PID file every 15 s only.
-        stop: set when the user wants to stop; steps in flight are finished, no new one begins.
-        drain: for how many seconds to wait until what must be idle is.
-        poll: seconds between two looks meanwhile.
-    """
-
-    run: str
-    parallelism: int = 4
-    wait_online: bool = True
-    online_timeout: float = 90.0
-    stop_timeout: float = 60.0
-    elsewhere_timeout: float = 120.0
-    stop: threading.Event = field(default_factory=threading.Event)
-    drain: float = 0.0
-    poll: float = 10.0
-
-
-class Place:
-    """A place among the daemons that start at the same time, waited for on entry; `release` gives it back early."""
-
-    def __init__(self, places: threading.Semaphore | None) -> None:
-        self._places = places
-
-    def __enter__(self) -> Place:
-        if self._places:
-            self._places.acquire()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Give the place back; a second time does nothing."""
-        places, self._places = self._places, None
-        if places:
-            places.release()
 
 
 @dataclass(frozen=True)
@@ -291,49 +245,3 @@ class Effects:
         if entry:
             self._outside.host.purge(entry)
         return Effect()
-
-
-def await_online(
-    outside: Outside,
-    clock: Clock,
-    directory_name: str,
-    endpoint_id: str,
-    *,
-    pid: int | None,
-    seconds: float,
-    stop: threading.Event | None = None,
-) -> None:
-    """Wait until the service says that the daemon of an endpoint is online.
-
-    Args:
-        pid: of the daemon; when it ends there is nothing to wait for. None for one on another node.
-        seconds: how long to wait.
-        stop: when set, nothing is waited for any more.
-
-    Raises:
-        EndpointCommandError: the daemon ended, or the service does not see it in time.
-        ServiceUnreachable: the service could not be asked.
-    """
-    deadline = clock.monotonic() + seconds
-    who = f"PID {pid}" if pid is not None else "on another node"
-    pause = 0.1
-    while True:
-        if outside.service.status(endpoint_id) == "online":
-            return
-        directory = outside.host.directory(directory_name)
-        if pid is not None and (directory is None or all(p.pid != pid for p in directory.processes)):
-            raise EndpointCommandError(
-                "the daemon ended before the service saw it",
-                where=directory_name,
-                remedy="the end of its log says why; mend that and apply again",
-            )
-        if stop and stop.is_set():
-            raise EndpointCommandError("the service did not see it yet when the wait was interrupted")
-        if clock.monotonic() > deadline:
-            raise EndpointCommandError(
-                f"the daemon ({who}) runs, and after {seconds:.0f} s the service still does not see it",
-                where=directory_name,
-                remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again",
-            )
-        clock.sleep(pause)
-        pause = min(pause * 1.5, 2.0)

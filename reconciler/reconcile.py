@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.apply import Events, apply_plan, unseen
+from reconciler.apply import Events, apply_plan
+from reconciler.conduct import Conduct
 from reconciler.core.actions import Purge, Restart, Start
 from reconciler.core.busy import interrupting, with_work
 from reconciler.core.desired import Desired
@@ -28,9 +29,9 @@ from reconciler.core.plan import Plan, make_plan
 from reconciler.core.progress import Run
 from reconciler.core.scope import Scope
 from reconciler.core.statuses import StatusRow, TrashRow, status_rows, trash_rows
-from reconciler.effects import Conduct
 from reconciler.errors import EndpointCommandError, ExitCode, Interrupted, ReconcilerError, Refused, UsageError
 from reconciler.observe import ask_statuses, observe
+from reconciler.online import unseen
 from reconciler.ports import Clock, Outside
 from reconciler.workload import count_for_plan
 

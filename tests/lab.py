@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.apply import Events
+from reconciler.conduct import Conduct
 from reconciler.core.actions import EndpointAction
 from reconciler.core.desired import Desired, DesiredEndpoint, DesiredPool
 from reconciler.core.exit_codes import exit_code_of_plan
@@ -18,7 +19,6 @@ from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
 from reconciler.core.work import Work
-from reconciler.effects import Conduct
 from reconciler.errors import ExitCode
 from reconciler.reconcile import Allowed, Applied, Consent, Request, Sight, apply, consented, make_sight
 from tests.core.builders import desired, pool

@@ -16,11 +16,11 @@ from reconciler.cli.common import print_plan, print_trouble
 from reconciler.cli.console import Console
 from reconciler.cli.live import PlainProgress, progress
 from reconciler.cli.signals import graceful, orderly
+from reconciler.conduct import Conduct
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
-from reconciler.effects import Conduct
 from reconciler.errors import ExitCode, ReconcilerError, UsageError
 from reconciler.reconcile import Allowed, Applied, Consent, Request, Sight, apply, consented, waiting
 from reconciler.wiring import Wired

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Run
-from reconciler.errors import ExitCode, combine_exit_codes
+from reconciler.errors import ExitCode, ReconcilerError, combine_exit_codes
+
+_PASSED_ON = (ExitCode.LOGIN, ExitCode.UNREACHABLE, ExitCode.LEASE_HELD)
+
+
+def code_of_error(error: ReconcilerError) -> int:
+    """Return the exit code that one endpoint's error stands for in a whole apply."""
+    return int(error.exit_code if error.exit_code in _PASSED_ON else ExitCode.PARTIAL)
 
 
 def exit_code_of_plan(plan: Plan) -> ExitCode:
