@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.apply import Events, apply_plan
-from reconciler.conduct import Conduct
 from reconciler.core.actions import Purge, Restart, Start
 from reconciler.core.busy import interrupting, with_work
 from reconciler.core.desired import Desired
@@ -28,15 +26,16 @@ from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan, make_plan
 from reconciler.core.progress import Run
 from reconciler.core.scope import Scope
-from reconciler.core.statuses import StatusRow, TrashRow, status_rows, trash_rows
 from reconciler.errors import EndpointCommandError, ExitCode, Interrupted, ReconcilerError, Refused, UsageError
 from reconciler.observe import ask_statuses, observe
-from reconciler.online import unseen
 from reconciler.ports import Clock, Outside
 from reconciler.workload import count_for_plan
 
 if TYPE_CHECKING:
+    from reconciler.apply import Events
+    from reconciler.conduct import Conduct
     from reconciler.core.saved_plan import SavedPlan
+    from reconciler.core.statuses import StatusRow, TrashRow
 
 ASKED_BY_DEFAULT = 15
 """With more endpoints than this, a status asks the service about each only when told to (20 requests per 10 s)."""
@@ -296,6 +295,8 @@ def make_status(outside: Outside, desired: Desired, lock_file: str, *, full: boo
         StateFileError: the lockfile is damaged or newer.
         LoginRequired: there is no login.
     """
+    from reconciler.core.statuses import status_rows, trash_rows  # noqa: PLC0415  # of no use to a plan
+
     text = outside.store.read_lock()
     lock = read_lock(text, lock_file) if text is not None else None
     live = observe(outside, desired, lock, to_plan=False)
@@ -316,6 +317,8 @@ def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct:
     Raises:
         EndpointCommandError: a daemon is to be started and globus-compute-endpoint cannot be used.
     """
+    from reconciler.apply import apply_plan  # noqa: PLC0415  # a plan needs nothing of what carries it out
+
     if plan.is_empty:  # what earlier runs left open in the journal is closed all the same
         return replace(apply_plan(plan, sight.live, outside, clock, conduct, events), left_out=dict(plan.left_out))
     starts = any(isinstance(a, Start | Restart) and not a.hold for a in plan.actions)
@@ -352,6 +355,8 @@ def confirm(plan: Plan, run: Run, outside: Outside, clock: Clock, conduct: Condu
     A daemon that runs and is offline is not restarted for it: its tasks may be running, and the cause may be
     anywhere between here and the service.
     """
+    from reconciler.online import unseen  # noqa: PLC0415  # as above
+
     if not conduct.wait_online or conduct.stop.is_set() or plan.unreachable:
         return run
     unconfirmed = unseen(plan.running, outside, clock, conduct)
