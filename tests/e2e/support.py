@@ -240,9 +240,13 @@ class User:
         return dict(_processes_below(self.base))
 
     def daemons(self, name: str) -> list[int]:
-        """Return the PIDs of the core endpoints of this name."""
+        """Return the PIDs of the core endpoints of this name.
+
+        What one has just forked (a user endpoint) carries its title until it is executed, and is none.
+        """
         found = {pid: TITLE.match(title) for pid, title in self.processes().items()}
-        return [pid for pid, match in found.items() if match and match[2] == name]
+        named = {pid for pid, match in found.items() if match and match[2] == name}
+        return sorted(pid for pid in named if _parent(pid) not in named)
 
     def daemon(self, name: str) -> int:
         """Return the PID of the one daemon of this name."""
@@ -317,6 +321,13 @@ def _processes_below(base: Path) -> Iterator[tuple[int, str]]:
                 or _logs_to(entry, title, base)
             ):
                 yield int(entry.name), os.fsdecode(title).replace("\0", " ").strip()
+
+
+def _parent(pid: int) -> int | None:
+    """Return a process's parent's PID, None when it has ended."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return None
 
 
 def _environment(entry: Path) -> bytes:
