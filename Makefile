@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_VENV ?= .venv-demo
-# How many tests run at once.
-LANES ?= $(shell nproc 2>/dev/null || echo 2)
+# How many tests run at once: one more than there are processors, as they wait a lot.
+LANES ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
 export LANES
 # Thousands of commands are run: each would compile everything again where the environment forbids to keep it.
 export PYTHONDONTWRITEBYTECODE :=

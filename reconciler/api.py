@@ -11,7 +11,6 @@ import signal
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import FrameType
@@ -22,6 +21,7 @@ from reconciler.conduct import Conduct
 from reconciler.core.actions import EndpointAction
 from reconciler.core.desired import Desired
 from reconciler.core.exit_codes import exit_code_of_plan
+from reconciler.core.frozen import dataclass
 from reconciler.core.lines import as_text
 from reconciler.core.lock import Lock
 from reconciler.core.lock import read_lock as parse_lock

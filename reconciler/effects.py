@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from reconciler.conduct import Conduct, Place
@@ -29,6 +28,7 @@ from reconciler.core.boot import origin
 from reconciler.core.daemon import way_out
 from reconciler.core.desired import ENDPOINT_JSON
 from reconciler.core.environment import given
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveState, Process
 from reconciler.core.machine import EndpointTool
 from reconciler.core.marker import MARKER, DaemonRecord

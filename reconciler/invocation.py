@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.core.desired import Desired, TextFile
+from reconciler.core.frozen import dataclass
 from reconciler.core.invalid import ManifestInvalid
 from reconciler.core.manifest.hosts import Machine, local_host
 from reconciler.core.manifest.model import ClusterMatch, Manifest

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reconciler.core.environment import Variable
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import (
     BatchJob,
     BatchSystem,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.core.actions import Purge, Restart, Start
@@ -19,6 +19,7 @@ from reconciler.core.busy import interrupting, with_work
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names
 from reconciler.core.exit_codes import exit_code_of_run
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import Known, Site
 from reconciler.core.live import Damaged, LiveState, Unknown
 from reconciler.core.lock import Lock, read_lock

@@ -6,11 +6,12 @@ import os
 import uuid
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.core.desired import Desired, TextFile
+from reconciler.core.frozen import dataclass
 from reconciler.core.scope import Scope
 from reconciler.errors import UsageError
 from reconciler.invocation import Invocation, python_at, read_desired

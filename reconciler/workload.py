@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import yaml
 
 from reconciler.core import safe_yaml
 from reconciler.core.busy import ids_to_count, known_ids, work_of
 from reconciler.core.desired import USER_ENVIRONMENT
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import BatchJob, LiveDirectory, LiveState, StatusReport, Unknown
 from reconciler.core.work import Work
 from reconciler.errors import ReconcilerError, SchedulerError, ServiceRefused, ServiceUnreachable

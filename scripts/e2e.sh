@@ -6,7 +6,7 @@
 set -eu
 python=$1; shift
 lane=$(pwd)/scripts/own_network.sh
-lanes=$((${LANES:-2} + 1))
+lanes=${LANES:-3}
 if "$lane" true 2>/dev/null; then
     exec "$python" -m pytest -m e2e --dist worksteal --tx "$lanes*popen//python=$lane $python" "$@"
 fi

@@ -9,4 +9,4 @@ mkdir -p .venv-matrix
 python=$(scripts/find_python.sh 3.10) || python=$1
 echo "lowest: $("$python" --version) $(tr '\n' ' ' < .venv-matrix/lowest.txt)"
 CONSTRAINTS=.venv-matrix/lowest.txt scripts/make_venv.sh "$python" .venv-matrix/lowest -e '.[dev]'
-.venv-matrix/lowest/bin/python -m pytest -q -m "not e2e" -n "${LANES:-2}" --dist worksteal
+.venv-matrix/lowest/bin/python -m pytest -q -m "not e2e" -n "${LANES:-3}" --dist worksteal

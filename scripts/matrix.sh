@@ -14,7 +14,7 @@ for version in 3.11 3.12 3.13; do
     fi
     echo "matrix: Python $version: $found"
     scripts/make_venv.sh "$found" ".venv-matrix/$version" -e '.[dev]'
-    ".venv-matrix/$version/bin/python" -m pytest -q -m "not e2e" -n "${LANES:-2}" --dist worksteal
+    ".venv-matrix/$version/bin/python" -m pytest -q -m "not e2e" -n "${LANES:-3}" --dist worksteal
     ran=$((ran + 1))
 done
 echo "matrix: $ran further versions of Python passed"

@@ -12,6 +12,8 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
+from reconciler.adapters import machine
+
 NO_SKIP = "CHILTEPIN_TEST_NO_SKIP"
 # A busy machine is no defect: no test judges how long an example takes.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,13 +40,17 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the home that the test has instead of the developer's; nothing of an earlier test is left."""
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Path, None, None]:
+    """Give the home that the test has instead of the developer's; nothing of an earlier test is left."""
     for name in [*_foreign(), "NO_COLOR", "COLUMNS"]:
         monkeypatch.delenv(name, raising=False)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
-    return home
+    machine.facts.cache_clear()  # who we are and where our home is holds for a process, not for a test
+    yield home
+    machine.facts.cache_clear()  # a test may have been somebody else
 
 
 def _no_skip(report: Report, name: str) -> Report:

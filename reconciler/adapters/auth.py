@@ -12,11 +12,12 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.tokens import Token, TokenStore, default_directories, login_command, parse
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import Identity
 from reconciler.errors import LoginRequired, ServiceRefused, ServiceUnreachable, UsageError
 from reconciler.ports import Clock

@@ -8,8 +8,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import BatchJob
 from reconciler.errors import SchedulerError
 

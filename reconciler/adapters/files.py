@@ -12,9 +12,9 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from reconciler.adapters import faults
+from reconciler.core.frozen import dataclass
 from reconciler.errors import FileSystemError, Refused
 
 TEMPORARY = ".chiltepin-tmp-"

@@ -9,7 +9,7 @@ import platform
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +36,7 @@ from globus_sdk.transport import RequestsTransport
 
 from reconciler.adapters.globus_client import make_transport, retry_config
 from reconciler.adapters.translate import Clean, network_reason, refused, server_words, transient, unreachable
+from reconciler.core.frozen import dataclass
 from reconciler.errors import LoginRequired, ReconcilerError, UsageError
 
 RETRIES = 3

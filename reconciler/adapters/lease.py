@@ -27,11 +27,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from reconciler.adapters import faults, files, machine
 from reconciler.adapters.files import Directory
 from reconciler.adapters.process import lives, start_time
+from reconciler.core.frozen import dataclass
 from reconciler.errors import LeaseHeld
 
 LEASE = "lease.json"

@@ -13,9 +13,9 @@ import re
 import select
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import Process
 
 _PROC = Path("/proc")

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.adapters import faults, files, process
 from reconciler.adapters.own_dir import RUNS, open_own
 from reconciler.adapters.process import Daemon
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import (
     LiveDirectory,
 )

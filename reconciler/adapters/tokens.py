@@ -12,12 +12,13 @@ import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from reconciler.adapters.files import translated
+from reconciler.core.frozen import dataclass
 from reconciler.errors import FileSystemError, LoginRequired
 
 FILE = "storage.db"

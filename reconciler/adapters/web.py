@@ -11,7 +11,6 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from reconciler.adapters.auth import Login
 from reconciler.adapters.budget import Budget, Pause, request_budget
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.translate import network_reason, own_words, refused, server_words, transient, unreachable
+from reconciler.core.frozen import dataclass
 from reconciler.core.heartbeat import outstanding_tasks
 from reconciler.core.live import Identity, Registration, Status, StatusReport
 from reconciler.errors import LoginRequired, ServiceUnreachable, UsageError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
 from reconciler.cli.console import shown
+from reconciler.core.frozen import dataclass
 from reconciler.core.plan import Plan
 from reconciler.reconcile import Allowed
 

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.live import PlainProgress, progress
 from reconciler.cli.signals import graceful, orderly
 from reconciler.conduct import Conduct
+from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run

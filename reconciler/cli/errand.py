@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from reconciler.core.frozen import dataclass
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:

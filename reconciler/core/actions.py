@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from reconciler.core.changes import Cause, FileChange
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import PidFile, Process
 from reconciler.core.marker import Death, FileRecord, Marker
 from reconciler.core.pool_changes import PoolChange

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.core.changes import FieldChange
 from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
 from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
 from reconciler.core.pool_changes import pool_changes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from reconciler.core.boot import would_show
 from reconciler.core.elsewhere import Away, Sighting, sight_elsewhere
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveDirectory, LiveState, Process
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker

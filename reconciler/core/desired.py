@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.problems import Position, Problem
 
 EndpointState = Literal["running", "stopped", "unmanaged"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from reconciler.core.changes import ABSENT, SENSITIVE, Cause, FieldChange, FileChange
@@ -22,6 +21,7 @@ from reconciler.core.documents import (
     merge_keys,
     parse_json,
 )
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveFile
 from reconciler.core.marker import FileRecord
 from reconciler.core.redact import has_password, redact

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -24,6 +23,7 @@ from reconciler.core.desired import (
     DesiredEndpoint,
 )
 from reconciler.core.digest import digest_bytes, digest_value
+from reconciler.core.frozen import dataclass
 
 KeyPath = tuple[str, ...]
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveState, Registration
 from reconciler.core.machine import EndpointTool
 

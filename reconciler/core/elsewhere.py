@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 
 from reconciler.core.actions import Refusal
 from reconciler.core.boot import is_from_here, is_proof
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import GONE, LiveDirectory, LiveState, PidFile, Unknown
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker

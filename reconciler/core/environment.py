@@ -19,9 +19,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.redact import has_password
 
 PATH = "PATH"

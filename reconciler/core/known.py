@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.core.actions import Refusal
 from reconciler.core.changes import Cause
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveDirectory
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Claim, Marker

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from reconciler.core.frozen import dataclass
 
 Style = Literal["plain", "head", "add", "change", "remove", "restart", "dim", "warning", "error"]
 

@@ -8,10 +8,11 @@ fills it in.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from reconciler.core.environment import Variable
+from reconciler.core.frozen import dataclass
 from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import Marker
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from reconciler.core.actions import (
     DELETING,
@@ -22,6 +22,7 @@ from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.environment import given
 from reconciler.core.errands import plan_errand
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import Blocked, Foreign, Ground, Known
 from reconciler.core.live import LiveState, Unknown
 from reconciler.core.lock import Lock, LockedEndpoint, known_ids, lock_entry, locked_pools

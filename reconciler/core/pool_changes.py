@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from reconciler.core.changes import ABSENT, FieldChange
+from reconciler.core.frozen import dataclass
 
 PoolChangeKind = Literal["add", "change", "remove"]
 

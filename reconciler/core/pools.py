@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from reconciler.core import safe_yaml
 from reconciler.core.desired import Desired
+from reconciler.core.frozen import dataclass
 from reconciler.core.names import is_uuid
 
 HEADER = "# Written by chiltepin: executor pools for chiltepin.Workflow. Change the manifest instead of this file.\n"

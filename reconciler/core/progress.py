@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from reconciler.core.actions import (
@@ -21,6 +21,7 @@ from reconciler.core.actions import (
     StopElsewhere,
     WriteFile,
 )
+from reconciler.core.frozen import dataclass
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import DaemonRecord, FileRecord, Marker
 from reconciler.core.running import Unconfirmed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from reconciler.core.actions import ClearStalePid, Delete, EndpointAction, Forget, Note, Purge, Refusal, Stop
 from reconciler.core.changes import Cause
@@ -12,6 +13,7 @@ from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.elsewhere import Away, refuse_abroad
 from reconciler.core.elsewhere_steps import stop_elsewhere
+from reconciler.core.frozen import dataclass
 from reconciler.core.host_named import with_host
 from reconciler.core.known import Blocked, Known
 from reconciler.core.leaving import UNREACHABLE, id_of, made_before_it_left, protected, record_id
@@ -25,7 +27,7 @@ from reconciler.core.trash import own_entries, purges, without_id
 from reconciler.core.witnesses import check_claim, check_ids, check_owner, witnesses
 
 
-@dataclass
+@dataclasses.dataclass
 class Removal:
     """The actions that delete, and what stands against them; `gone` are the names the lock will drop."""
 

@@ -6,10 +6,11 @@ in between leaves what the next one renames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.core.actions import Refusal, Undelete
 from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import Blocked, Known
 from reconciler.core.live import LiveState, TrashEntry, Unknown
 from reconciler.core.traces import Homes

@@ -8,7 +8,7 @@ stopped first, for a daemon whose directory is renamed under it lives on beside 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from reconciler.core.actions import EndpointAction, Refusal, Rename, Restart, Start, WriteFile
@@ -17,6 +17,7 @@ from reconciler.core.daemon import DaemonState, judge_daemon
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import Blocked, Ground, Known
 from reconciler.core.live import JournalEntry, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.core.actions import EndpointAction, Refusal, Reregister
 from reconciler.core.changes import Cause, FieldChange, FileChange
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import Blocked, Gone, Ground, Known
 from reconciler.core.live import GONE, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker

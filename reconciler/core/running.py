@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import Process
 
 

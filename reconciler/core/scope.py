@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from reconciler.core.frozen import dataclass
 
 ErrandKind = Literal["restart", "adopt", "forget", "unprotect", "undelete", "purge"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.core.actions import ClearStalePid, EndpointAction, Stop
 from reconciler.core.changes import Cause
 from reconciler.core.daemon import Daemon, DaemonState
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveDirectory
 from reconciler.core.marker import Marker
 from reconciler.core.preconditions import DaemonIs, Idle, NoDaemon, Precondition

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from reconciler.core.daemon import judge_daemon
 from reconciler.core.deaths import recent_deaths, remark
 from reconciler.core.desired import Desired
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import Known
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import Lock

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.core.actions import EndpointAction, Refusal
 from reconciler.core.adoption import ids_to_ask, plan_adoption
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import Blocked, Foreign, Known
 from reconciler.core.live import LiveDirectory, LiveState
 from reconciler.core.ownership import find_ground

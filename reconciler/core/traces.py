@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reconciler.core.actions import Refusal
 from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import Known
 from reconciler.core.live import LiveDirectory, LiveState
 from reconciler.core.lock import LockedEndpoint

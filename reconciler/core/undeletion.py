@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.core.actions import Note, Refusal, Undelete
 from reconciler.core.changes import Cause, FileChange
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Ground, Known
 from reconciler.core.live import GONE, LiveDirectory, LiveState, TrashEntry, Unknown
 from reconciler.core.lock import LockedEndpoint, found_entry, lock_entry

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.findings import suggestion
 from reconciler.core.manifest.model import ClusterMatch, EnvMatch, HostBlock
 from reconciler.errors import Refused, UsageError

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from reconciler.core.desired import TextFile
+from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.allowance import Allowance
 from reconciler.core.manifest.schema_trial import schema_fault
 from reconciler.errors import ReconcilerError
@@ -34,7 +36,7 @@ class Fault:
     hint: str | None = None
 
 
-@dataclass
+@dataclasses.dataclass
 class NamedFiles:
     """Reads and checks the files that a manifest names, each once.
 

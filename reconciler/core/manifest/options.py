@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.findings import nearest, suggestion
 from reconciler.core.manifest.parsed import Path
 from reconciler.core.names import is_uuid

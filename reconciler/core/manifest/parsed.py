@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, TypeAlias
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.problems import Position, Problem
 from reconciler.core.redact import without_passwords
 

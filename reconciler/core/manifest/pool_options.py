@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.work import counted
 
 Severity = Literal["error", "warning"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.findings import nearest
 from reconciler.core.manifest.parsed import Path
 from reconciler.core.manifest.variables import RESERVED, VariableError, VariableTable
@@ -29,7 +31,7 @@ class Rendered:
     hint: str | None = None
 
 
-@dataclass
+@dataclasses.dataclass
 class Renderer:
     """Renders the values of one host's view; the same text is rendered once.
 

@@ -5,11 +5,13 @@ READ FIRST of the reading side: `build_desired` tells the story in order.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from reconciler.core.desired import Desired, DesiredEndpoint, HostView, TextFile
+from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.endpoints import EndpointBuilder, leak
 from reconciler.core.manifest.findings import Findings, suggestion
 from reconciler.core.manifest.hosts import Machine, local_host
@@ -170,7 +172,7 @@ class _PoolLayers:
         return _layers(self.raw, "pool", ("pools", self.name), host)
 
 
-@dataclass
+@dataclasses.dataclass
 class _Renderers:
     """One renderer for each host's view, made when it is needed."""
 

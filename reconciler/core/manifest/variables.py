@@ -8,9 +8,10 @@ other variables. Text from outside takes the type that the manifest's own value 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.model import Variables, VariableSource
 from reconciler.core.manifest.parsed import Path
 
