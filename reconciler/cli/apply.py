@@ -56,7 +56,7 @@ def apply(
     retry: Annotated[
         bool, typer.Option("--retry", help="Start daemons once more that died three times within 24 h.")
     ] = False,
-    output: o.FormatOption = "text",
+    output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
@@ -70,7 +70,7 @@ def apply(
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
-    check_format(output)
+    check_format(output, o.REPORT_FORMATS)
     patience = seconds_of(drain)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)

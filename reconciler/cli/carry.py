@@ -13,13 +13,14 @@ from reconciler.apply import Events
 from reconciler.cli.ask import Answer, Declined, agreed, ask_for_deletes
 from reconciler.cli.common import print_plan, print_trouble
 from reconciler.cli.console import Console
-from reconciler.cli.live import PlainProgress, progress
+from reconciler.cli.live import PlainProgress, outcome_line, progress
 from reconciler.cli.signals import graceful, orderly
 from reconciler.conduct import Conduct
 from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
+from reconciler.core.report import plan_lines, trouble_lines
 from reconciler.core.scope import Scope
 from reconciler.errors import ExitCode, ReconcilerError, UsageError
 from reconciler.reconcile import Allowed, Applied, Consent, Request, Sight, apply, consented, waiting
@@ -35,6 +36,7 @@ class Manner:
 
     Attributes:
         word: what must be typed to agree to `question`.
+        title: the heading of a report in markdown.
     """
 
     yes: bool
@@ -46,6 +48,7 @@ class Manner:
     saved: SavedPlan | None = None
     word: str = "yes"
     drain: float = 0.0
+    title: str = "chiltepin apply"
 
 
 def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Manner) -> ExitCode:
@@ -85,8 +88,10 @@ class _AtTheShell:
         console, manner = self.console, self.manner
         if manner.output == "text" and not (console.quiet and manner.yes):
             print_plan(console, sight, "text")
-        else:
+        elif manner.yes:
             print_trouble(console, sight.plan)
+        else:  # who is asked must see what for
+            console.lines(plan_lines(sight.plan, where=sight.where), stream=sys.stderr)
         answer = _answer(sight.plan, manner)
         plan, left = answer.allowed.plan, answer.allowed.left
         if left:
@@ -113,6 +118,8 @@ class _AtTheShell:
             from reconciler.core.outputs import apply_output, to_json
 
             self.console.result(to_json(apply_output(applied.sight.plan, run, int(applied.exit_code))))
+        elif self.manner.output == "markdown":
+            self.console.markdown(self.manner.title, _report_lines(applied))
         elif not applied.plan.is_empty or run.unconfirmed or run.unwritten:
             _print_end(self.console, applied.sight, run)
 
@@ -156,8 +163,26 @@ def _answer(plan: Plan, manner: Manner) -> Answer:
     return Answer(consented(plan, consent), remedy=f"when all of these are to go, run it again with {option}")
 
 
+def _report_lines(applied: Applied) -> Iterator[Line]:
+    """Yield all that an apply came to: what was refused, what became of each action, and what to do now."""
+    sight, run = applied.sight, applied.run
+    if applied.plan.is_empty and not (run.unconfirmed or run.unwritten):
+        yield from plan_lines(sight.plan, where=sight.where)
+        return
+    yield from trouble_lines(sight.plan)
+    width = max((len(outcome.action.endpoint) for outcome in run.outcomes), default=0)
+    yield from (outcome_line(outcome, width) for outcome in run.outcomes)
+    yield from _end_lines(sight, run)
+
+
 def _print_end(console: Console, sight: Sight, run: Run) -> None:
-    """Print failures last, each with the end of its log and a remedy, and a line that sums up."""
+    failed = any(o.kind == "failed" for o in run.outcomes)
+    if not console.quiet or failed or run.unconfirmed or run.warnings or run.unwritten:
+        console.lines(_end_lines(sight, run), stream=sys.stderr)
+
+
+def _end_lines(sight: Sight, run: Run) -> list[Line]:
+    """Return the failures, each with the end of its log and a remedy, and a last line that sums up."""
     failed = [o for o in run.outcomes if o.kind == "failed"]
     lines: list[Line] = []
     for outcome in failed:
@@ -182,8 +207,7 @@ def _print_end(console: Console, sight: Sight, run: Run) -> None:
         style = "warning"
     prefix = "Interrupted" if run.interrupted else "Applied"
     lines.append(Line(f"{prefix} on {sight.where}: {said}.", style))
-    if not console.quiet or failed or run.unconfirmed or run.warnings or run.unwritten:
-        console.lines(lines, stream=sys.stderr)
+    return lines
 
 
 def _unwritten_lines(error: ReconcilerError) -> list[Line]:

@@ -30,7 +30,7 @@ def destroy(
     yes: YesOption = False,
     parallelism: ParallelismOption = 4,
     drain: o.DrainOption = None,
-    output: o.FormatOption = "text",
+    output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
@@ -44,7 +44,7 @@ def destroy(
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
-    check_format(output)
+    check_format(output, o.REPORT_FORMATS)
     patience = seconds_of(drain)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
@@ -52,5 +52,15 @@ def destroy(
     consent = Consent(deletes=True, max_deletes=1_000_000)
     question = "Destroy all of this, registrations included?" if purge else "Destroy all of this?"
     word = wired.desired.stack
-    manner = Manner(yes, consent, parallelism, "online", output, question=question, word=word, drain=patience)
+    manner = Manner(
+        yes,
+        consent,
+        parallelism,
+        "online",
+        output,
+        question=question,
+        word=word,
+        drain=patience,
+        title="chiltepin destroy",
+    )
     return int(plan_and_apply(console, wired, request, manner))

@@ -58,6 +58,7 @@ OutsideOption = Annotated[
 ReportFormatOption = Annotated[
     str, typer.Option("--format", metavar="text|json|markdown", help="How to print the result.")
 ]
+REPORT_FORMATS = ("text", "json", "markdown")
 FormatOption = Annotated[str, typer.Option("--format", metavar="text|json", help="How to print the result.")]
 ColorOption = Annotated[
     str, typer.Option("--color", metavar="auto|always|never", help="Colour; NO_COLOR is respected too.")

@@ -60,7 +60,7 @@ def plan(
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet)
-    check_format(output, ("text", "json", "markdown"))
+    check_format(output, o.REPORT_FORMATS)
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
     if out is not None:
         _check_out(out, against)

@@ -26,7 +26,7 @@ def status(
     refresh: Annotated[
         str, typer.Option("--refresh", metavar="auto|full", help="Ask the service about every endpoint.")
     ] = "auto",
-    output: o.FormatOption = "text",
+    output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
 ) -> int:
@@ -38,7 +38,7 @@ def status(
     from reconciler.reconcile import make_status
     from reconciler.wiring import wire
 
-    check_format(output)
+    check_format(output, o.REPORT_FORMATS)
     if refresh not in ("auto", "full"):
         raise UsageError(f"--refresh {refresh}: not known", remedy="use auto or full")
     console = Console(color)
@@ -57,6 +57,8 @@ def status(
             unreachable=found.unreachable,
         )
         console.result(to_json(document))
+    elif output == "markdown":
+        console.markdown("chiltepin status", [*table_lines(found.rows), *trash_lines(found.deleted)])
     else:
         console.lines([*table_lines(found.rows), *trash_lines(found.deleted)])
     if found.unreachable:

@@ -181,6 +181,46 @@ def test_an_empty_status(shell: Shell) -> None:
     assert fits(shell, shell.ok("status", "--format", "json"), "status")["endpoints"] == []
 
 
+# --- markdown: a comment on a pull request
+
+
+def fenced(done: Done, title: str) -> str:
+    """Return the text within the fence."""
+    head, tail = f"### {title}\n\n```text\n", "```\n"
+    assert done.out.startswith(head), done.out
+    assert done.out.endswith(tail)
+    return done.out.removeprefix(head).removesuffix(tail)
+
+
+def test_an_apply_in_markdown(shell: Shell) -> None:
+    shell.write(POOLED)
+    text = fenced(shell.ok("apply", "--yes", "--format", "markdown"), "chiltepin apply")
+    assert text.split()[:2] == ["main", "created"]
+    assert text.splitlines()[-1].startswith("Applied on ")
+    assert text.endswith(": 1 done.\n")
+    text = fenced(shell.ok("apply", "--yes", "--format", "markdown"), "chiltepin apply")
+    assert text.startswith("No changes. 1 endpoint on ")
+    text = fenced(shell.ok("destroy", "--yes", "--format", "markdown"), "chiltepin destroy")
+    assert text.split()[:4] == ["main", "in", "the", "trash"]
+
+
+def test_what_an_apply_refused_is_in_its_markdown(shell: Shell) -> None:
+    shell.write(POOLED.replace("pools:", "  two: {state: stopped}\npools:"))
+    (shell.config_dir / "main").mkdir()
+    done = shell.run("apply", "--yes", "--format", "markdown")
+    assert done.code == 4
+    text = fenced(done, "chiltepin apply")
+    assert "main: refused: " in text
+    assert "next: " in text
+    assert [line.split()[0] for line in text.splitlines() if "created" in line] == ["two"]
+
+
+def test_a_status_in_markdown_is_the_same_table(shell: Shell) -> None:
+    shell.registered()
+    text = fenced(shell.ok("status", "--format", "markdown"), "chiltepin status")
+    assert text == shell.ok("status").out
+
+
 # --- init
 
 

@@ -389,6 +389,16 @@ def test_yes_is_yes(shell: Shell, terminal: int) -> None:
     shell.ok("plan").says("No changes.")
 
 
+@pytest.mark.parametrize("output", ["json", "markdown"])
+def test_who_is_asked_sees_what_for(shell: Shell, terminal: int, output: str) -> None:
+    shell.registered()
+    shell.write(RENAMED)
+    os.write(terminal, b"no\n")
+    done = shell.refused("apply", "--format", output, code=1, says=("Apply this plan?", "nothing was done"))
+    assert "display_name" in done.err
+    assert done.out == ""
+
+
 def test_destroy_asks_too(shell: Shell, terminal: int) -> None:
     shell.registered()
     os.write(terminal, b"yes\ndemo\n")
