@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Collection
@@ -20,6 +21,8 @@ from reconciler.reconcile import Request
 
 if TYPE_CHECKING:
     from globus_sdk import GlobusApp
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,16 @@ def wire(invocation: Invocation, desired: Desired | None = None) -> Wired:
 
     desired = desired or read_desired(invocation)
     remember(desired.secrets)
+    config_dir = config_dir_of(invocation, desired)
+    log.info(
+        "manifest %s, host %s; lock %s; config directory %s",
+        invocation.file,
+        desired.host.name or "any",
+        invocation.lock_path,
+        config_dir,
+    )
     ports = connect(
-        config_dir_of(invocation, desired),
+        config_dir,
         lock=invocation.lock_path,
         pools=invocation.pools_path,
         python=python_at(desired.host.python, invocation.file),

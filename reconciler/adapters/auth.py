@@ -8,6 +8,7 @@ expired or refused one is renewed, by refresh token or client secret, and only `
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Set
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from globus_sdk import GlobusApp
 
     from reconciler.adapters.globus_app import Account
+
+log = logging.getLogger(__name__)
 
 CLIENT_ID = "GLOBUS_COMPUTE_CLIENT_ID"
 CLIENT_SECRET = "GLOBUS_COMPUTE_CLIENT_SECRET"  # noqa: S105 - the variable's name
@@ -288,6 +291,7 @@ class Login:
         """Get new tokens and keep them, in the store if there is one; the caller holds the lock."""
         if not self.settings.client_secret and not self.store.exists():
             raise self._required("Nobody is logged in.")
+        log.info("new tokens for %s", self.settings.who)
         with self._app() as app:
             if self.settings.client_secret:
                 app.login(force=True)  # one request for all scopes, so daemons find theirs too

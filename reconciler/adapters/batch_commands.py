@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 import shutil
 import subprocess
 import threading
@@ -12,6 +14,8 @@ from collections.abc import Callable, Mapping
 from reconciler.core.frozen import dataclass
 from reconciler.core.live import BatchJob
 from reconciler.errors import SchedulerError
+
+log = logging.getLogger(__name__)
 
 TIME_LIMIT = 15.0
 _GOOD_FOR = 2.0
@@ -57,6 +61,7 @@ class Commands:
             raise self.failed(name, f"{name} gave no answer within {self.timeout:.0f} s") from e
         except OSError as e:
             raise self.failed(name, f"{name} cannot be run: {e.strerror or e}") from e
+        log.info("%s: exit code %s", shlex.join(command), done.returncode)
         if done.returncode != 0:
             said = done.stderr.strip().splitlines()
             why = f": {said[-1][:200]}" if said else f" with code {done.returncode}"

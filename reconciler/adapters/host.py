@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ from reconciler.ports import Clock, EndpointHost, NewFile, Started
 
 if TYPE_CHECKING:
     from reconciler.adapters.nursery import Nursery
+
+log = logging.getLogger(__name__)
 
 NURSERY_WORTH_IT = 3
 """So many starts at least pay for a process that imports globus-compute-endpoint once for all of them."""
@@ -86,9 +89,12 @@ class LocalHost:
         return machine.facts()
 
     def tool(self) -> EndpointTool:
-        return tool.find(self._python, self._environ)
+        found = tool.find(self._python, self._environ)
+        log.info("%s: %s", found.command, ", ".join(f"{name} {version}" for name, version in found.versions.items()))
+        return found
 
     def login_shell(self) -> LoginShell:
+        log.info("ask the login shell for PATH")
         return login_shell.ask()
 
     def environment(self) -> Mapping[str, Variable]:
@@ -191,6 +197,7 @@ class LocalHost:
     def start(
         self, name: str, endpoint_id: str | None, tool: EndpointTool, kept: Mapping[str, str] | None = None
     ) -> Started:
+        log.info("start the daemon of %s with %s", name, tool.command)
         declared = environment.declared(self._environ, self._bin_dir(tool), kept)
         return starting.run(
             starting.Start(

@@ -7,6 +7,7 @@ trouble may pass. A reply counts only when it has the shape that the service doc
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ from reconciler.ports import Clock
 
 if TYPE_CHECKING:
     from globus_sdk import ComputeAPIError, ComputeClientV2, GlobusHTTPResponse
+
+log = logging.getLogger(__name__)
 
 # Seconds after which a request that keeps failing is given up. Nothing that listens on this machine
 # needs minutes to come back.
@@ -144,6 +147,7 @@ class GlobusCompute:
     def delete(self, endpoint_id: str) -> None:
         endpoint = _uuid(endpoint_id)
         path = f"/v2/endpoints/{endpoint}"
+        log.info("deregister %s", endpoint)
         document = self._ask(path, lambda client: client.delete_endpoint(endpoint), may_lack=True)
         # Only the service's own word counts as done; asked again, it says that there is none.
         if not isinstance(document, _Absent) and not (isinstance(document, dict) and "result" in document):
@@ -190,16 +194,24 @@ class GlobusCompute:
         token = self.login.access_token()
         for renewed in (False, True):
             self._budget.acquire()
+            begun = self._clock.monotonic()
             try:
-                return self._document(url, call(self._authorized(token)))
+                response = call(self._authorized(token))
+                self._log(url, response.http_status, begun)
+                return self._document(url, response)
             except NetworkError as error:
+                self._log(url, network_reason(error), begun)
                 return _Later(network_reason(error), cause=error)
             except ComputeAPIError as error:
+                self._log(url, error.http_status, begun)
                 if error.http_status == 401 and not renewed:
                     token = self.login.access_token(refused=token)
                     continue
                 return self._error_reply(error, url, may_lack)
         raise AssertionError("the second attempt returns")
+
+    def _log(self, url: str, answer: object, begun: float) -> None:
+        log.info("%s: %s, %.2f s", url, answer, self._clock.monotonic() - begun)
 
     def _error_reply(self, error: ComputeAPIError, url: str, may_lack: bool) -> _Later | _Absent:
         if error.http_status == 404 and may_lack and own_words(error.raw_json):

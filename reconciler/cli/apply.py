@@ -60,6 +60,7 @@ def apply(
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
+    verbose: o.VerboseOption = False,
 ) -> int:
     """Make it so: configure, start, stop and delete endpoints."""
     from reconciler.cli.carry import Manner, plan_and_apply, read_plan, scope_of
@@ -69,7 +70,7 @@ def apply(
     from reconciler.reconcile import Consent
     from reconciler.wiring import open_request, wire
 
-    console = Console(color, quiet=quiet)
+    console = Console(color, quiet=quiet, verbose=verbose)
     check_format(output, o.REPORT_FORMATS)
     patience = seconds_of(drain)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))

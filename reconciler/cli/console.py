@@ -42,13 +42,20 @@ class Console:
     Args:
         color: auto, always or never.
         quiet: say only what went wrong.
+        verbose: also say what is read, asked and run.
     """
 
-    def __init__(self, color: str = "auto", *, quiet: bool = False) -> None:
+    def __init__(self, color: str = "auto", *, quiet: bool = False, verbose: bool = False) -> None:
         if color not in ("auto", "always", "never"):
             raise UsageError(f"--color {color}: not known", remedy="use auto, always or never")
         self._color = color
         self.quiet = quiet
+        if quiet and verbose:
+            raise UsageError("--quiet and --verbose contradict each other", remedy="leave one of them out")
+        if verbose:
+            from reconciler.cli.verbose import follow
+
+            follow(self)
 
     def colored(self, stream: TextIO) -> bool:
         """Whether `stream` gets colour."""

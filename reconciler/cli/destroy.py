@@ -34,6 +34,7 @@ def destroy(
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
+    verbose: o.VerboseOption = False,
 ) -> int:
     """Stop and delete every endpoint of this stack on this host."""
     from reconciler.cli.carry import Manner, plan_and_apply
@@ -43,7 +44,7 @@ def destroy(
     from reconciler.reconcile import Consent
     from reconciler.wiring import open_request, wire
 
-    console = Console(color, quiet=quiet)
+    console = Console(color, quiet=quiet, verbose=verbose)
     check_format(output, o.REPORT_FORMATS)
     patience = seconds_of(drain)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))

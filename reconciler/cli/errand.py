@@ -22,6 +22,7 @@ class Look:
     output: str
     color: str
     quiet: bool
+    verbose: bool = False
 
 
 def run_errand(
@@ -37,7 +38,7 @@ def run_errand(
     from reconciler.reconcile import Consent
     from reconciler.wiring import wire
 
-    console = Console(look.color, quiet=look.quiet)
+    console = Console(look.color, quiet=look.quiet, verbose=look.verbose)
     check_format(look.output)
     wired = wire(invocation)
     print_warnings(console, wired.desired)

@@ -21,6 +21,7 @@ def _shared(
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
+    verbose: o.VerboseOption = False,
 ) -> None:
     """Declare the options of every errand."""
 
@@ -36,7 +37,7 @@ def errand_command(question: str) -> Callable[[Callable[..., Errand]], Callable[
             from reconciler.invocation import Invocation
 
             errand = errand_of(**{name: given.pop(name) for name in own})
-            look = Look(**{name: given.pop(name) for name in ("yes", "output", "color", "quiet")})
+            look = Look(**{name: given.pop(name) for name in ("yes", "output", "color", "quiet", "verbose")})
             invocation = Invocation(variables=tuple(given.pop("var") or ()), **given)
             return int(run_errand(errand, invocation, look, question=question))
 

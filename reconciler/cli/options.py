@@ -64,6 +64,9 @@ ColorOption = Annotated[
     str, typer.Option("--color", metavar="auto|always|never", help="Colour; NO_COLOR is respected too.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also say what is read, asked and run, and what comes of it.")
+]
 PlanQuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the plan only when there is something in it, and no messages.")
 ]

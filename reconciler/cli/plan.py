@@ -50,6 +50,7 @@ def plan(
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.PlanQuietOption = False,
+    verbose: o.VerboseOption = False,
 ) -> int:
     """Show what differs, and what apply would do about it. Changes nothing."""
     from reconciler.cli.common import print_plan
@@ -59,7 +60,7 @@ def plan(
     from reconciler.reconcile import make_sight
     from reconciler.wiring import open_request, wire
 
-    console = Console(color, quiet=quiet)
+    console = Console(color, quiet=quiet, verbose=verbose)
     check_format(output, o.REPORT_FORMATS)
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
     if out is not None:

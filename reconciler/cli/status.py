@@ -29,6 +29,7 @@ def status(
     output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
+    verbose: o.VerboseOption = False,
 ) -> int:
     """Show each endpoint: its daemon, UUID and pools. Changes nothing."""
     from reconciler.cli.console import Console, check_format, print_warnings
@@ -41,7 +42,7 @@ def status(
     check_format(output, o.REPORT_FORMATS)
     if refresh not in ("auto", "full"):
         raise UsageError(f"--refresh {refresh}: not known", remedy="use auto or full")
-    console = Console(color)
+    console = Console(color, verbose=verbose)
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
     found = make_status(wired.outside, wired.desired, str(wired.invocation.lock_path), full=refresh == "full")

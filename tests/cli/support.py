@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import stat
 import sys
@@ -190,6 +191,7 @@ def shell_at(
     machine.facts.cache_clear()  # who we are and where our home is holds for a process, not for a test
     yield shell
     machine.facts.cache_clear()
+    logging.getLogger("reconciler").handlers.clear()  # of --verbose
 
 
 def make_tool(prefix: Path) -> None:

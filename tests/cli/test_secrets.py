@@ -128,7 +128,7 @@ def manifest_files(shell: Shell) -> str:
 def test_plans_applies_and_reports(aviary: Aviary) -> None:
     shell = aviary.shell
     aviary.run("validate", *VAR)
-    for options in ((), ("--format", "json"), ("--format", "markdown"), ("--out", "plan.json")):
+    for options in ((), ("--format", "json"), ("--format", "markdown"), ("-v",), ("--out", "plan.json")):
         aviary.run("plan", *VAR, *options)
     assert aviary.run("plan", *VAR).count("(sensitive)") == 5
     aviary.run("apply", "plan.json", *VAR)
@@ -196,7 +196,7 @@ def test_the_service_quotes_what_it_was_sent(aviary: Aviary, monkeypatch: pytest
         return error(403, f"no: {request.authorization}") if request.path == "/v2/endpoints" else answer
 
     monkeypatch.setattr(stub, "_healthy", quoting)
-    for command in (("plan",), ("apply", "--yes"), ("status",)):
+    for command in (("plan", "-v"), ("apply", "--yes", "-v"), ("status", "-v")):
         assert "It answered 403: no: " in aviary.run(*command, *VAR, code=69)
 
 

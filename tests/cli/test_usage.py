@@ -41,6 +41,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "apply --yes --drain soon": ("--drain soon: this is no duration", "90s, 30m or 2h"),
     "destroy --yes --drain 30": ("--drain 30: this is no duration",),
     "restart main --yes --drain 5m --interrupt": ("--interrupt and --drain contradict each other", "leave one"),
+    "plan -q -v": ("--quiet and --verbose contradict each other", "leave one of them out"),
     "apply --retry plan.json": ("--retry do not go with a kept plan", "leave them out"),
     "lock exprot": ("there is no command `chiltepin lock exprot`", "did you mean `export`?"),
     "sandbox stats": ("there is no command `chiltepin sandbox stats`", "did you mean `status`?"),
