@@ -91,7 +91,7 @@ class _AtTheShell:
         elif manner.yes:
             print_trouble(console, sight.plan)
         else:  # who is asked must see what for
-            console.lines(plan_lines(sight.plan, where=sight.where), stream=sys.stderr)
+            print_plan(console, sight, "text", stream=sys.stderr)
         answer = _answer(sight.plan, manner)
         plan, left = answer.allowed.plan, answer.allowed.left
         if left:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 from reconciler.cli.console import Console
 from reconciler.core.lines import Line
@@ -28,8 +29,8 @@ def seconds_of(drain: str | None) -> float:
     return float(seconds)
 
 
-def print_plan(console: Console, sight: Sight, output: str) -> None:
-    """Print a plan to stdout, as text, JSON or markdown."""
+def print_plan(console: Console, sight: Sight, output: str, *, stream: TextIO | None = None) -> None:
+    """Print a plan as text, JSON or markdown; text goes to `stream`, when that is given, all else to stdout."""
     if output == "json":
         from reconciler.core.outputs import plan_output, to_json
 
@@ -37,7 +38,7 @@ def print_plan(console: Console, sight: Sight, output: str) -> None:
     elif output == "markdown":
         console.markdown("chiltepin plan", plan_lines(sight.plan, where=sight.where))
     elif not (console.quiet and sight.plan.is_empty and not sight.plan.refusals):
-        console.lines(plan_lines(sight.plan, where=sight.where))
+        console.lines(plan_lines(sight.plan, where=sight.where), stream=stream)
     _print_unreachable(console, sight.plan)
 
 
