@@ -4,4 +4,4 @@ set -eu
 echo "chaos: ${KILLS:-1000} kills for each of the seeds ${SEEDS:-1}"
 # shellcheck disable=SC2086
 printf '%s\n' ${SEEDS:-1} |
-    xargs -P "${LANES:-2}" -I SEED scripts/own_network.sh "$1" -m tests.chaos --kills "${KILLS:-1000}" --seed SEED
+    xargs -P "${LANES:-3}" -I SEED scripts/own_network.sh "$1" -m tests.chaos --kills "${KILLS:-1000}" --seed SEED

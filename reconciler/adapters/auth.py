@@ -291,7 +291,7 @@ class Login:
         """Get new tokens and keep them, in the store if there is one; the caller holds the lock."""
         if not self.settings.client_secret and not self.store.exists():
             raise self._required("Nobody is logged in.")
-        log.info("new tokens for %s", self.settings.who)
+        begun = self._clock.monotonic()
         with self._app() as app:
             if self.settings.client_secret:
                 app.login(force=True)  # one request for all scopes, so daemons find theirs too
@@ -304,6 +304,7 @@ class Login:
             held = {} if self.store.exists() else app.token_storage.get_token_data_by_resource_server()
         tokens = {server: parse(data.to_dict()) for server, data in held.items()}
         self._tokens = {server: token for server, token in tokens.items() if token is not None} or self.store.read()
+        log.info("new tokens for %s: %.2f s", self.settings.who, self._clock.monotonic() - begun)
         if COMPUTE not in self._tokens:
             raise self._required("Globus Auth issued no token for the Compute service.")
 

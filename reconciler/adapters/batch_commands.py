@@ -46,6 +46,7 @@ class Commands:
         program = shutil.which(name, path=environ.get("PATH"))
         if program is None:
             raise self.failed(name, f"there is no {name} on PATH")
+        log.info("run `%s`", shlex.join(command))
         try:
             done = subprocess.run(
                 [program, *command[1:]],
@@ -61,7 +62,6 @@ class Commands:
             raise self.failed(name, f"{name} gave no answer within {self.timeout:.0f} s") from e
         except OSError as e:
             raise self.failed(name, f"{name} cannot be run: {e.strerror or e}") from e
-        log.info("%s: exit code %s", shlex.join(command), done.returncode)
         if done.returncode != 0:
             said = done.stderr.strip().splitlines()
             why = f": {said[-1][:200]}" if said else f" with code {done.returncode}"

@@ -16,6 +16,11 @@ def remember(values: Iterable[str]) -> None:
     _known.update(values)
 
 
+def without_secrets(text: str) -> str:
+    """Return `text` without the secrets of the manifest and of the environment."""
+    return redact(text, sorted({*_known, *secrets(os.environ)}, key=len, reverse=True))
+
+
 def cleaned(text: str, arguments: Sequence[str]) -> str:
     """Return `text` without any value that may be secret: of the manifest, the environment or the command line."""
     values = {value for name, value in os.environ.items() if name.startswith("CHILTEPIN_VAR_")}

@@ -94,7 +94,7 @@ class LocalHost:
         return found
 
     def login_shell(self) -> LoginShell:
-        log.info("ask the login shell for PATH")
+        log.info("ask a login shell for PATH")
         return login_shell.ask()
 
     def environment(self) -> Mapping[str, Variable]:
@@ -197,7 +197,7 @@ class LocalHost:
     def start(
         self, name: str, endpoint_id: str | None, tool: EndpointTool, kept: Mapping[str, str] | None = None
     ) -> Started:
-        log.info("start the daemon of %s with %s", name, tool.command)
+        log.info("start %s with %s", name, tool.command)
         declared = environment.declared(self._environ, self._bin_dir(tool), kept)
         return starting.run(
             starting.Start(
@@ -231,6 +231,7 @@ class LocalHost:
             nursery.close()
 
     def signal_stop(self, name: str, process: Process) -> None:
+        log.info("end process %d of %s", process.pid, name)
         if processes.terminate(process, name):
             faults.reached("stop.signalled")
 

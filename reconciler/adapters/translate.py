@@ -43,7 +43,7 @@ def on_this_machine(url: str) -> bool:
 
 def without_query(url: str) -> str:
     """Return the URL without user, password, query and fragment."""
-    return re.sub(r"//[^/@]*@", "//", url.split("?", 1)[0].split("#", 1)[0])
+    return re.sub(r"//[^/]*@", "//", url.split("?", 1)[0].split("#", 1)[0])
 
 
 def refused(error: GlobusAPIError, url: str, clean: Clean) -> ReconcilerError:

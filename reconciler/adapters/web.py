@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 from reconciler.adapters.auth import Login
 from reconciler.adapters.budget import Budget, Pause, request_budget
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.translate import network_reason, own_words, refused, server_words, transient, unreachable
+from reconciler.adapters.translate import (
+    network_reason,
+    own_words,
+    refused,
+    server_words,
+    transient,
+    unreachable,
+    without_query,
+)
 from reconciler.core.frozen import dataclass
 from reconciler.core.heartbeat import outstanding_tasks
 from reconciler.core.live import Identity, Registration, Status, StatusReport
@@ -39,6 +47,9 @@ LONGEST_BACKOFF = 10.0
 # For so many seconds after giving up, further requests fail at once: a plan that asks for a thousand
 # endpoints must not wait a thousand times.
 GIVEN_UP_FOR = 10.0
+
+_WORTH_SAYING = 0.1
+"""Seconds of waiting for the budget from which on the log says it."""
 
 Call = Callable[["ComputeClientV2"], "GlobusHTTPResponse"]
 
@@ -184,6 +195,7 @@ class GlobusCompute:
             if self._clock.monotonic() + wait > deadline:
                 again = f"run the command again in {wait:.0f} seconds" if result.after else None
                 raise unreachable(url, result.why, remedy=again) from result.cause
+            log.info("again in %.1f s", wait)
             self._pause.wait(wait)
             attempt += 1
 
@@ -193,15 +205,19 @@ class GlobusCompute:
 
         token = self.login.access_token()
         for renewed in (False, True):
+            begun = self._clock.monotonic()
             self._budget.acquire()
+            if (waited := self._clock.monotonic() - begun) > _WORTH_SAYING:
+                log.info("waited %.1f s: the service takes so many requests only", waited)
             begun = self._clock.monotonic()
             try:
                 response = call(self._authorized(token))
                 self._log(url, response.http_status, begun)
                 return self._document(url, response)
             except NetworkError as error:
-                self._log(url, network_reason(error), begun)
-                return _Later(network_reason(error), cause=error)
+                reason = network_reason(error)
+                self._log(url, reason, begun)
+                return _Later(reason, cause=error)
             except ComputeAPIError as error:
                 self._log(url, error.http_status, begun)
                 if error.http_status == 401 and not renewed:
@@ -211,7 +227,7 @@ class GlobusCompute:
         raise AssertionError("the second attempt returns")
 
     def _log(self, url: str, answer: object, begun: float) -> None:
-        log.info("%s: %s, %.2f s", url, answer, self._clock.monotonic() - begun)
+        log.info("%s: %s, %.2f s", without_query(url), answer, self._clock.monotonic() - begun)
 
     def _error_reply(self, error: ComputeAPIError, url: str, may_lack: bool) -> _Later | _Absent:
         if error.http_status == 404 and may_lack and own_words(error.raw_json):
@@ -223,7 +239,7 @@ class GlobusCompute:
         if error.http_status == 401:
             raise LoginRequired(
                 "The service does not accept the login, not even a new one.",
-                where=url,
+                where=without_query(url),
                 why=f"It answered 401: {words}",
                 remedy="run `chiltepin login --force`",
             ) from error

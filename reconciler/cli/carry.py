@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
-from reconciler.core.report import plan_lines, trouble_lines
+from reconciler.core.report import note_lines, plan_lines, trouble_lines, unreachable_lines
 from reconciler.core.scope import Scope
 from reconciler.errors import ExitCode, ReconcilerError, UsageError
 from reconciler.reconcile import Allowed, Applied, Consent, Request, Sight, apply, consented, waiting
@@ -83,24 +84,27 @@ class _AtTheShell:
     console: Console
     manner: Manner
     stop: threading.Event
+    said: list[Line] = field(default_factory=list)  # what was said beside the plan: a report repeats it
 
     def agree(self, sight: Sight) -> Allowed:
         console, manner = self.console, self.manner
         if manner.output == "text" and not (console.quiet and manner.yes):
             print_plan(console, sight, "text")
-        elif manner.yes:
+        elif manner.yes or sight.plan.is_empty:
             print_trouble(console, sight.plan)
         else:  # who is asked must see what for
             print_plan(console, sight, "text", stream=sys.stderr)
         answer = _answer(sight.plan, manner)
         plan, left = answer.allowed.plan, answer.allowed.left
         if left:
-            console.warn(left)
-            if answer.remedy:
-                console.warn(f"  next: {answer.remedy}")
+            self.said.append(Line(left, "warning"))
+            self.said.extend([Line(f"  next: {answer.remedy}", "warning")] if answer.remedy else [])
+            console.lines(self.said, stream=sys.stderr)
         late = [purge.endpoint for purge in waiting(sight.plan, plan)]
         if late:
-            console.say(f"{len(late)} in the trash past their retention, kept for want of consent: {', '.join(late)}")
+            text = f"{len(late)} in the trash past their retention, kept for want of consent: {', '.join(late)}"
+            self.said.append(Line(text))
+            console.say(text)
         if not (plan.is_empty or manner.yes or answer.agreed) and not agreed(manner.question, manner.word):
             raise Declined
         return answer.allowed
@@ -117,9 +121,10 @@ class _AtTheShell:
         if self.manner.output == "json":
             from reconciler.core.outputs import apply_output, to_json
 
-            self.console.result(to_json(apply_output(applied.sight.plan, run, int(applied.exit_code))))
+            document = apply_output(applied.sight.plan, run, int(applied.exit_code), left=applied.left)
+            self.console.result(to_json(document))
         elif self.manner.output == "markdown":
-            self.console.markdown(self.manner.title, _report_lines(applied))
+            self.console.markdown(self.manner.title, _report_lines(applied, self.said))
         elif not applied.plan.is_empty or run.unconfirmed or run.unwritten:
             _print_end(self.console, applied.sight, run)
 
@@ -163,13 +168,17 @@ def _answer(plan: Plan, manner: Manner) -> Answer:
     return Answer(consented(plan, consent), remedy=f"when all of these are to go, run it again with {option}")
 
 
-def _report_lines(applied: Applied) -> Iterator[Line]:
-    """Yield all that an apply came to: what was refused, what became of each action, and what to do now."""
+def _report_lines(applied: Applied, said: Iterable[Line]) -> Iterator[Line]:
+    """Yield all that an apply came to: what was refused or left, what became of each action, and what to do now."""
     sight, run = applied.sight, applied.run
-    if applied.plan.is_empty and not (run.unconfirmed or run.unwritten):
+    if sight.plan.is_empty and not (run.unconfirmed or run.unwritten):
         yield from plan_lines(sight.plan, where=sight.where)
+        yield from unreachable_lines(sight.plan)
         return
     yield from trouble_lines(sight.plan)
+    yield from unreachable_lines(sight.plan)
+    yield from said
+    yield from note_lines(sight.plan)
     width = max((len(outcome.action.endpoint) for outcome in run.outcomes), default=0)
     yield from (outcome_line(outcome, width) for outcome in run.outcomes)
     yield from _end_lines(sight, run)

@@ -6,9 +6,8 @@ import sys
 from typing import TextIO
 
 from reconciler.cli.console import Console
-from reconciler.core.lines import Line
 from reconciler.core.plan import Plan
-from reconciler.core.report import plan_lines, trouble_lines
+from reconciler.core.report import plan_lines, trouble_lines, unreachable_lines
 from reconciler.errors import UsageError
 from reconciler.reconcile import Sight
 
@@ -36,20 +35,13 @@ def print_plan(console: Console, sight: Sight, output: str, *, stream: TextIO | 
 
         console.result(to_json(plan_output(sight.plan)))
     elif output == "markdown":
-        console.markdown("chiltepin plan", plan_lines(sight.plan, where=sight.where))
+        lines = [*plan_lines(sight.plan, where=sight.where), *unreachable_lines(sight.plan)]
+        console.markdown("chiltepin plan", lines)
     elif not (console.quiet and sight.plan.is_empty and not sight.plan.refusals):
         console.lines(plan_lines(sight.plan, where=sight.where), stream=stream)
-    _print_unreachable(console, sight.plan)
+    console.lines(unreachable_lines(sight.plan), stream=sys.stderr)
 
 
 def print_trouble(console: Console, plan: Plan) -> None:
     """Print to stderr what is wrong with a plan that is not shown: what is refused, and what could not be asked."""
-    console.lines(trouble_lines(plan), stream=sys.stderr)
-    _print_unreachable(console, plan)
-
-
-def _print_unreachable(console: Console, plan: Plan) -> None:
-    if plan.unreachable:
-        why = [Line(f"  {text.strip()}") for text in plan.unreachable.splitlines()]
-        said = Line("the service could not be asked; what needs it is not planned", "error")
-        console.lines([said, *why], stream=sys.stderr)
+    console.lines([*trouble_lines(plan), *unreachable_lines(plan)], stream=sys.stderr)

@@ -42,7 +42,7 @@ class Console:
     Args:
         color: auto, always or never.
         quiet: say only what went wrong.
-        verbose: also say what is read, asked and run.
+        verbose: also say what is asked and run.
     """
 
     def __init__(self, color: str = "auto", *, quiet: bool = False, verbose: bool = False) -> None:
@@ -69,10 +69,10 @@ class Console:
         """Print data to stdout."""
         _write(sys.stdout, shown(text if text.endswith("\n") else f"{text}\n"))
 
-    def lines(self, lines: Iterable[Line], *, stream: TextIO | None = None) -> None:
-        """Print a report, to stdout unless `stream` is given."""
+    def lines(self, lines: Iterable[Line], *, stream: TextIO | None = None, colored: bool | None = None) -> None:
+        """Print a report, to stdout unless `stream` is given; `colored` as the stream has it unless given."""
         out = stream or sys.stdout
-        colored = self.colored(out)
+        colored = self.colored(out) if colored is None else colored
         safe = (Line(shown(line.text), line.style) for line in lines)
         _write(out, "".join(f"{self._paint(line) if colored else line.text}\n" for line in safe))
 

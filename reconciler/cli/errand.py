@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from reconciler.cli import options as o
 from reconciler.core.frozen import dataclass
 from reconciler.errors import ExitCode
 
@@ -22,7 +23,7 @@ class Look:
     output: str
     color: str
     quiet: bool
-    verbose: bool = False
+    verbose: bool
 
 
 def run_errand(
@@ -39,11 +40,12 @@ def run_errand(
     from reconciler.wiring import wire
 
     console = Console(look.color, quiet=look.quiet, verbose=look.verbose)
-    check_format(look.output)
+    check_format(look.output, o.REPORT_FORMATS)
     wired = wire(invocation)
     print_warnings(console, wired.desired)
     request = replace(wired.request(), scope=Scope(errand=errand))
     if consent is None:  # forgetting is what was asked for by name: that is the consent
         consent = Consent(deletes=errand.kind == "forget", max_deletes=len(errand.names))
-    manner = Manner(look.yes, consent, 4, "online", look.output, question=question, drain=errand.drain)
+    title = f"chiltepin {errand.kind}"
+    manner = Manner(look.yes, consent, 4, "online", look.output, question=question, drain=errand.drain, title=title)
     return plan_and_apply(console, wired, request, manner)

@@ -17,7 +17,7 @@ def _shared(
     var: o.VarOption = None,
     lock: o.LockOption = None,
     yes: o.YesOption = False,
-    output: o.FormatOption = "text",
+    output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,

@@ -65,7 +65,7 @@ ColorOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
 VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Also say what is read, asked and run, and what comes of it.")
+    bool, typer.Option("--verbose", "-v", help="Also say what is asked and run, and what comes of it.")
 ]
 PlanQuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print the plan only when there is something in it, and no messages.")

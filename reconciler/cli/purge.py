@@ -30,10 +30,11 @@ def purge(
     yes: o.YesOption = False,
     allow_delete: Annotated[bool, typer.Option("--allow-delete", help="The consent that --yes is not.")] = False,
     max_deletes: o.MaxDeletesOption = 1,
-    output: o.FormatOption = "text",
+    output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
+    verbose: o.VerboseOption = False,
 ) -> int:
     """Deregister a deleted endpoint for ever; the trash drops it."""
     from reconciler.cli.errand import Look, run_errand
@@ -48,6 +49,6 @@ def purge(
         raise UsageError("--entry is for one endpoint", remedy="leave out --entry or --all")
     errand = Errand("purge", (name,) if name else (), entry=entry)
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
-    look = Look(yes, output, color, quiet)
+    look = Look(yes, output, color, quiet, verbose)
     consent = Consent(allow_delete, max_deletes)
     return int(run_errand(errand, invocation, look, question="Purge for ever?", consent=consent))

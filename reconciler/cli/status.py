@@ -34,6 +34,7 @@ def status(
     """Show each endpoint: its daemon, UUID and pools. Changes nothing."""
     from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.cli.status_table import table_lines, trash_lines
+    from reconciler.core.lines import Line
     from reconciler.errors import ExitCode, UsageError
     from reconciler.invocation import Invocation
     from reconciler.reconcile import make_status
@@ -46,6 +47,7 @@ def status(
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
     found = make_status(wired.outside, wired.desired, str(wired.invocation.lock_path), full=refresh == "full")
+    said = f"the service could not be asked: {found.unreachable}"
     if output == "json":
         from reconciler.core.outputs import status_output, to_json
 
@@ -59,10 +61,11 @@ def status(
         )
         console.result(to_json(document))
     elif output == "markdown":
-        console.markdown("chiltepin status", [*table_lines(found.rows), *trash_lines(found.deleted)])
+        lines = [*table_lines(found.rows), *trash_lines(found.deleted)]
+        console.markdown("chiltepin status", [*lines, Line(said, "warning")] if found.unreachable else lines)
     else:
         console.lines([*table_lines(found.rows), *trash_lines(found.deleted)])
     if found.unreachable:
-        console.warn(f"the service could not be asked: {found.unreachable}")
+        console.warn(said)
         return int(ExitCode.UNREACHABLE)
     return int(ExitCode.OK)

@@ -28,10 +28,11 @@ def undelete(
     var: o.VarOption = None,
     lock: o.LockOption = None,
     yes: o.YesOption = False,
-    output: o.FormatOption = "text",
+    output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
     quiet: o.QuietOption = False,
+    verbose: o.VerboseOption = False,
 ) -> int:
     """Bring a deleted endpoint back from the trash, with its UUID."""
     from reconciler.cli.errand import Look, run_errand
@@ -40,4 +41,4 @@ def undelete(
 
     errand = Errand("undelete", (name,), entry=entry)
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
-    return int(run_errand(errand, invocation, Look(yes, output, color, quiet), question="Bring it back?"))
+    return int(run_errand(errand, invocation, Look(yes, output, color, quiet, verbose), question="Bring it back?"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from reconciler.adapters.hidden import cleaned
+from reconciler.adapters.hidden import without_secrets
 from reconciler.cli.console import Console
 from reconciler.core.lines import Line
 
@@ -16,14 +16,17 @@ class _Following(logging.Handler):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
+        # Asked now: a live table puts something in the place of stderr that says it is no terminal.
+        self._colored = console.colored(sys.stderr)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        self._console.lines([Line(cleaned(record.getMessage(), []), "dim")], stream=sys.stderr)
+        line = Line(without_secrets(record.getMessage()), "dim")
+        self._console.lines([line], stream=sys.stderr, colored=self._colored)
 
 
 def follow(console: Console) -> None:
-    """Print from now on what is read, asked and run."""
+    """Print from now on what is asked and run."""
     ours = logging.getLogger("reconciler")
     ours.setLevel(logging.INFO)
     ours.handlers = [_Following(console)]

@@ -112,11 +112,11 @@ def _field(item: FieldChange) -> FieldOutput:
     return FieldOutput(path=item.path, kind=kind, **shown)
 
 
-def apply_output(plan: Plan, run: Run, exit_code: int) -> ApplyOutput:
-    """Return what an apply did as its document."""
+def apply_output(plan: Plan, run: Run, exit_code: int, *, left: str | None = None) -> ApplyOutput:
+    """Return what an apply did as its document; `left` says why deletes were left out, when they were."""
     ids = {name: entry.id for name, entry in run.lock.endpoints.items()} if run.lock else {}
     remarks = _remarks(plan) | {"left_out": dict(run.left_out)}
-    texts = [*run.warnings, *([str(run.unwritten)] if run.unwritten else [])]
+    texts = [*([left] if left else []), *run.warnings, *([str(run.unwritten)] if run.unwritten else [])]
     remarks["notes"] = [*remarks["notes"], *(NoteOutput(endpoint=None, text=text) for text in texts)]
     return ApplyOutput(
         stack=plan.desired.stack,

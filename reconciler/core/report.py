@@ -65,7 +65,7 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
             yield Line(f"No changes on {where}, as far as can be told without the service.", "head")
         else:
             yield Line(f"No changes. {counted(len(plan.entries), 'endpoint')} on {where} as declared.", "head")
-        yield from _notes(plan)
+        yield from _remarks(plan)
         return
     if not plan.is_empty:
         yield Line(f"Plan for stack {plan.desired.stack} on {where}:", "head")
@@ -80,7 +80,7 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
     if plan.files:
         yield Line("")
     yield from trouble_lines(plan)
-    yield from _notes(plan)
+    yield from _remarks(plan)
     yield Line(summary(plan), "head")
 
 
@@ -237,14 +237,26 @@ def trouble_lines(plan: Plan) -> Iterator[Line]:
         yield Line("")
 
 
-def _notes(plan: Plan) -> Iterator[Line]:
-    for note in plan.notes:
-        style: Style = "warning" if note.text.startswith("warning:") else "dim"
-        yield Line(f"  {note.endpoint}: {note.text}" if note.endpoint else f"  {note.text}", style)
+def unreachable_lines(plan: Plan) -> Iterator[Line]:
+    """Yield why the service could not be asked, when it could not."""
+    if plan.unreachable:
+        yield Line("the service could not be asked; what needs it is not planned", "error")
+        yield from (Line(f"  {text.strip()}") for text in plan.unreachable.splitlines())
+
+
+def _remarks(plan: Plan) -> Iterator[Line]:
+    yield from note_lines(plan)
     for name, reason in plan.left_out.items():
         yield Line(f"  pool {name} is left out of the pools file: {reason}", "dim")
     if plan.notes or plan.left_out:
         yield Line("")
+
+
+def note_lines(plan: Plan) -> Iterator[Line]:
+    """Yield what is worth knowing beside the plan."""
+    for note in plan.notes:
+        style: Style = "warning" if note.text.startswith("warning:") else "dim"
+        yield Line(f"  {note.endpoint}: {note.text}" if note.endpoint else f"  {note.text}", style)
 
 
 def summary(plan: Plan) -> str:

@@ -215,6 +215,38 @@ def test_what_an_apply_refused_is_in_its_markdown(shell: Shell) -> None:
     assert [line.split()[0] for line in text.splitlines() if "created" in line] == ["two"]
 
 
+def test_why_an_apply_ends_as_it_does_is_in_its_markdown(shell: Shell) -> None:
+    two = POOLED.replace("pools:", "  two: {state: stopped}\npools:")
+    shell.registered(two)
+    shell.write(POOLED)
+    done = shell.run("apply", "--yes", "--format", "markdown")
+    assert done.code == 4
+    text = fenced(done, "chiltepin apply")
+    assert "1 to delete, not done without --allow-delete: two" in text
+    assert "next: when all of these are to go" in text
+    notes = json_of(shell.run("apply", "--yes", "--format", "json"))["notes"]
+    assert [n["text"] for n in notes if "--allow-delete" in n["text"]] == [text.splitlines()[0]]
+
+
+@pytest.mark.parametrize("command", ["plan", "apply", "status"])
+def test_that_the_service_could_not_be_asked_is_in_markdown(shell: Shell, command: str) -> None:
+    shell.registered()
+    shell.stub.script["/v2/endpoints"] = [nonsense()]
+    options = ["--yes"] if command == "apply" else []
+    done = shell.run(command, *options, "--format", "markdown")
+    assert done.code == 69
+    text = fenced(done, f"chiltepin {command}")
+    assert "the service could not be asked" in text
+    assert "documented form" in text
+
+
+def test_an_errand_in_markdown(shell: Shell) -> None:
+    shell.registered()
+    shell.write(HEAD + "endpoints:\n  other: {state: stopped}\n")
+    text = fenced(shell.ok("forget", "main", "--yes", "--format", "markdown"), "chiltepin forget")
+    assert text.split()[:2] == ["main", "forgotten"]
+
+
 def test_a_status_in_markdown_is_the_same_table(shell: Shell) -> None:
     shell.registered()
     text = fenced(shell.ok("status", "--format", "markdown"), "chiltepin status")

@@ -398,6 +398,8 @@ def test_who_is_asked_sees_what_for(shell: Shell, terminal: int, output: str) ->
     done = shell.refused("apply", "--format", output, code=1, says=("Apply this plan?", "nothing was done"))
     assert "display_name" in done.err
     assert done.out == ""
+    shell.apply()
+    assert shell.ok("apply", "--format", output).err == ""  # nothing to ask about
 
 
 def test_destroy_asks_too(shell: Shell, terminal: int) -> None:

@@ -33,6 +33,21 @@ def test_each_attempt_is_said_with_its_answer(shell: Shell) -> None:
     assert answers == ["503", "200"]
 
 
+def test_no_credential_in_a_url_is_said(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.registered()
+    for credential in ("canary-token", "user:canary@word"):
+        monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_COMPUTE", shell.stub.url.replace("//", f"//{credential}@") + "/")
+        done = shell.run("plan", "-v")
+        assert "canary" not in done.text
+        assert "/v2/endpoints: " in done.err
+
+
+@pytest.mark.parametrize("line", ["purge main", "undelete main", "restart main", "adopt main", "forget main"])
+def test_commands_for_one_endpoint_have_it(shell: Shell, line: str) -> None:
+    shell.registered()
+    assert "manifest chiltepin.yaml" in shell.run(*line.split(), "--yes", "-v").err
+
+
 def test_what_an_apply_does_is_said(shell: Shell) -> None:
     shell.registered()
     done = shell.ok("destroy", "--yes", "--purge", "-v")
@@ -42,6 +57,6 @@ def test_what_an_apply_does_is_said(shell: Shell) -> None:
 def test_new_tokens_are_said_and_never_shown(shell: Shell) -> None:
     shell.write(POOLED)
     done = shell.ok("apply", "--yes", "-v")
-    assert f"new tokens for the client {CLIENT} at service sandbox" in done.err.splitlines()
+    assert f"new tokens for the client {CLIENT} at service sandbox: " in done.err
     assert SECRET not in done.text
     assert "Bearer" not in done.text

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import pickle
 from dataclasses import FrozenInstanceError, dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -21,6 +21,7 @@ class Ours:
     secret: str = field(repr=False)
     sizes: tuple[int, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+    kind: ClassVar[str] = "ours"
 
 
 @frozen.dataclass(frozen=True)
@@ -75,6 +76,7 @@ def test_they_cannot_be_changed(kind: Any) -> None:
     for attempt in (
         lambda: setattr(made, "name", "b"),
         lambda: setattr(made, "unknown", 1),
+        lambda: setattr(made, "kind", "other"),
         lambda: delattr(made, "name"),
     ):
         with pytest.raises(FrozenInstanceError):
@@ -102,6 +104,15 @@ def test_what_is_missing_or_unknown_is_refused() -> None:
     for make in makers:
         with pytest.raises(TypeError):
             make()
+
+
+@pytest.mark.parametrize("option", [{"compare": False}, {"hash": False}, {"init": False}])
+def test_fields_that_would_be_left_out_are_refused(option: dict[str, bool]) -> None:
+    with pytest.raises(TypeError, match="every field of these is compared"):
+
+        @frozen.dataclass(frozen=True)
+        class Odd:
+            one: int = field(default=0, **option)  # type: ignore[call-overload]
 
 
 def test_only_frozen_ones_are_made() -> None:
