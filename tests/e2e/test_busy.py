@@ -142,8 +142,8 @@ def test_drain_waits_for_a_running_task_and_restarts_then(ready: User) -> None:
         with _draining(ready, "apply", "--drain", "8m") as draining:
             assert ready.daemon("one") == daemon
             task.end()
-            draining.communicate(timeout=500)
-            assert draining.returncode == 0
+            out, err = draining.communicate(timeout=500)
+            assert draining.returncode == 0, out + err
     assert ready.daemon("one") != daemon
     ready.assert_converged("one")
     assert ready.id("one") == uuid
@@ -158,8 +158,8 @@ def test_drain_ends_with_its_time_and_with_ctrl_c(ready: User) -> None:
         ready.chiltepin("destroy", "--yes", "--drain", "1s", expect=5)
         with _draining(ready, "restart", "one", "--drain", "3m") as draining:
             draining.send_signal(signal.SIGINT)
-            draining.communicate(timeout=120)
-            assert draining.returncode == 130
+            out, err = draining.communicate(timeout=120)
+            assert draining.returncode == 130, out + err
         assert not ready.lease_file.exists()
         assert ready.daemon("one") == daemon
         task.end()
