@@ -2,8 +2,9 @@
 
 A task waits in the queue of a user endpoint, whose UUID follows from the endpoint and the options, so
 that the same options reuse the same one. The core endpoint is told to start it at submission, and
-again at each of its own heartbeats while results are owed and the user endpoint is silent: that heals
-a restart of anything. Commands are only sent to an endpoint that is online, since endpoints answer
+again at its own heartbeats while results are owed and the user endpoint is silent: that heals a restart
+of anything. A user endpoint that was just asked for has time to start first, since an endpoint that is told
+twice starts it once more when it ends. Commands are only sent to an endpoint that is online, since endpoints answer
 a command older than three minutes with a failure.
 """
 
@@ -19,6 +20,9 @@ from typing import Any
 from reconciler.sandbox.accounts import Accounts, Identity
 from reconciler.sandbox.messaging import Messaging
 from reconciler.sandbox.registry import EndpointRow, Registry, TaskRow
+
+_TIME_TO_START = 60.0
+"""Seconds for which nobody is told again to start a user endpoint of which nothing was heard."""
 
 _VERSION = b"\x01"  # of globus_compute_common's messagepack protocol: one byte, then JSON
 _NAMESPACE = uuid.UUID("6f1cf2d4-5f0f-4c8e-9c0c-4d3a6c0f6d11")
@@ -56,6 +60,7 @@ class Dispatcher:
         self._registry = registry
         self._accounts = accounts
         self.messaging: Messaging | None = None
+        self._told: dict[str, float] = {}  # when a user endpoint was last asked for, until it is heard of
 
     @property
     def _messages(self) -> Messaging:
@@ -72,6 +77,8 @@ class Dispatcher:
         await messages.declare(commands, messages.inbox(endpoint, "tasks"))
         # What was meant for the previous process is stale; what is still owed is asked for again.
         await messages.purge(commands)
+        for worker in self._registry.user_endpoints(endpoint):
+            self._told.pop(worker.uuid, None)
         return {
             "endpoint_id": endpoint,
             "command_queue_info": messages.inbox_info(endpoint, "commands"),
@@ -155,6 +162,7 @@ class Dispatcher:
             "globus_effective_identity": who.id,
             "globus_identity_set": [{"sub": who.id, "username": who.username, "name": who.name, "email": who.email}],
         }
+        self._told[worker] = time.monotonic()
         await self._messages.send(
             self._messages.inbox(row.uuid, "commands"),
             json.dumps(command).encode(),
@@ -179,6 +187,7 @@ class Dispatcher:
         if "error" in report:
             await self._failed_to_start(row, str(report["error"]))
             return
+        self._told.pop(endpoint, None)
         active = bool(report.get("active", True))
         self._registry.heartbeat(endpoint, period=period if active else 0, report=report)
         if row.parent is None and period:
@@ -187,7 +196,8 @@ class Dispatcher:
     async def _remind(self, row: EndpointRow) -> None:
         now = time.time()
         for worker in self._registry.user_endpoints(row.uuid, waiting_only=True):
-            if not worker.online(now):
+            is_starting = time.monotonic() - self._told.get(worker.uuid, -_TIME_TO_START) < _TIME_TO_START
+            if not (worker.online(now) or is_starting):
                 await self._start(row, worker.uuid)
 
     async def _failed_to_start(self, row: EndpointRow, message: str) -> None:

@@ -52,7 +52,10 @@ def ready(user: User) -> User:
     """A user whose endpoint runs; its user endpoints report every 2 s, and end soon after their last task."""
     text = (_TEMPLATES / "builtin-1.yaml.j2").read_text()
     quick = text.replace("idle_heartbeats_soft: 120\n", "idle_heartbeats_soft: 2\nheartbeat_period: 2\n")
-    assert quick != text
+    # One that is started again after its last task, by a daemon that was told twice, gets none: it ends by this limit.
+    quick = quick.replace("idle_heartbeats_hard: 5760\n", "idle_heartbeats_hard: 90\n")
+    assert "idle_heartbeats_hard: 90\n" in quick
+    assert "heartbeat_period: 2\n" in quick
     (user.project / "quick.yaml.j2").write_text(quick)
     user.write(_one())
     user.apply()

@@ -143,6 +143,7 @@ def test_submission_to_an_offline_endpoint_waits_for_it(endpoint: FakeEndpoint, 
     assert endpoint.command() is None
     endpoint.heartbeat(30)
     worker = wait_for(endpoint.command, "the start command")[1]["kwargs"]["amqp_creds"]["endpoint_id"]
+    endpoint.heartbeat(30)  # it has time to start, so nobody is told again
     endpoint.heartbeat(30, worker, active=True)
     endpoint.heartbeat(30)  # the user endpoint runs, so nobody is told again
     endpoint.heartbeat(30, worker, active=False)
