@@ -74,6 +74,24 @@ def test_a_start_under_way_with_nothing_changed_is_waited_for() -> None:
     lab.assert_converged()
 
 
+def test_a_start_that_shows_only_after_the_plan_was_made_is_waited_for() -> None:
+    """A killed apply asked for it; the process that starts daemons had not come to it when the next one looked."""
+    lab = killed_while_it_starts()
+    (daemon,) = lab.world.daemons
+    lab.world.daemons.remove(daemon)
+    assert lab.apply(between=lambda: lab.world.daemons.append(daemon)).code == ExitCode.OK
+    assert lab.world.daemons == [daemon]
+    lab.assert_converged()
+
+
+def test_a_daemon_that_somebody_starts_after_the_plan_was_made_is_left_to_the_next_run() -> None:
+    lab = Lab(desired(endpoint(), pools=MPI))
+    assert lab.apply().code == ExitCode.OK
+    (daemon,) = lab.world.daemons
+    lab.world.end(daemon, cleanly=True)
+    assert lab.apply(between=lambda: lab.world.spawn("main", daemon.id)).code == ExitCode.DEFERRED
+
+
 def test_an_edit_while_somebody_waits_for_a_start_under_way() -> None:
     """Neither apply has written what is edited: the intent of the one that was killed says what was read."""
     lab = killed_while_it_starts()

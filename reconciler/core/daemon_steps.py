@@ -112,7 +112,9 @@ class _DaemonPlanner:
         hold = not_here(self.run_on, self.live.host) if daemon.state is DaemonState.STOPPING else (None, None)
         if daemon.state is DaemonState.STARTING and daemon.process and self._is_outdated(daemon.process):
             hold = _OTHER_START, "run it again in a minute: then it is restarted"
-        self._start(self._cause_of_start(daemon), waits=daemon.state is DaemonState.STARTING, hold=hold)
+        # What a cut-off start began may not be seen yet, and be up by the time of the action: then it is waited for.
+        waits = daemon.state is DaemonState.STARTING or self._was_begun()
+        self._start(self._cause_of_start(daemon), waits=waits, hold=hold)
 
     def _is_outdated(self, process: Process) -> bool:
         """Whether a start that is under way brings up a daemon that must be restarted at once."""
@@ -141,9 +143,12 @@ class _DaemonPlanner:
 
     def _unconfirmed(self) -> bool:
         """Whether it was started, is not restarted now, and no apply has seen it online since."""
+        return self._was_begun() and not any(isinstance(a, Restart) for a in self.steps.actions)
+
+    def _was_begun(self) -> bool:
+        """Whether an earlier apply began a start, and none has seen its end."""
         intent = self.live.pending.get(self.endpoint.name)
-        restarts = any(isinstance(a, Restart) for a in self.steps.actions)
-        return intent is not None and intent.action in ("Start", "Restart") and not restarts
+        return intent is not None and intent.action in ("Start", "Restart")
 
     def _may_start(self) -> bool:
         """Starting registers: without the service it is left alone."""
