@@ -130,9 +130,8 @@ def _pending(unfinished: Iterable[JournalEntry]) -> dict[str, JournalEntry]:
 
 def _more_telling(before: JournalEntry, entry: JournalEntry) -> JournalEntry:
     """Of two open intents: one to start, else the later; of first starts, the earlier knew the fewest UUIDs."""
-    starts = ("Start", "Restart")
-    if entry.action not in starts:
-        return before if before.action in starts else entry
+    if not entry.begins_daemon:
+        return before if before.begins_daemon else entry
     if any(e.action != "Start" or e.data.get("id") for e in (before, entry)):
         return entry
     return replace(entry, data={**entry.data, "known": before.data.get("known", ())})

@@ -16,9 +16,9 @@ def remember(values: Iterable[str]) -> None:
     _known.update(values)
 
 
-def without_secrets(text: str) -> str:
-    """Return `text` without the secrets of the manifest and of the environment."""
-    return redact(text, sorted({*_known, *secrets(os.environ)}, key=len, reverse=True))
+def without_secrets(text: str, more: Iterable[str] = ()) -> str:
+    """Return `text` without the secrets of the manifest and of the environment, and without `more`."""
+    return redact(text, sorted({*_known, *secrets(os.environ), *more}, key=len, reverse=True))
 
 
 def cleaned(text: str, arguments: Sequence[str]) -> str:
@@ -28,5 +28,4 @@ def cleaned(text: str, arguments: Sequence[str]) -> str:
         given = following if word == "--var" else word.removeprefix("--var=")
         if word == "--var" or word.startswith("--var="):
             values.add(given.partition("=")[2])
-    found = _known | values | set(secrets(os.environ))
-    return redact(text, sorted(found, key=len, reverse=True))
+    return without_secrets(text, values)

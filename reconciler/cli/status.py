@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -47,7 +48,8 @@ def status(
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
     found = make_status(wired.outside, wired.desired, str(wired.invocation.lock_path), full=refresh == "full")
-    said = f"the service could not be asked: {found.unreachable}"
+    trouble = [Line(f"the service could not be asked: {found.unreachable}", "warning")] if found.unreachable else []
+    lines = [*table_lines(found.rows), *trash_lines(found.deleted)]
     if output == "json":
         from reconciler.core.outputs import status_output, to_json
 
@@ -61,11 +63,8 @@ def status(
         )
         console.result(to_json(document))
     elif output == "markdown":
-        lines = [*table_lines(found.rows), *trash_lines(found.deleted)]
-        console.markdown("chiltepin status", [*lines, Line(said, "warning")] if found.unreachable else lines)
+        console.markdown("chiltepin status", [*lines, *trouble])
     else:
-        console.lines([*table_lines(found.rows), *trash_lines(found.deleted)])
-    if found.unreachable:
-        console.warn(said)
-        return int(ExitCode.UNREACHABLE)
-    return int(ExitCode.OK)
+        console.lines(lines)
+    console.lines(trouble, stream=sys.stderr)
+    return int(ExitCode.UNREACHABLE if trouble else ExitCode.OK)

@@ -148,7 +148,7 @@ class _DaemonPlanner:
     def _was_begun(self) -> bool:
         """Whether an earlier apply began a start, and none has seen its end."""
         intent = self.live.pending.get(self.endpoint.name)
-        return intent is not None and intent.action in ("Start", "Restart")
+        return intent is not None and intent.begins_daemon
 
     def _may_start(self) -> bool:
         """Starting registers: without the service it is left alone."""

@@ -146,7 +146,7 @@ def _ended_here(
         quiet = pid_file is None or not is_fresh(pid_file.age)
         return is_proof(record, pid_file, here) or (rebooted and quiet and status == "offline")
     intent = live.pending.get(marker.endpoint) if marker else None
-    if intent is not None and intent.action in ("Start", "Restart") and is_from_here(intent.data, here):
+    if intent is not None and intent.begins_daemon and is_from_here(intent.data, here):
         return True
     return status == "offline" and _is_this(_registered_on(live, endpoint_id), here)
 

@@ -12,7 +12,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass as dataclass  # noqa: PLC0414 - mypy asks for it; so type checkers know what these are
+    # For type checkers they are the standard library's; `as` is how mypy wants it passed on.
+    from dataclasses import dataclass as dataclass  # noqa: PLC0414
 else:
 
     def dataclass(*, frozen: bool, kw_only: bool = False):

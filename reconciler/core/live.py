@@ -224,6 +224,11 @@ class JournalEntry:
     data: Mapping[str, Any]
     at: float
 
+    @property
+    def begins_daemon(self) -> bool:
+        """Whether its action starts a daemon."""
+        return self.action in ("Start", "Restart")
+
     def belongs_to(self, stack: str) -> bool:
         """Whether it is of this stack: stacks that share a config directory share the journal, not the names."""
         return bool(self.data.get("stack", stack) == stack)

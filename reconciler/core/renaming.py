@@ -281,7 +281,7 @@ def _journal_then(name: str, old: str, live: LiveState) -> LiveState:
     """What was begun under the old name was begun on this endpoint."""
     pending = _carried(live.pending, old, name)
     own = live.pending.get(name)
-    if isinstance(own, JournalEntry) and own.action in ("Start", "Restart"):
+    if isinstance(own, JournalEntry) and own.begins_daemon:
         pending[name] = own
     return replace(live, pending=pending, candidates=_carried(live.candidates, old, name))
 

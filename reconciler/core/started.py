@@ -75,7 +75,7 @@ def under_way(endpoint: str, directory: LiveDirectory | None, live: LiveState) -
     was seen can be taken; environment and versions stay unknown (empty) and never ask for a restart.
     """
     pending = live.pending.get(endpoint)
-    data: dict[str, Any] = dict(pending.data) if pending and pending.action in ("Start", "Restart") else {}
+    data: dict[str, Any] = dict(pending.data) if pending and pending.begins_daemon else {}
     config = directory.files.get(CONFIG) if directory else None
     said: dict[str, Any] = {key: data[key] for key in ("environment", "prefix", "versions") if key in data}
     return said | {"config": data.get("config") or (config.digest if config else "")}

@@ -207,7 +207,7 @@ def with_daemon(
     if is_recorded(marker.daemon, daemon.process, live.host):
         return marker, cause
     pending = live.pending.get(marker.endpoint)
-    ours = pending is not None and pending.action in ("Start", "Restart")
+    ours = pending is not None and pending.begins_daemon
     record = found_daemon(daemon.process, marker.endpoint, directory, live)
     return marker.but(daemon=record), cause or (Cause.INTERRUPTED if ours else Cause.LOST_MARKER)
 

@@ -170,7 +170,6 @@ def test_a_login_shell_that_fails_or_hangs(
 def test_host_facts_name_this_machine_and_never_wait_for_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
     import socket  # noqa: PLC0415
 
-    machine.facts.cache_clear()
     monkeypatch.setattr(machine, "_NAME_SERVER_PATIENCE", 0.2)
     monkeypatch.setattr(socket, "getfqdn", lambda _name: time.sleep(3))
     begun = time.monotonic()
@@ -182,7 +181,6 @@ def test_host_facts_name_this_machine_and_never_wait_for_a_name_server(monkeypat
     assert facts.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert facts.namespace == str(Path("/proc/self/ns/pid").readlink())
     assert facts.home.startswith("/")
-    machine.facts.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,6 @@ def shell_at(
     monkeypatch.chdir(shell.project)
     machine.facts.cache_clear()  # who we are and where our home is holds for a process, not for a test
     yield shell
-    machine.facts.cache_clear()
     logging.getLogger("reconciler").handlers.clear()  # of --verbose
 
 

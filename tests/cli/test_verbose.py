@@ -1,4 +1,4 @@
-"""`-v`: what is read, asked and run, on stderr; the results stay as they are."""
+"""`-v`: what is asked and run, on stderr; the results stay as they are."""
 
 from __future__ import annotations
 
