@@ -96,8 +96,8 @@ class Faults:
 
     def point(self, name: str) -> None:
         """An effect is about to happen, or has just happened."""
-        self.alive()
         with self._mutex:
+            self.alive()
             self.passed.append(name)
             if len(self.passed) == self.crash_at:
                 self.dead = True
