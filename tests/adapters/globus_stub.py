@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -107,6 +108,7 @@ class GlobusStub:
         self.login_as = USER
         self.listing: list[dict[str, Any]] = []
         self.says = "online"  # of every endpoint that no daemon registered by itself
+        self.online_while: Path | None = None  # a file: an endpoint is online for as long as it is there
         self.registered_since: Callable[[], list[dict[str, Any]]] = list  # what daemons add by themselves
         self._lock = threading.Lock()
         self.url = ""
@@ -152,6 +154,7 @@ class GlobusStub:
             return error(404, f"Endpoint {wanted} could not be resolved")
         if request.path.endswith("/status"):
             online = any(item["uuid"] == wanted for item in by_daemons)
+            online = online or (self.online_while is not None and self.online_while.exists())
             return Reply(200, {"status": "online" if online else self.says, "details": {}})
         if request.method != "DELETE":
             return Reply(200, known[wanted])

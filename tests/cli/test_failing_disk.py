@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reconciler import elsewhere
 from reconciler.adapters.files import TEMPORARY
 from reconciler.core.lock import read_lock
 from reconciler.core.marker import Marker
@@ -121,6 +122,34 @@ def start(shell: Shell) -> tuple[str, ...]:
     return APPLY
 
 
+def restart(shell: Shell) -> tuple[str, ...]:
+    with_daemons(shell)
+    shell.write(RUNNING)
+    return APPLY
+
+
+def begin_restart(stage: Stage) -> None:
+    """Let its daemon run, and be declared with another configuration."""
+    assert stage.run(APPLY).code == 0
+    stage.shell.write(RUNNING.replace("restart: now", "restart: now, config: {display_name: Renamed}"))
+
+
+def stop_elsewhere(shell: Shell) -> tuple[str, ...]:
+    """Its daemon runs on another node, where it ends without its PID file."""
+    shell.registered()
+    shell.stub.online_while = shell.config_dir / "main" / "daemon.pid"
+    shell.stub.online_while.write_text("4000000\n")
+    there = {"host": "elsewhere-2", "boot_id": "b", "pid": 4000000, "start_time": 1, "prefix": "", "versions": {}}
+    marker = json.loads(shell.marker.read_text())
+    shell.marker.write_text(json.dumps({**marker, "daemon": {**there, "config": ""}}))
+    return APPLY
+
+
+def touch_pid_file(stage: Stage) -> None:
+    """Do what the daemon on the other node does."""
+    (stage.shell.config_dir / "main" / "daemon.pid").touch()
+
+
 def with_daemons(shell: Shell) -> None:
     """Let the stand-in of globus-compute-endpoint be installed, and the service list what it registers."""
     shutil.rmtree(shell.tool)
@@ -162,18 +191,22 @@ class Scenario:
         gives_up: whether the UUID that there was may be gone afterwards.
         again: exit codes of the same command on a healthy disk.
         then: what is run after it.
+        begin: what happens each time before it, as no copy of the files shows it.
     """
 
     prepare: Callable[[Shell], tuple[str, ...]]
     gives_up: bool = False
     again: frozenset[int] = frozenset({0})
     then: tuple[tuple[str, ...], ...] = ()
+    begin: Callable[[Stage], None] | None = None
 
 
 SCENARIOS = {
     "first": Scenario(first),
     "change": Scenario(change),
     "start": Scenario(start),
+    "restart": Scenario(restart, begin=begin_restart),
+    "stop elsewhere": Scenario(stop_elsewhere, begin=touch_pid_file),
     "lost marker": Scenario(lost_marker),
     "stale PID file": Scenario(stale_pid_file),
     "delete": Scenario(delete),
@@ -194,12 +227,15 @@ class Stage:
 
     shell: Shell
     kept: Path
+    begin: Callable[[Stage], None] | None = None
     listing: list[dict[str, Any]] = field(default_factory=list)
     changes: int = 0
 
     def keep(self) -> None:
         shutil.copytree(self.shell.base, self.kept, symlinks=True)
         self.listing = self.shell.stub.listing
+        if self.begin:
+            self.begin(self)
 
     def set(self) -> None:
         os.chdir("/")
@@ -209,6 +245,8 @@ class Stage:
             shutil.copytree(self.kept / path.relative_to(self.shell.base), path, symlinks=True)
         os.chdir(self.shell.project)
         self.shell.stub.listing = self.listing
+        if self.begin:
+            self.begin(self)
 
     def end_daemons(self) -> None:
         """End, by PID, what was started in this home."""
@@ -278,7 +316,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(shell: Shell, tmp_path: Path) -> Iterator[Stage]:
+def stage(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    monkeypatch.setattr(elsewhere, "ABSENT_FOR", 0.2)  # nobody brings back a PID file here
     stage = Stage(shell, tmp_path / "kept")
     try:
         yield stage
@@ -290,8 +329,8 @@ def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]]
     """Let the first, second, ... (or every `step`-th) change fail, until the command needs no further one."""
     scenario = SCENARIOS[name]
     arguments = scenario.prepare(stage.shell)
+    stage.begin = scenario.begin
     stage.keep()
-    before = stage.ids()
     assert stage.run(arguments).code == 0
     for more in scenario.then:
         assert stage.run(more).code == 0
@@ -300,6 +339,7 @@ def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]]
         assert "No changes." in stage.run(("plan",)).text
     for at in itertools.count(1, step * STEP):
         stage.set()
+        before = stage.ids()
         what, remedy = trouble(at)
         told = stage.run(arguments, what)
         if not told.hit:
