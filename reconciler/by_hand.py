@@ -1,4 +1,4 @@
-"""What is done to one endpoint by hand, without a manifest: configure, start, stop, delete.
+"""What is done to one endpoint by hand, without a manifest: configure, start, stop, delete, undelete.
 
 Straight-line code over the ports, under the lease of the config directory. An endpoint that a stack manages is
 neither configured nor deleted here, and its marker stays true.
@@ -21,7 +21,7 @@ from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import name_fault
 from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
-from reconciler.core.single import elsewhere, listing, online, refuse_managed, runs, still
+from reconciler.core.single import elsewhere, entry_to_undelete, listing, online, refuse_managed, runs, still
 from reconciler.core.started import begun_with, daemon_record
 from reconciler.effects import CALLS_OF_A_START
 from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
@@ -192,6 +192,24 @@ def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, secon
         if deregister and isinstance(endpoint_id, str):
             outside.service.delete(endpoint_id)
         host.to_trash(name)
+
+
+def undelete(outside: Outside, clock: Clock, name: str, *, entry: str | None, patience: float) -> None:
+    """Bring back from the trash what was deleted by hand, with its UUID.
+
+    Args:
+        entry: which entry of the trash, when it holds several of that name.
+
+    Raises:
+        UsageError: nothing of that name was deleted by hand.
+        Refused: a stack's, which its manifest brings back; several with different UUIDs; or the name is taken.
+    """
+    host = outside.host
+    with alone(outside, clock, patience):
+        where = f"{host.config_dir}/.chiltepin/trash"
+        item = entry_to_undelete(name, entry, host.trash(), where)
+        outside.store.check_lease()
+        host.restore(item.name, name)
 
 
 def _await_offline(outside: Outside, clock: Clock, name: str, endpoint_id: str, seconds: float) -> None:

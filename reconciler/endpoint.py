@@ -6,7 +6,7 @@
 - An endpoint that a stack manages is not configured or deleted here: its manifest is the place. Starting and
   stopping it is possible, and keeps its marker true.
 - `delete` refuses an endpoint that runs, moves the directory to the trash instead of removing it, and deregisters
-  when that is asked for, as `chiltepin.endpoint.delete` never does.
+  when that is asked for, as `chiltepin.endpoint.delete` never does. `undelete` brings it back.
 - A daemon is signalled only when its process is on this node and is the one that was meant.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from reconciler import by_hand
-from reconciler.core.single import listing
+from reconciler.core.single import listing, of_nobody
 from reconciler.errors import TimedOut
 from reconciler.wiring import Ports, builtin_documents, chiltepin_apps, connect, translating_globus
 
@@ -34,6 +34,7 @@ __all__ = [
     "Timeout",
     "configure",
     "delete",
+    "deleted",
     "exists",
     "get_chiltepin_apps",
     "is_running",
@@ -43,6 +44,7 @@ __all__ = [
     "show",
     "start",
     "stop",
+    "undelete",
 ]
 
 
@@ -55,6 +57,15 @@ class Clients(TypedDict):
 
     compute: Client
     transfer: TransferClient
+
+
+class Deleted(TypedDict):
+    """An endpoint in the trash: its name, UUID, entry, and when it was deleted (seconds since the epoch)."""
+
+    name: str
+    id: str | None
+    entry: str
+    deleted_at: float
 
 
 def configure(name: str, config_dir: str | None = None, timeout: float | None = None) -> bool:
@@ -177,6 +188,37 @@ def delete(name: str, config_dir: str | None = None, timeout: float | None = Non
     ports = _ports(config_dir)
     seconds = PATIENCE if timeout is None else timeout
     by_hand.delete(ports.outside, ports.clock, name, deregister=deregister, seconds=seconds)
+
+
+def undelete(
+    name: str, config_dir: str | None = None, timeout: float | None = None, *, entry: str | None = None
+) -> None:
+    """Bring back what `delete` moved to the trash, with its UUID; it stays stopped.
+
+    Args:
+        name: the endpoint's name.
+        config_dir: the config directory; by default $GLOBUS_COMPUTE_USER_DIR, or ~/.globus_compute.
+        timeout: seconds to wait for another command that is at work; by default 120.
+        entry: which one, by its name in the trash, when there are several with different UUIDs.
+
+    Raises:
+        UsageError: nothing of that name was deleted by hand.
+        Refused: its manifest brings it back; there are several with different UUIDs; or the name is taken.
+        LeaseHeld: another command is at work in the config directory.
+    """
+    ports = _ports(config_dir)
+    patience = PATIENCE if timeout is None else timeout
+    by_hand.undelete(ports.outside, ports.clock, name, entry=entry, patience=patience)
+
+
+def deleted(config_dir: str | None = None) -> list[Deleted]:
+    """Return what `delete` moved to the trash and is still there, oldest first.
+
+    Raises:
+        FileSystemError: the trash cannot be read.
+    """
+    found = of_nobody(_ports(config_dir).outside.host.trash())
+    return [Deleted(name=i.deleted_directory, id=i.id, entry=i.name, deleted_at=i.deleted_at) for i in found]
 
 
 def get_chiltepin_apps() -> tuple[GlobusApp, GlobusApp, GlobusApp | None]:

@@ -27,7 +27,7 @@ from reconciler.errors import (
 )
 from tests.core.builders import SCHEMA, TEMPLATE, endpoint
 from tests.fakes import FakeClock, FakeStore, World
-from tests.lab import Lab, desired
+from tests.lab import YES, Lab, desired
 
 Do = Callable[["Hands"], None]
 
@@ -50,6 +50,9 @@ class Hands:
 
     def delete(self, name: str = "byhand", *, deregister: bool = False) -> None:
         by_hand.delete(self.world.outside, self.clock, name, deregister=deregister, seconds=120)
+
+    def undelete(self, name: str = "byhand", entry: str | None = None) -> None:
+        by_hand.undelete(self.world.outside, self.clock, name, entry=entry, patience=10)
 
     def status(self, name: str = "byhand") -> str | None:
         return listing(self.world.outside.host.directories())[name]["status"]
@@ -345,6 +348,91 @@ def test_a_damaged_uuid_deregisters_nothing(running: Hands) -> None:
 
 
 # --- what a stack manages
+
+
+# --- undelete
+
+
+def test_what_was_deleted_comes_back_under_its_uuid(running: Hands) -> None:
+    uuid = running.id()
+    running.stop()
+    running.delete()
+    running.undelete()
+    assert running.id() == uuid
+    assert running.world.trash == {}
+    running.start()
+    assert list(running.world.registrations) == [uuid]
+
+
+def test_of_several_with_one_uuid_the_newest_comes_back(running: Hands) -> None:
+    running.stop()
+    kept = running.world.folders["byhand"]
+    running.delete()
+    running.world.folders["byhand"] = replace(kept, files={**kept.files, "new": kept.files["config.yaml"]})
+    running.delete()
+    running.undelete()
+    assert "new" in running.world.folders["byhand"].files
+
+
+def test_of_several_with_different_uuids_one_must_be_named(running: Hands) -> None:
+    first = running.id()
+    running.stop()
+    running.delete()
+    running.configure()
+    running.start()
+    running.stop()
+    running.delete()
+    with pytest.raises(Refused, match="several times") as refused:
+        running.undelete()
+    assert all(entry in (refused.value.why or "") for entry in (*running.world.trash, first))
+    running.undelete(entry=next(iter(running.world.trash)))
+    assert running.id() == first
+
+
+def test_what_was_not_deleted_does_not_come_back(running: Hands) -> None:
+    with pytest.raises(UsageError, match="nothing of that name"):
+        running.undelete()
+    running.stop()
+    running.delete()
+    with pytest.raises(UsageError) as near:
+        running.undelete("byhandd")
+    assert near.value.remedy == "did you mean byhand?"
+    with pytest.raises(UsageError, match="other~1"):
+        running.undelete(entry="other~1")
+    assert len(running.world.trash) == 1
+
+
+def test_a_name_that_is_taken_stays_as_it_is(running: Hands) -> None:
+    running.stop()
+    running.delete()
+    running.configure()
+    with pytest.raises(Refused, match="exists"):
+        running.undelete()
+    assert running.world.folders["byhand"].endpoint_id is None
+    assert len(running.world.trash) == 1
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_a_stack_deleted_is_left_to_its_manifest(stack: tuple[Lab, Hands], *, damaged: bool) -> None:
+    lab, hands = stack
+    lab.wants()
+    lab.apply(YES)
+    (entry,) = lab.world.trash
+    if damaged:
+        lab.world.trash[entry].marker = Damaged("not JSON")
+    with pytest.raises(Refused, match="not brought back by hand") as refused:
+        hands.undelete("main")
+    assert (refused.value.remedy == "with its manifest: `chiltepin undelete main`") is not damaged
+    assert list(lab.world.trash) == [entry]
+
+
+def test_whoever_lost_the_lease_brings_nothing_back(running: Hands) -> None:
+    running.stop()
+    running.delete()
+    running.world.faults.fail("check_lease", LeaseHeld("lost"))
+    with pytest.raises(LeaseHeld):
+        running.undelete()
+    assert running.world.folders == {}
 
 
 def test_a_stacks_endpoint_is_neither_configured_nor_deleted_by_hand(stack: tuple[Lab, Hands]) -> None:

@@ -167,6 +167,25 @@ def test_the_command_does_the_same(shell: Shell) -> None:
     assert shell.stub.count("DELETE", f"/v2/endpoints/{UUID_A}") == 1
 
 
+def test_what_was_deleted_is_listed_and_comes_back(shell: Shell) -> None:
+    ours.configure("foo")
+    ours.start("foo")
+    ours.stop("foo")
+    assert shell.ok("endpoint", "list", "--deleted").out == "No endpoints were deleted by hand\n"
+    shell.ok("endpoint", "delete", "foo")
+    (item,) = ours.deleted()
+    assert (item["name"], item["id"]) == ("foo", UUID_A)
+    assert item["deleted_at"] == pytest.approx(time.time(), abs=3600)
+    assert shell.ok("endpoint", "list", "--deleted").out == f"foo {UUID_A} {item['entry']}\n"
+    shell.refused("endpoint", "undelete", "fooo", code=64, says=("nothing of that name", "did you mean foo?"))
+    assert shell.ok("endpoint", "undelete", "foo", "--entry", item["entry"]).text == ""
+    assert ours.show() == {"foo": {"status": "Stopped", "id": UUID_A}}
+    assert ours.deleted() == []
+    ours.delete("foo")
+    ours.undelete("foo")
+    assert ours.exists("foo")
+
+
 def test_a_start_that_takes_too_long_is_a_timeout_error(shell: Shell) -> None:
     ours.configure("foo")
     (shell.config_dir / "behave").write_text("hang")

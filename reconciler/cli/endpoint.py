@@ -44,7 +44,7 @@ def endpoint(
     context: typer.Context,
     config_dir: ConfigOption = None,
 ) -> None:
-    """Configure, list, start, stop or delete one endpoint that no manifest manages."""
+    """Configure, list, start, stop, delete or bring back one endpoint that no manifest manages."""
     context.obj = config_dir
 
 
@@ -57,17 +57,36 @@ def configure(context: typer.Context, name: NameArgument, config_dir: ConfigOpti
         single.configure(name, config_dir=config_dir or context.obj)
 
 
-@app.command("list", epilog=o.examples("chiltepin endpoint list"))
-def list_endpoints(context: typer.Context, config_dir: ConfigOption = None) -> None:
+@app.command(
+    "list",
+    epilog=o.examples(
+        """
+        chiltepin endpoint list
+        chiltepin endpoint list --deleted      what `endpoint undelete` brings back
+        """
+    ),
+)
+def list_endpoints(
+    context: typer.Context,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="What was deleted by hand: name, UUID, entry of the trash.")
+    ] = False,
+    config_dir: ConfigOption = None,
+) -> None:
     """List the endpoints of the config directory: name, UUID, status."""
     from reconciler import endpoint as single
     from reconciler.cli.console import Console
     from reconciler.core.report import plain
 
-    found = single.show(config_dir=config_dir or context.obj)
-    width = max((len(name) for name in found), default=0)
-    lines = [f"{name:<{width}} {entry['id'] or 'None':<36} {entry['status']}" for name, entry in found.items()]
-    Console().result("\n".join(plain(line) for line in lines) if lines else "No endpoints are configured")
+    where = config_dir or context.obj
+    if deleted:
+        rows = [(item["name"], item["id"], item["entry"]) for item in single.deleted(where)]
+    else:
+        rows = [(name, entry["id"], str(entry["status"])) for name, entry in single.show(where).items()]
+    width = max((len(name) for name, _, _ in rows), default=0)
+    lines = [f"{name:<{width}} {endpoint_id or 'None':<36} {last}" for name, endpoint_id, last in rows]
+    none = "No endpoints were deleted by hand" if deleted else "No endpoints are configured"
+    Console().result("\n".join(plain(line) for line in lines) if lines else none)
 
 
 @app.command(epilog=o.examples("chiltepin endpoint start test"))
@@ -109,3 +128,26 @@ def delete(
 
     with orderly():
         single.delete(name, config_dir=config_dir or context.obj, deregister=deregister)
+
+
+@app.command(
+    epilog=o.examples(
+        """
+        chiltepin endpoint undelete test
+        chiltepin endpoint undelete test --entry ENTRY      as `endpoint list --deleted` names it
+        """
+    )
+)
+def undelete(
+    context: typer.Context,
+    name: NameArgument,
+    entry: Annotated[
+        str | None, typer.Option("--entry", metavar="ENTRY", help="Which entry of the trash, when there are several.")
+    ] = None,
+    config_dir: ConfigOption = None,
+) -> None:
+    """Bring back what was deleted by hand, stopped."""
+    from reconciler import endpoint as single
+
+    with orderly():
+        single.undelete(name, config_dir=config_dir or context.obj, entry=entry)

@@ -173,6 +173,11 @@ class TrashEntry:
         found = self.directory.endpoint_id if self.directory else None
         return found if isinstance(found, str) else self.marker.id if self.marker else None
 
+    @property
+    def deleted_directory(self) -> str:
+        """The name that its directory had."""
+        return self.name.rpartition("~")[0]
+
 
 Status = Literal["online", "offline"]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 
 from reconciler.core.daemon import Daemon, is_up
-from reconciler.core.live import Damaged, LiveDirectory
+from reconciler.core.live import Damaged, LiveDirectory, TrashEntry
 from reconciler.core.marker import MARKER
 from reconciler.core.pid_file import is_fresh
-from reconciler.errors import Refused
+from reconciler.core.trash import say_entry
+from reconciler.errors import Refused, UsageError
 
 _UNREADABLE_ID = "[failed to read endpoint id]"
 
@@ -95,3 +97,51 @@ def runs(where: str, name: str, why: str) -> Refused:
         why=why,
         remedy=f"stop it first, where it runs: `chiltepin endpoint stop {name}`",
     )
+
+
+def of_nobody(trash: Iterable[TrashEntry]) -> tuple[TrashEntry, ...]:
+    """Return what was deleted by hand, oldest first: no stack manages it, so no command with a manifest names it."""
+    return tuple(item for item in trash if item.directory is not None and item.directory.marker is None)
+
+
+def entry_to_undelete(name: str, entry: str | None, trash: Iterable[TrashEntry], where: str) -> TrashEntry:
+    """Return what comes back as `name`: the newest of that name if they all have one UUID, or the one named.
+
+    Args:
+        entry: an entry's name.
+        trash: everything in the trash.
+        where: the trash's directory, for messages.
+
+    Raises:
+        UsageError: there is none.
+        Refused: it is a stack's, or there are several with different UUIDs.
+    """
+    named = [i for i in trash if i.deleted_directory == name and entry in (None, i.name)]
+    found = of_nobody(named)
+    if not found and named:
+        owner = named[-1].marker
+        stack = (
+            f"endpoint {owner.endpoint} of stack `{owner.stack}`" if owner else "a stack's, and its marker is damaged"
+        )
+        raise Refused(
+            f"{name} is not brought back by hand: {named[-1].name} is {stack}",
+            where=where,
+            remedy=f"with its manifest: `chiltepin undelete {owner.endpoint}`" if owner else "see docs/operations.md",
+        )
+    if not found:
+        known = sorted({i.deleted_directory for i in of_nobody(trash)})
+        near = difflib.get_close_matches(name, known, 1)
+        listed = "`chiltepin endpoint list --deleted` lists what is there" if known else None
+        raise UsageError(
+            f"{entry or name}: nothing of that name was deleted by hand",
+            where=where,
+            remedy=f"did you mean {near[0]}?" if near and entry is None else listed,
+        )
+    if len({item.id for item in found}) > 1:
+        raise Refused(
+            f"{name} is in the trash several times, with different UUIDs",
+            where=where,
+            why="; ".join(say_entry(item) for item in found),
+            remedy=f"say which one: `chiltepin endpoint undelete {name} --entry ENTRY`",
+        )
+    return found[-1]
