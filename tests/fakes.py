@@ -352,7 +352,8 @@ class World:
         alive = [d for d in self.daemons_of(name) if self.is_of_this_home(d)]
         touched = self.now - 3 if any(folder.pid in (d.pid, 0) for d in alive) else folder.touched
         count = self.user_endpoints.get(name, 0)
-        kind: DirectoryKind = "endpoint" if folder.marker is not None or "config.yaml" in folder.files else "other"
+        known = folder.marker is not None or "config.yaml" in folder.files or isinstance(folder.endpoint_id, str)
+        kind: DirectoryKind = "endpoint" if known else "other"
         return LiveDirectory(
             name=name,
             kind=kind,

@@ -333,3 +333,33 @@ def test_reregister_of_a_lost_directory() -> None:
     assert lab.apply().code == ExitCode.REFUSED
     assert lab.apply(**RENEW).code == ExitCode.OK
     lab.assert_converged()
+
+
+# --- a directory that was removed under a daemon
+
+
+def test_a_daemon_whose_directory_was_removed_while_it_started_keeps_its_uuid() -> None:
+    """It makes the directory again, for its log, PID file and endpoint.json; files and marker are lost."""
+    lab = running()
+    (_, uuid), lock = daemon_of(lab), lab.world.lock
+    lab.world.folders["main"].files.clear()
+    lab.world.folders["main"].marker = None
+    assert lab.apply().code == ExitCode.OK
+    assert daemon_of(lab)[1] == uuid
+    assert list(lab.world.registrations) == [uuid]
+    assert lab.world.lock == lock
+    lab.assert_converged()
+
+
+def test_what_the_lock_does_not_know_is_not_taken_for_ours() -> None:
+    lab = running()
+    kept = daemon_of(lab)
+    lab.world.folders["main"].files.clear()
+    lab.world.folders["main"].marker = None
+    lab.world.lock = None
+    assert lab.apply().code == ExitCode.REFUSED
+    assert daemon_of(lab) == kept
+    assert lab.apply(**errand("adopt")).code == ExitCode.OK
+    assert lab.apply().code == ExitCode.OK
+    assert daemon_of(lab)[1] == kept[1]
+    lab.assert_converged()

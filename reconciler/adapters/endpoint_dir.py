@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from reconciler.adapters.files import Directory, translated
 from reconciler.adapters.names import user_endpoint
 from reconciler.adapters.process import Daemon, belongs
+from reconciler.adapters.remains import LOG, are_remains
 from reconciler.adapters.user_processes import with_processes
 from reconciler.core.daemon import is_up
 from reconciler.core.desired import CONFIG, DOCUMENTS, IDENTITY_MAPPING, SCHEMA, TEMPLATE, USER_ENVIRONMENT
@@ -32,7 +33,6 @@ MANAGED_FILES = frozenset({CONFIG, TEMPLATE, SCHEMA, USER_ENVIRONMENT, IDENTITY_
 LEGACY_CONFIG = "config.py"
 REGISTRATION = "endpoint.json"
 PID_FILE = "daemon.pid"
-LOG = "endpoint.log"
 _LIMIT = 8 << 20
 _ENGINE = re.compile(rb"^(?:engine|'engine'|\"engine\")\s*:", re.MULTILINE)
 Age = Callable[[float], "float | None"]
@@ -158,6 +158,7 @@ class Reading:
     problem: str | None = None
     documents_age: float | None = None
     logged: float | None = None
+    remains: bool = False
 
 
 def _younger(one: float | None, other: float | None) -> float | None:
@@ -207,7 +208,9 @@ def _modified(fd: int, name: str) -> float | None:
 def read_contents(fd: int, contents: Contents, age: Age) -> Reading:
     """Read every file of an endpoint directory that means something to us."""
     reading = Reading()
-    for name in os.listdir(fd):  # a descriptor, not a path
+    names = os.listdir(fd)  # a descriptor, not a path
+    reading.remains = are_remains(names)
+    for name in names:
         if name in _WANTED:
             _read_entry(fd, name, reading, contents, age)
         elif name == LEGACY_CONFIG:
@@ -227,7 +230,10 @@ def _kind(reading: Reading, problem: str | None) -> DirectoryKind:
         return "unreadable"
     if reading.legacy:
         return "legacy"
-    return "endpoint" if CONFIG in reading.files or reading.marker is not None else "other"
+    if CONFIG in reading.files or reading.marker is not None:
+        return "endpoint"
+    # A daemon whose directory was removed while it was starting makes it again, with its UUID.
+    return "endpoint" if isinstance(reading.endpoint_id, str) else "other"
 
 
 def read_directory(
@@ -239,7 +245,7 @@ def read_directory(
     daemons: Iterable[Daemon],
     user_endpoints: Mapping[str, list[UserEndpoint]],
 ) -> LiveDirectory | None:
-    """Read one entry of the config directory; None when it is not there (any more).
+    """Read one entry of the config directory; None when it is not there (any more), or is only what `remains` knows.
 
     Args:
         user_endpoints: the live ones by their endpoint's UUID.
@@ -259,6 +265,8 @@ def read_directory(
         return LiveDirectory(name, "unreadable", problem=translated(e, f"read {name}", root.at(name)).why)
     finally:
         os.close(fd)
+    if reading.remains:
+        return None
     ids = known_ids(reading.endpoint_id, reading.marker)
     problem = upstream_fault(name)
     running = _processes(daemons, name, root.path, (info.st_dev, info.st_ino), ids)

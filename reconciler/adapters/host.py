@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.adapters import batch, changes, environment, faults, files, login_shell, machine, tool, trash
+from reconciler.adapters import batch, changes, environment, faults, files, login_shell, machine, remains, tool, trash
 from reconciler.adapters import process as processes
 from reconciler.adapters import start as starting
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.endpoint_dir import (
-    LOG,
     Contents,
     live_user_endpoints,
     read_directory,
@@ -22,6 +21,7 @@ from reconciler.adapters.endpoint_dir import (
 from reconciler.adapters.files import Directory
 from reconciler.adapters.names import OWN_DIRECTORY, user_endpoint
 from reconciler.adapters.own_dir import BACKUPS, BUILDS, TRASH, open_config_dir, open_own
+from reconciler.adapters.remains import LOG
 from reconciler.adapters.server_time import ServerTime
 from reconciler.core.environment import Variable
 from reconciler.core.live import (
@@ -139,6 +139,7 @@ class LocalHost:
 
     def create(self, name: str, files: Mapping[str, NewFile], marker: Marker | None) -> None:
         with self._writing(f"create {name}", name) as root, open_own(self._path, BUILDS) as builds:
+            self._make_room(root, name)
             changes.create(root, builds, name, files, marker)
 
     def rename(self, name: str, new: str) -> None:
@@ -146,6 +147,7 @@ class LocalHost:
             found = self.directory(name)
             if found is not None and (found.processes or (found.pid_file and not is_stale(found.pid_file.age))):
                 raise self._still_runs(name)
+            self._make_room(root, new)
             changes.rename(root, name, new)
 
     def write_file(self, name: str, file: str, new: NewFile, *, backup: bool) -> None:
@@ -166,6 +168,12 @@ class LocalHost:
         if content is not None:
             with open_own(self._path, BACKUPS, name) as backups:
                 trash.keep_copy(backups, file, content, self._for_names(self._server_time.now()))
+
+    def _make_room(self, root: Directory, name: str) -> None:
+        """Put aside what is no endpoint, and stands where one is to be."""
+        if remains.there_are(root, files.check_component(name)):
+            with open_own(self._path, BACKUPS, name) as backups:
+                remains.put_aside(root, name, backups, trash.stamp(self._for_names(self._server_time.now())))
 
     def _for_names(self, at: float | None) -> float:
         """Return the time that names are to sort by: the file server's, or without it this node's."""
@@ -283,6 +291,7 @@ class LocalHost:
 
     def restore(self, entry: str, name: str) -> None:
         with self._writing(f"put {name} back", name) as root, open_own(self._path, TRASH) as bin_:
+            self._make_room(root, name)
             trash.move_out(root, bin_, self._entry(entry), name)
 
     def purge(self, entry: str) -> None:

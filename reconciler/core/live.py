@@ -94,7 +94,7 @@ class LiveDirectory:
 
     Attributes:
         kind: "endpoint"; "legacy" (config.py, or an `engine` in config.yaml); "link" (a symbolic link);
-            "other" (a file, or a directory without config.yaml and marker); "unreadable".
+            "other" (a file, or a directory without config.yaml, marker and UUID); "unreadable".
         files: the managed files that are there, by name.
         endpoint_id: the UUID in endpoint.json.
         marker: our marker.

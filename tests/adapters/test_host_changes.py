@@ -9,9 +9,11 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reconciler.adapters import remains
 from reconciler.adapters.host import LocalHost
 from reconciler.adapters.store import FileStore
 from reconciler.core.live import PidFile
@@ -72,6 +74,42 @@ def test_create_never_replaces_anything(tmp_path: Path, kind: str) -> None:
         LocalHost(str(tmp_path)).create("main", FILES, marker())
     assert names(tmp_path / ".chiltepin" / "new") == []
     assert not (place / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("how", ["create", "rename", "restore"])
+def test_a_log_that_a_start_brought_back_makes_room_and_is_kept(tmp_path: Path, how: str) -> None:
+    host, place = LocalHost(str(tmp_path)), tmp_path / "main"
+    if how != "create":
+        endpoint(tmp_path, "other" if how == "rename" else "main")
+    entry = host.to_trash("main") if how == "restore" else ""
+    place.mkdir()
+    (place / "endpoint.log").write_text("config.yaml is not there")
+    if how == "create":
+        host.create("main", FILES, marker())
+    elif how == "rename":
+        host.rename("other", "main")
+    else:
+        host.restore(entry, "main")
+    assert (place / "config.yaml").exists()
+    assert not (place / "endpoint.log").exists()
+    (kept,) = (tmp_path / ".chiltepin" / "backups" / "main").iterdir()
+    assert kept.read_text() == "config.yaml is not there"
+
+
+def test_what_is_written_into_it_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "main"
+    place.mkdir()
+    (place / "endpoint.log").touch()
+    put_aside = remains.put_aside
+
+    def late(*arguments: Any) -> None:
+        (place / "daemon.pid").write_text("1")
+        put_aside(*arguments)
+
+    monkeypatch.setattr(remains, "put_aside", late)
+    with pytest.raises(Refused, match="exists by now"):
+        LocalHost(str(tmp_path)).create("main", FILES, marker())
+    assert names(place) == ["daemon.pid"]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", ".hidden", "a b", "it's", UUID_A, "x" * 129])

@@ -165,6 +165,27 @@ def test_what_is_not_an_endpoint_is_named_and_left_alone(tmp_path: Path) -> None
     assert all(found[n].problem for n in kinds if n != "empty")
 
 
+def test_what_a_start_brings_back_of_a_removed_directory_is_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "main"
+    directory.mkdir()
+    (directory / "endpoint.log").write_text("begins\n")
+    host = LocalHost(str(tmp_path))
+    assert host.directories() == {}
+    assert host.directory("main") is None
+    (directory / "notes.txt").touch()
+    assert host.directories()["main"].kind == "other"
+
+
+def test_what_a_daemon_brings_back_of_a_removed_directory_is_an_endpoint(tmp_path: Path) -> None:
+    directory = tmp_path / "main"
+    directory.mkdir()
+    (directory / "endpoint.json").write_text("{}")
+    assert LocalHost(str(tmp_path)).directories()["main"].kind == "other"
+    (directory / "endpoint.json").write_text(json.dumps({"endpoint_id": UUID_A}))
+    found = LocalHost(str(tmp_path)).directories()["main"]
+    assert (found.kind, found.endpoint_id, found.files) == ("endpoint", UUID_A, {})
+
+
 def test_only_live_user_endpoints_are_counted(tmp_path: Path) -> None:
     endpoint(tmp_path, uuid=UUID_A)
     endpoint(tmp_path, "other", uuid=UUID_B)

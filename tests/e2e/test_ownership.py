@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -30,6 +31,47 @@ def test_lost_directory_comes_back_with_its_uuid(running: User) -> None:
     running.apply()
     running.assert_converged("one")
     assert running.id("one") == uuid
+
+
+def test_directory_that_is_removed_under_a_start_comes_back_with_its_uuid(running: User) -> None:
+    """A start that has just detached makes its directory again, for log, PID file and UUID; nothing else is in it.
+
+    One that had got further misses its PID file, and ends; both converge.
+    """
+    uuid, directory = running.id("one"), running.directory("one")
+    running.kill("one")
+    running.killed_at("start.spawned")
+    wait_for(lambda: _works_in(directory), "the start has detached")
+    shutil.rmtree(directory)
+    there = directory / "endpoint.json"
+    wait_for(lambda: there.exists() or not running.processes(), "it is up in a new one, or has ended")
+    wait_for(lambda: running.online(uuid) is there.exists(), "the service sees what it came to")
+    running.apply()
+    running.assert_converged("one")
+    assert running.id("one") == uuid
+
+
+def _works_in(directory: Path) -> bool:
+    """Whether a process has just changed into the directory; all of its user's are looked at, quickly."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").readlink() == directory:
+                return True
+    return False
+
+
+def test_log_of_a_start_in_a_removed_directory_is_no_endpoint(running: User) -> None:
+    uuid, directory = running.id("one"), running.directory("one")
+    running.kill("one")
+    shutil.rmtree(directory)
+    directory.mkdir()
+    (directory / "endpoint.log").write_text("config.yaml is not there\n")
+    wait_for(lambda: not running.online(uuid), "the service sees that it is gone")
+    running.apply()
+    running.assert_converged("one")
+    assert running.id("one") == uuid
+    (kept,) = (running.config_dir / ".chiltepin" / "backups" / "one").glob("endpoint.log.*")
+    assert kept.read_text() == "config.yaml is not there\n"
 
 
 def test_lost_directory_of_an_endpoint_that_is_online_is_refused(running: User) -> None:
