@@ -1,7 +1,9 @@
 """What happens to a user between two commands: changes of the manifest, hand edits, losses, a service in trouble.
 
 Each changes the world and returns a line that says what it did. None takes away the last witness of a UUID:
-lock, marker and endpoint.json are lost one at a time until the next settling.
+lock, marker and endpoint.json are lost one at a time until the next settling. Nor the last witness of the node on
+which a daemon ran that was killed: where neither marker nor registration names it, an apply rightly waits until its
+PID file is stale.
 """
 
 from __future__ import annotations
@@ -91,10 +93,21 @@ def edit_by_hand(scene: Scene) -> str:
 
 def kill_daemon(scene: Scene) -> str:
     name = scene.pick()
+    if not set(scene.user.daemons(name)) <= {_recorded_pid(scene, name)}:
+        return f"nobody recorded the daemon of {name}: it lives"
     for pid in scene.user.daemons(name):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return f"daemon of {name} killed"
+
+
+def _recorded_pid(scene: Scene, name: str) -> int | None:
+    """Return the PID of the daemon that the marker records."""
+    try:
+        record = scene.user.marker(name)["daemon"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    return record["pid"] if record else None
 
 
 def lose_marker(scene: Scene) -> str:
@@ -109,6 +122,9 @@ def _lose(scene: Scene, file: str) -> str:
     name = _with_all_records(scene)
     if name is None:
         return "nothing to lose"
+    killed = (scene.user.directory(name) / "daemon.pid").exists() and not scene.user.daemons(name)
+    if killed and file == ".chiltepin.json":
+        return f"the marker of {name} alone says where its daemon ran"
     (scene.user.directory(name) / file).unlink(missing_ok=True)
     scene.witnesses.add(name)
     return f"{name}/{file} lost"
