@@ -269,7 +269,7 @@ def refuse_abroad(name: str, endpoint_id: str, sighting: Sighting, host: HostFac
 
 def say_doubt(sighting: Sighting) -> str:
     """Return why nothing can be started beside a PID file that was touched a moment ago."""
-    who = f"by a daemon on {sighting.node}" if sighting.node else "by a daemon on another node"
+    who = f"by a daemon on {sighting.node}" if sighting.node else "by a daemon that has no process here"
     return (
         f"its PID file was touched less than {START_REFUSES:.0f} s ago {who}, and the service does not see one:"
         " it is starting, or has just died"
