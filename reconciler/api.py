@@ -290,6 +290,9 @@ class _Course:
     events: Events
     stop: threading.Event
 
+    def wait(self, names: Collection[str]) -> None:
+        """Say nothing."""
+
     def agree(self, sight: Sight) -> Allowed:
         return consented(sight.plan, self.consent)
 

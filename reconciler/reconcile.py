@@ -10,12 +10,15 @@ Planning and applying are the same code up to the plan; only `apply` goes on.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.core.actions import Purge, Restart, Start
 from reconciler.core.busy import interrupting, with_work
+from reconciler.core.daemon import is_up
+from reconciler.core.daemon_steps import behind_other_starts
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names
 from reconciler.core.exit_codes import exit_code_of_run
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
 ASKED_BY_DEFAULT = 15
 """With more endpoints than this, a status asks the service about each only when told to (20 requests per 10 s)."""
 
-
+OTHER_START_LIMIT = 60.0
+"""Seconds for which an apply waits for a start that somebody else began; most take three."""
+_LOOKS_EVERY = 0.5
 _NONE_LATER = "nothing here needed it, but no daemon could be started now: {}"
 
 
@@ -239,6 +244,9 @@ def waiting(plan: Plan, allowed: Plan) -> tuple[Purge, ...]:
 class Course(Protocol):
     """What whoever applies adds to it: what is agreed to, and who is told."""
 
+    def wait(self, names: Collection[str]) -> None:
+        """Hear that starts of these endpoints are under way, and are waited for before anything is planned."""
+
     def agree(self, sight: Sight) -> Allowed:
         """Return the part of the plan that may be done; what it raises ends the apply with nothing done."""
 
@@ -271,7 +279,9 @@ def apply(
     # The lease comes first: what is planned must still be true when it is done.
     with outside.store.lease():
         sight = make_sight(outside, request)
-        if reviewed is not None:
+        if reviewed is None:
+            sight = _after_other_starts(sight, outside, clock, request, course)
+        else:
             from reconciler.core.saved_plan import check_same  # noqa: PLC0415  # its models cost a plan's tenth
 
             check_same(reviewed, sight.plan)
@@ -283,6 +293,24 @@ def apply(
         applied = Applied(sight, allowed.plan, run, allowed.left)
         course.end(applied)
     return applied
+
+
+def _after_other_starts(sight: Sight, outside: Outside, clock: Clock, request: Request, course: Course) -> Sight:
+    """Plan again once starts that bring up what is not wanted any more are over: then one apply is enough.
+
+    Such a start is what a killed apply, or somebody by hand, left; it is waited for, never raced.
+    """
+    starts = behind_other_starts(sight.plan.actions)
+    if not starts:
+        return sight
+    course.wait([start.endpoint for start in starts])
+    deadline = clock.monotonic() + OTHER_START_LIMIT
+    under_way = {start.directory for start in starts}
+    while under_way and clock.monotonic() < deadline:
+        clock.sleep(_LOOKS_EVERY)
+        found = [outside.host.directory(name) for name in sorted(under_way)]
+        under_way = {d.name for d in found if d is not None and not all(is_up(p) for p in d.processes)}
+    return make_sight(outside, request)
 
 
 def make_status(outside: Outside, desired: Desired, lock_file: str, *, full: bool = False) -> Status:

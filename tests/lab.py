@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +67,9 @@ class _Course:
     consent: Consent
     listener: Listener
     between: Callable[[], None] | None
+
+    def wait(self, names: Collection[str]) -> None:
+        """Nothing is told."""
 
     def agree(self, sight: Sight) -> Allowed:
         if self.between:

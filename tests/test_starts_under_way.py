@@ -56,6 +56,17 @@ def test_a_manifest_that_changes_during_a_start_is_not_forgotten(killed_again: b
     lab.assert_converged()
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_start_under_way_with_what_is_not_wanted_any_more_is_waited_for_before_the_plan(goes_on: bool) -> None:
+    """One apply is enough: it restarts what came up, or starts what did not."""
+    lab = killed_while_it_starts()
+    lab.wants(endpoint(config={"debug": False}))
+    lab.world.slept = lambda: lab.world.after_crash(starts_go_on=goes_on)
+    assert lab.apply().code == ExitCode.OK
+    assert recorded(lab) == digest(lab)
+    lab.assert_converged()
+
+
 def test_a_start_under_way_that_fails_is_begun_anew_with_the_new_configuration() -> None:
     lab = killed_while_it_starts()
     lab.wants(endpoint(config={"debug": False}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import field
 from pathlib import Path
@@ -85,6 +85,9 @@ class _AtTheShell:
     manner: Manner
     stop: threading.Event
     said: list[Line] = field(default_factory=list)  # what was said beside the plan: a report repeats it
+
+    def wait(self, names: Collection[str]) -> None:
+        self.console.say(f"waiting for a start that is under way: {', '.join(names)}")
 
     def agree(self, sight: Sight) -> Allowed:
         console, manner = self.console, self.manner

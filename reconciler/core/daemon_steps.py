@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reconciler.core.actions import ClearStalePid, Note, Refusal, Restart, Start, Stop, WriteFile
+from reconciler.core.actions import Action, ClearStalePid, Note, Refusal, Restart, Start, Stop, WriteFile
 from reconciler.core.changes import Cause, FileChange
 from reconciler.core.daemon import (
     Daemon,
@@ -31,7 +32,12 @@ from reconciler.core.running import Running
 from reconciler.core.started import found_daemon
 from reconciler.core.step_list import Steps, marked
 
-_OTHER_START = "a start is under way, with other configuration or environment than is wanted now"
+OTHER_START = "a start is under way, with other configuration or environment than is wanted now"
+
+
+def behind_other_starts(actions: Iterable[Action]) -> tuple[Start, ...]:
+    """Return the starts that wait for the end of one that is under way, and brings up what is not wanted any more."""
+    return tuple(a for a in actions if isinstance(a, Start) and a.hold == OTHER_START)
 
 
 def plan_daemon(
@@ -111,7 +117,7 @@ class _DaemonPlanner:
             self._clear()
         hold = not_here(self.run_on, self.live.host) if daemon.state is DaemonState.STOPPING else (None, None)
         if daemon.state is DaemonState.STARTING and daemon.process and self._is_outdated(daemon.process):
-            hold = _OTHER_START, "run it again in a minute: then it is restarted"
+            hold = OTHER_START, "run it again in a minute: then it is restarted"
         # What a cut-off start began may not be seen yet, and be up by the time of the action: then it is waited for.
         waits = daemon.state is DaemonState.STARTING or self._was_begun()
         self._start(self._cause_of_start(daemon), waits=waits, hold=hold)
