@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, way_out
-from reconciler.core.desired import DesiredEndpoint, TextFile
+from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
 from reconciler.core.elsewhere import has_ended_here, in_doubt
@@ -191,6 +191,7 @@ def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, secon
         # The registration goes first: when that fails, the directory still says which one it is.
         if deregister and isinstance(endpoint_id, str):
             outside.service.delete(endpoint_id)
+            host.remove_file(name, ENDPOINT_JSON)  # what comes back from the trash then gets a new one
         host.to_trash(name)
 
 

@@ -13,7 +13,7 @@ from reconciler.core.manifest.hosts import Machine, local_host
 from reconciler.core.manifest.model import ClusterMatch, Manifest
 from reconciler.core.manifest.options import OptionTable
 from reconciler.core.manifest.resolve import Context, build_desired
-from reconciler.errors import EndpointCommandError, UsageError
+from reconciler.errors import EndpointCommandError, Refused, UsageError
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Invocation:
     allow_outside: bool = False
 
     def __post_init__(self) -> None:
+        if not self.file.name:
+            remedy = "name a file: -f chiltepin.yaml"
+            raise UsageError("this is a directory, and no manifest", where=str(self.file), remedy=remedy)
         # An apply would put its lockfile in the place of what it was made from.
         for other, what in ((self.file, "the manifest"), (self.pools_path, "the pools file")):
             if self.lock is not None and os.path.realpath(self.lock) == os.path.realpath(other):
@@ -83,7 +86,11 @@ def _read(invocation: Invocation, *, every_host: bool = False) -> list[Desired]:
     views: list[Desired] = []
     for host in manifest.hosts if every_host and manifest.hosts else [invocation.host]:
         context = _context(manifest, replace(invocation, host=host))
-        python = _python_of(manifest, context)
+        try:
+            python = _python_of(manifest, context)
+        except Refused:
+            findings.finish()  # a `match` that is none says more than "no host matches"
+            raise
         if python and "{{" in python:  # rendering needs the whole view
             python = build_desired(manifest, parsed, context=context, findings=findings).host.python
         table = _option_table(python_at(python, invocation.file))

@@ -156,6 +156,8 @@ def open_request(
                     f"{option} {name}: no such endpoint",
                     remedy=f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}",
                 )
+    if target and not set(target) - set(exclude or ()):
+        raise UsageError("--target and --exclude leave nothing to look at", remedy="leave one of them out")
     limits = frozenset(target or ()), frozenset(exclude or ())
     scope = Scope(*limits, destroy, purge, frozenset(reregister or ()), take_over, retry=retry)
     return replace(request, scope=scope, new=frozenset(new or ()))

@@ -353,6 +353,16 @@ def test_a_damaged_uuid_deregisters_nothing(running: Hands) -> None:
 # --- undelete
 
 
+def test_what_was_deregistered_comes_back_without_its_uuid(running: Hands) -> None:
+    uuid = running.id()
+    running.stop()
+    running.delete(deregister=True)
+    running.undelete()
+    assert running.world.folders["byhand"].endpoint_id is None
+    running.start()
+    assert running.id() != uuid
+
+
 def test_what_was_deleted_comes_back_under_its_uuid(running: Hands) -> None:
     uuid = running.id()
     running.stop()

@@ -101,7 +101,7 @@ class NamedFileReader:
         if not self._allow_outside:
             root = self._directory.resolve()
             real = path.resolve()
-            if root not in real.parents:
+            if root not in real.parents and root != real:
                 raise Refused(
                     f"{name} lies outside the manifest's directory ({real})",
                     remedy="copy it there, or allow it with --allow-outside",

@@ -168,7 +168,8 @@ def _answer(plan: Plan, manner: Manner) -> Answer:
         return ask_for_deletes(plan)
     consent = Consent(True, manner.consent.max_deletes) if asks else manner.consent  # it is the cap that stops it
     option = f"--max-deletes {plan.delete_count}" if consent.deletes else "--allow-delete"
-    return Answer(consented(plan, consent), remedy=f"when all of these are to go, run it again with {option}")
+    again = "make a new plan of what is left, and apply that" if manner.saved else "run it again"
+    return Answer(consented(plan, consent), remedy=f"when all of these are to go, {again} with {option}")
 
 
 def _report_lines(applied: Applied, said: Iterable[Line]) -> Iterator[Line]:
@@ -206,14 +207,15 @@ def _end_lines(sight: Sight, run: Run) -> list[Line]:
         lines += [Line(""), Line(f"{daemon.endpoint}: {daemon.reason}", "error")]
         lines += [Line(f"  next: {daemon.remedy}")] if daemon.remedy else []
     if run.unwritten:
-        lines += _unwritten_lines(run.unwritten)
+        lines += _unwritten_lines(run.unwritten, anything=bool(run.outcomes))
     for name, reason in run.left_out.items():
         lines.append(Line(f"pool {name} is left out of the pools file: {reason}", "warning"))
     lines += [Line(text, "warning") for text in run.warnings]
     counts = {kind: sum(o.kind == kind for o in run.outcomes) for kind in ("done", "failed", "deferred", "skipped")}
-    said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "only our own files written"
+    nothing = "nothing done" if run.unwritten else "only our own files written"
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or nothing
     style: Style = "head"
-    if failed or run.unconfirmed:
+    if failed or run.unconfirmed or run.unwritten:
         style = "error"
     elif counts["deferred"] or run.interrupted:
         style = "warning"
@@ -222,9 +224,10 @@ def _end_lines(sight: Sight, run: Run) -> list[Line]:
     return lines
 
 
-def _unwritten_lines(error: ReconcilerError) -> list[Line]:
+def _unwritten_lines(error: ReconcilerError, *, anything: bool) -> list[Line]:
     what = f"{error.where}: {error.what}" if error.where else error.what
-    lines = [Line(""), Line("what was done is not on record everywhere, so nothing more was begun:", "error")]
+    head = "what was done is not on record everywhere, so nothing more was begun:"
+    lines = [Line(""), Line(head if anything else "not written:", "error")]
     lines.append(Line(f"  {what}: {error.why}" if error.why else f"  {what}", "error"))
     return [*lines, Line(f"  next: {error.remedy}")] if error.remedy else lines
 

@@ -66,6 +66,7 @@ def init(
     text = _existing(name, config_dir) if from_existing else _first(name)
     write_first_manifest(file, text)
     option = "" if file == o.DEFAULT_FILE else f" -f {shlex.quote(str(file))}"
+    option += f" -c {shlex.quote(config_dir)}" if config_dir and from_existing else ""
     typer.echo(f"wrote {file}; next: chiltepin plan{option}", err=True)
     return int(ExitCode.OK)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -57,11 +58,29 @@ def export(
 
         Console().result(to_json(LockExportOutput(endpoints=ids)))
         return int(ExitCode.OK)
+    variables = {name: f"CHILTEPIN_ENDPOINT_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}" for name in ids}
+    if output == "env":
+        _check_unique(variables)
     for name, endpoint_id in ids.items():
         if endpoint_id is None:
             typer.echo(f"{name} has no UUID yet", err=True)
         elif output == "env":
-            Console().result(f"CHILTEPIN_ENDPOINT_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}={endpoint_id}")
+            Console().result(f"{variables[name]}={endpoint_id}")
         else:
             Console().result(f"{name}: {endpoint_id}")
     return int(ExitCode.OK)
+
+
+def _check_unique(variables: Mapping[str, str]) -> None:
+    """Refuse to let one endpoint's UUID pass for another's."""
+    from reconciler.errors import UsageError
+
+    by_variable: dict[str, list[str]] = {}
+    for name, variable in variables.items():
+        by_variable.setdefault(variable, []).append(name)
+    for variable, names in by_variable.items():
+        if len(names) > 1:
+            raise UsageError(
+                f"{' and '.join(names)} would be one variable, {variable}",
+                remedy="use `--format yaml` or `--format json`, or give one of them another name",
+            )

@@ -66,6 +66,14 @@ def plan(
     if out is not None:
         _check_out(out, against)
     if against is not None:
+        _check_against(
+            ("--target", target),
+            ("--exclude", exclude),
+            ("--new", new),
+            ("--reregister", reregister),
+            ("--take-over", take_over),
+            ("--destroy", destroy),
+        )
         return int(_against(console, against, invocation, output, detailed=detailed))
     wired = wire(invocation)
     print_warnings(console, wired.desired)
@@ -104,6 +112,13 @@ def _against(console: Console, what: str, invocation: Invocation, output: str, *
     return ExitCode.CHANGES if changes and detailed else ExitCode.OK
 
 
+def _check_against(*options: tuple[str, object]) -> None:
+    """Refuse what asks for more than a comparison of manifest and lock."""
+    for option, value in options:
+        if value:
+            raise UsageError(f"{option} does not go with --against: the lock is compared as a whole")
+
+
 def _check_out(out: Path, against: str | None) -> None:
     """Refuse to keep a plan over anything but an older plan: a slip of the hand must not cost a manifest."""
     from reconciler.adapters.store import read_text
@@ -132,4 +147,6 @@ def _keep(console: Console, out: Path, sight: Sight, request: Request) -> None:
 
     saved = save_plan(sight.plan, request.scope, request.new, secrets.token_hex(16))
     write_private_text(out, to_json(saved) + "\n", "plan")
-    console.say(f"kept in {out}; to do just this: chiltepin apply {out}")
+    consent = " --allow-delete" if sight.plan.deletes else ""
+    consent += f" --max-deletes {sight.plan.delete_count}" if sight.plan.delete_count > 1 else ""
+    console.say(f"kept in {out}; to do just this: chiltepin apply {out}{consent}")

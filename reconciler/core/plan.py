@@ -69,6 +69,7 @@ class Plan:
         errand: what this is the plan of, when it is not that of the whole manifest.
         running: daemons that run as declared; an apply observes that the service sees them.
         environment: digests of the variables set here that the daemons which it starts are given.
+        beside: declared endpoints that the run is not to touch (`--target`, `--exclude`).
     """
 
     desired: Desired
@@ -88,6 +89,7 @@ class Plan:
     errand: Errand | None = None
     running: tuple[Running, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
     @property
     def all_actions(self) -> tuple[Action, ...]:
@@ -223,6 +225,8 @@ def _plan_endpoint(
         entry = known.entry(name)
         kept = found or endpoint.id or (entry.id if entry else None)
         draft.entries[name] = lock_entry(endpoint, known.site.claim(endpoint.directory), kept)
+        if entry is not None and entry.state != "unmanaged":
+            draft.notes.append(Note(name, "is unmanaged from now on: directory and daemon stay as they are"))
     else:
         _plan_managed(endpoint, desired, live, known, draft, scope)
     if renaming is not None:
@@ -332,6 +336,7 @@ def _finish(
         errand=errand,
         running=tuple(draft.running),
         environment=given({}, live.environment) if any(isinstance(a, Start | Restart) for a in draft.actions) else {},
+        beside=tuple(name for name in desired.endpoints if not (errand or scope.covers(name))),
         unreachable=live.registrations.reason if isinstance(live.registrations, Unknown) else None,
     )
 

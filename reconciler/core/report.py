@@ -64,12 +64,13 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
         elif plan.unreachable:
             yield Line(f"No changes on {where}, as far as can be told without the service.", "head")
         else:
-            yield Line(f"No changes. {counted(len(plan.entries), 'endpoint')} on {where} as declared.", "head")
+            looked_at = counted(len(plan.entries.keys() - set(plan.beside)), "endpoint")
+            beside = f" Not looked at: {', '.join(plan.beside)}." if plan.beside else ""
+            yield Line(f"No changes. {looked_at} on {where} as declared.{beside}", "head")
         yield from _remarks(plan)
         return
-    if not plan.is_empty:
-        yield Line(f"Plan for stack {plan.desired.stack} on {where}:", "head")
-        yield Line("")
+    yield Line(f"Plan for stack {plan.desired.stack} on {where}:", "head")
+    yield Line("")
     for name, actions in plan.by_endpoint():
         yield from _endpoint_lines(name, actions)
         yield Line("")

@@ -14,7 +14,7 @@ from reconciler.core.documents import FileSpec, file_specs
 from reconciler.core.elsewhere_steps import found_elsewhere
 from reconciler.core.known import Ground
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
-from reconciler.core.marker import FileRecord, Marker
+from reconciler.core.marker import MARKER, FileRecord, Marker
 from reconciler.core.preconditions import EndpointIdIs, FileIs, NameFree, Precondition
 from reconciler.core.privileged import note_root
 from reconciler.core.started import found_daemon
@@ -169,7 +169,8 @@ def _repair(
     was = directory.marker
     if isinstance(was, Marker) and was.path is None and marker.path and USER_ENVIRONMENT not in rewritten:
         cause = cause or Cause.RESOLVED  # else the login shell would be asked each time
-    if (marker.protect, marker.restart) != (endpoint.protect, endpoint.restart):
+    fields = _policies(endpoint, marker)
+    if fields:
         marker = marker.but(protect=endpoint.protect, restart=endpoint.restart)
         cause = cause or Cause.SPEC
     marker, cause = with_daemon(marker, cause, directory, live)
@@ -183,9 +184,16 @@ def _repair(
         preconditions=(*expected, EndpointIdIs(directory.endpoint_id))
         if not isinstance(directory.endpoint_id, Damaged)
         else expected,
+        changes=(FileChange(MARKER, "change", Cause.SPEC, fields),) if fields else (),
         marker=marker,
         backup=isinstance(was, Damaged),
     )
+
+
+def _policies(endpoint: DesiredEndpoint, marker: Marker) -> tuple[FieldChange, ...]:
+    """Return what changes of what the marker keeps for when the endpoint's block is gone."""
+    pairs = (("protect", marker.protect, endpoint.protect), ("restart", marker.restart, endpoint.restart))
+    return tuple(FieldChange(name, old, new) for name, old, new in pairs if old != new)
 
 
 def _why_recorded(before: FileRecord | None, now: FileRecord) -> Cause:

@@ -205,11 +205,23 @@ def test_no_host_matches_or_two_do(shell: Shell) -> None:
     shell.write(HEAD + HOSTS % ('"no-such-node-*"', '"nor-this-one"'))
     node = os.uname().nodename.partition(".")[0]
     for command in (["plan"], ["apply", "--yes"], ["status"], ["destroy", "--yes"]):
-        says = ("no host matches this machine", f"this machine is {node}", "hosts: ursa, hera", "--host NAME")
+        says = (
+            "no host matches this machine",
+            f"this machine is {node}",
+            "hosts: ursa (match: no-such-node-*), hera",
+            "--host NAME",
+        )
         assert shell.refused(*command, code=4, says=says).out == ""
     shell.write(HEAD + HOSTS % ('"*"', '"*"'))
     shell.refused("plan", code=4, says=("two hosts match this machine: ursa, hera", "--host NAME"))
     shell.ok("plan", "--host", "hera")
+
+
+@pytest.mark.parametrize("match", ["vm", "12", "[12]", '[{evn: "A=b"}]', '[{env: "A"}]'])
+def test_a_match_that_is_none_says_so_before_no_host_matches(shell: Shell, match: str) -> None:
+    shell.write(HEAD + f"hosts: {{nowhere: {{match: {match}}}}}\nendpoints: {{main: {{state: stopped}}}}\n")
+    for command in ("validate", "plan"):
+        shell.refused(command, code=65, says=("chiltepin.yaml:3:2", ": error: ", "match"))
 
 
 def test_a_host_that_the_manifest_does_not_have(shell: Shell) -> None:

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from reconciler.cli.console import Console
 from reconciler.cli.main import build_app, run
 from reconciler.cli.signals import graceful
 from reconciler.core.schemas import SCHEMAS
 from tests.adapters.globus_stub import Reply
-from tests.adapters.host_support import fake_environment
+from tests.adapters.host_support import UUID_A, UUID_B, fake_environment
 from tests.cli.command_lines import parse
 from tests.cli.support import HEAD, ONE, POOLED, RENAMED, Done, Shell, chiltepin, environ
 
@@ -578,3 +579,86 @@ def test_where_no_plan_can_be_kept(shell: Shell, options: tuple[str, ...], says:
 def test_a_manifest_is_no_plan(shell: Shell) -> None:
     shell.registered()
     shell.refused("apply", "chiltepin.yaml", code=4, says=("not a plan", "`chiltepin apply -f FILE`"))
+
+
+# --- what is asked for must make sense
+
+
+@pytest.mark.parametrize("file", [".", "/", ""])
+@pytest.mark.parametrize("command", ["validate", "plan", "status", "apply"])
+def test_a_directory_is_no_manifest(shell: Shell, command: str, file: str) -> None:
+    shell.refused(command, "-f", file, code=64, says=("this is a directory, and no manifest", "-f chiltepin.yaml"))
+
+
+def test_what_was_not_looked_at_is_not_said_to_be_as_declared(shell: Shell) -> None:
+    shell.write(ONE.replace("main:", "two: {state: stopped}\n  main:"))
+    shell.apply()
+    for option in (("--target", "main"), ("--exclude", "two")):
+        shell.ok("plan", *option).says("No changes. 1 endpoint on ", "as declared. Not looked at: two.")
+    assert "Not looked at" not in shell.ok("plan").out
+    shell.refused("plan", "--target", "main", "--exclude", "main", code=64, says=("leave nothing to look at",))
+
+
+@pytest.mark.parametrize(
+    "option", [["--target", "main"], ["--exclude", "main"], ["--new", "main"], ["--take-over"], ["--destroy"]]
+)
+def test_a_comparison_with_the_lock_takes_no_other_options(shell: Shell, option: list[str]) -> None:
+    shell.write(ONE)
+    shell.apply()
+    shell.refused("plan", "--against", "lock", *option, code=64, says=(f"{option[0]} does not go with --against",))
+
+
+def test_a_kept_plan_says_with_which_options_it_is_done(shell: Shell) -> None:
+    shell.write(ONE.replace("main:", "two: {state: stopped}\n  three: {state: stopped}\n  main:"))
+    shell.apply()
+    shell.write(ONE)
+    command = shell.ok("plan", "--out", "p.json").err.partition("to do just this: chiltepin ")[2].split()
+    assert command == ["apply", "p.json", "--allow-delete", "--max-deletes", "2"]
+    shell.run("apply", "p.json").says("make a new plan of what is left, and apply that with --allow-delete")
+    command = shell.ok("plan", "--out", "p.json").err.partition("to do just this: chiltepin ")[2].split()
+    assert "2 done" in shell.ok(*command).err
+
+
+def test_what_a_marker_keeps_of_the_manifest_is_in_the_plan(shell: Shell) -> None:
+    shell.write(ONE.replace("stopped}", "stopped, protect: true}"))
+    shell.apply()
+    shell.write(ONE.replace("stopped}", "stopped, restart: now}"))
+    shell.ok("plan").says("~ protect: true -> false", '~ restart: "when-idle" -> "now"')
+    shell.write(ONE.replace("stopped}", "unmanaged}"))
+    shell.ok("plan").says("main: is unmanaged from now on")
+    shell.apply()
+    assert "from now on" not in shell.ok("plan").out
+
+
+def test_two_endpoints_are_never_one_variable(shell: Shell) -> None:
+    blocks = f"a-b: {{state: stopped, id: {UUID_A}}}\n  a_b: {{state: stopped, id: {UUID_B}}}\n  main:"
+    shell.register(UUID_A, "a-b")
+    shell.register(UUID_B, "a_b")
+    shell.write(ONE.replace("main:", blocks))
+    shell.apply()
+    shell.refused("lock", "export", "--format", "env", code=64, says=("a-b and a_b would be one variable",))
+    assert set(yaml.safe_load(shell.ok("lock", "export").out)) == {"a-b", "a_b"}
+
+
+def test_a_lock_that_cannot_be_written_is_not_said_to_be(shell: Shell) -> None:
+    shell.write(ONE)
+    shell.apply()
+    done = shell.run("apply", "--yes", "--lock", "nodir/x.lock")
+    assert done.code != 0
+    assert "only our own files written" not in done.text
+    assert "what was done" not in done.text
+    done.says("nodir/x.lock: cannot write the lockfile")
+
+
+def test_a_variable_that_does_not_fit_is_said_to_come_from_outside(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.write(ONE + "variables: {cores: 4}\n")
+    says = "the variable `cores` must be a whole number, as here;"
+    shell.refused("validate", "--var", "cores=many", code=65, says=(says, "--var cores gives another value"))
+    monkeypatch.setenv("CHILTEPIN_VAR_cores", "many")
+    shell.refused("validate", code=65, says=(says, "CHILTEPIN_VAR_cores gives another value"))
+
+
+def test_a_first_manifest_of_another_config_directory_says_how_to_go_on(shell: Shell) -> None:
+    shell.ok("init", "--from-existing", "-c", str(shell.base / "gc")).says(f"chiltepin plan -c {shell.base}/gc")

@@ -96,6 +96,8 @@ def test_doubled() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: 2 daemons run under its name: PIDs 100, 111
               next: stop the older one by its PID, wait 15 s, and run this again
 

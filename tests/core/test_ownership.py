@@ -72,6 +72,8 @@ def test_lost_directory_that_is_online_elsewhere() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: its directory /home/jdoe/.globus_compute/main is missing, but 00000000-0000-4000-8000-6d61696e0000 is online: it runs elsewhere
               next: stop it there first; if it died a moment ago, wait until the service says offline and run this again
 
@@ -86,6 +88,8 @@ def test_lost_directory_whose_registration_is_gone() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: the service has no registration 00000000-0000-4000-8000-6d61696e0000 for this identity
               next: restore it at the service, or give up the UUID: `chiltepin apply --reregister main` makes a new one
 
@@ -103,6 +107,8 @@ def test_lost_directory_is_not_decided_without_the_service(changes: dict[str, ob
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: not planned: the service could not be asked
 
         Plan: 1 not planned.
@@ -115,6 +121,8 @@ def test_lost_directory_and_another_id_in_the_manifest() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: its UUID is not the same everywhere
               manifest (id): 00000000-0000-4000-8000-6f7468657200
               lock: 00000000-0000-4000-8000-6d61696e0000
@@ -130,6 +138,8 @@ def test_lost_directory_that_another_host_claims() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: it is claimed by another host, user or config directory
               the lock says: jdoe on hera, ~/.globus_compute/main, identity me (production)
               here it is: jdoe, ~/.globus_compute/main, identity me (production)
@@ -226,6 +236,8 @@ def test_other_stack() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: /home/jdoe/.globus_compute/main belongs to stack `rrfs`
               this manifest's stack: hrrr
               the marker's stack: rrfs
@@ -242,6 +254,8 @@ def test_other_lineage() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: /home/jdoe/.globus_compute/main belongs to another manifest that also calls its stack `hrrr`
               the lock's lineage: 1ea6e
               the marker's lineage: 07e4
@@ -258,6 +272,8 @@ def test_other_endpoint_of_this_stack() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: /home/jdoe/.globus_compute/main holds endpoint `old` of this stack
               next: write `moved: [{from: old, to: main}]`, or choose another `directory`
 
@@ -272,6 +288,8 @@ def test_copied_home() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: it is claimed by another host, user or config directory
               the marker in /home/jdoe/.globus_compute/main says: jdoe, ~/.globus_compute/main, identity me (production)
               here it is: jdoe, /scratch/jdoe/gc/main, identity me (production)
@@ -395,6 +413,8 @@ def test_other_identity() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: it belongs to another Globus identity or service than this login's
               the marker in /home/jdoe/.globus_compute/main says: jdoe, ~/.globus_compute/main, identity me (production)
               here it is: jdoe, ~/.globus_compute/main, identity somebody (production)
@@ -420,6 +440,8 @@ def test_registration_gone() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: the service has no registration 00000000-0000-4000-8000-6d61696e0000 for this identity
               next: restore it at the service, or give up the UUID: `chiltepin apply --reregister main` makes a new one
 
@@ -437,6 +459,8 @@ def test_uuids_disagree() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: its UUID is not the same everywhere
               its daemon: 00000000-0000-4000-8000-6d61696e0000
               endpoint.json: 00000000-0000-4000-8000-610000000000
@@ -604,6 +628,8 @@ def test_cut_off_and_two_registrations_may_be_its_own() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: an earlier start was cut off, and it cannot be told which registration is its own
               00000000-0000-4000-8000-610000000000 on ufe01
               00000000-0000-4000-8000-620000000000 on ufe01

@@ -578,6 +578,8 @@ def test_policy_and_protection_go_into_the_marker() -> None:
 
           main: spec changed
             = record what is there in the marker
+                ~ protect: false -> true
+                ~ restart: "when-idle" -> "now"
 
           ~ write the lockfile (resolved state changed)
 
@@ -753,6 +755,8 @@ def test_option_that_the_installed_version_does_not_know() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           main: refused: `brand_new` is not an option of globus-compute-endpoint 4.19.0
               next: install 4.20
 

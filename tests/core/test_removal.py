@@ -148,6 +148,8 @@ def test_protection_outlives_the_block(where: str) -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           old: refused: it is protected (`protect: true`), also after its block is gone
               next: run `chiltepin unprotect old` first
 
@@ -192,6 +194,8 @@ def test_empty_endpoints_section() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           kept: refused: the manifest's `endpoints` section is empty: that deletes nothing
               next: use `chiltepin destroy` to delete everything, or restore the section
 
@@ -225,6 +229,8 @@ def test_destroy_without_a_lock_deletes_nothing() -> None:
     says(
         scene.text(destroy=True),
         """
+        Plan for stack hrrr on ufe01:
+
           kept: refused: it is not deleted in this run: without a lockfile nothing tells that it is this manifest's own
               next: run `chiltepin apply` first: it rebuilds the lockfile, then run this again
 
@@ -283,6 +289,8 @@ def test_directory_without_marker_is_not_deleted() -> None:
     says(
         scene.text(),
         """
+        Plan for stack hrrr on ufe01:
+
           old: refused: /home/jdoe/.globus_compute/old has no readable marker, so it is not deleted
               next: run `chiltepin forget old` to let go of it, or delete it by hand
 

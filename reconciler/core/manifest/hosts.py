@@ -51,9 +51,21 @@ def local_host(
     raise Refused(
         f"two hosts match this machine: {', '.join(matching)}" if matching else "no host matches this machine",
         where=file,
-        why=f"this machine is {tried}{cluster}; hosts: {', '.join(hosts)}",
+        why=f"this machine is {tried}{cluster}; hosts: {', '.join(_tried(name, hosts[name]) for name in hosts)}",
         remedy="correct `match`, or say which one with --host NAME",
     )
+
+
+def _tried(name: str, block: HostBlock) -> str:
+    """Return a host with the patterns that were tried, when it has some."""
+    if block.match is None:
+        return name
+    shown = [p if isinstance(p, str) else _said(p) for p in block.match]
+    return f"{name} (match: {', '.join(shown) or 'nothing'})"
+
+
+def _said(pattern: EnvMatch | ClusterMatch) -> str:
+    return f"env {pattern.env}" if isinstance(pattern, EnvMatch) else f"cluster {pattern.cluster}"
 
 
 def matches(name: str, block: HostBlock, machine: Machine, env: Mapping[str, str]) -> bool:

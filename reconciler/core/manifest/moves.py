@@ -13,12 +13,15 @@ def read_moved(manifest: Manifest, findings: Findings) -> tuple[Moved, ...]:
     seen: set[str] = set()
     circles = False
     for index, entry in enumerate(manifest.moved):
+        if entry.to == entry.from_:
+            findings.error(("moved", index, "to"), f"`{entry.to}` is moved to itself", "remove this entry")
+            continue
         if entry.from_ in manifest.endpoints:
             hint: str | None = "remove this entry once it was applied; to swap two names, go by way of a third"
             findings.error(("moved", index, "from"), f"`{entry.from_}` is still declared in `endpoints`", hint)
         if entry.from_ in seen:
             findings.error(("moved", index, "from"), f"`{entry.from_}` is moved twice")
-        if entry.to not in known or entry.to == entry.from_:
+        if entry.to not in known:
             hint = suggestion(entry.to, manifest.endpoints, "endpoints")
             if entry.to in manifest.pools:
                 hint = "a pool has no past: call it by its new name in `pools` and in the workflows"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any, Literal
@@ -98,6 +99,9 @@ GONE: Mapping[str, _Gone] = {
 
 
 _DAY = 86_400
+_MEANT = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+_SCALAR = re.compile(r"true|false|[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+"""What quotes alone keep from being a number or a boolean."""
 _PERIODS: Mapping[str, tuple[float, str]] = {
     "heartbeat_period": (0.001, f"more than 0 and at most {_DAY:,} seconds"),
     "mu_child_ep_grace_period_s": (0, f"from 0 to {_DAY:,} seconds"),
@@ -171,8 +175,10 @@ def _check_value(name: str, value: Any, option: Option) -> Iterable[OptionFindin
         return
     wanted = " or ".join(_TYPE_WORDS.get(kind, kind) for kind in option.types if kind != "null")
     hint = None
-    if isinstance(value, str) and {"bool", "int", "float"} & set(option.types) and not is_uuid(value):
+    if isinstance(value, str) and {"bool", "int", "float"} & set(option.types) and _SCALAR.fullmatch(value.strip()):
         hint = "write it without quotes"
+    elif isinstance(value, str) and "bool" in option.types and (meant := _MEANT.get(value.lower())):
+        hint = f"write {meant}"
     elif isinstance(value, int | float) and {"str", "uuid", "path"} & set(option.types):
         hint = "quote it"
     elif isinstance(value, str) and any(kind.startswith("list") for kind in option.types):

@@ -142,7 +142,10 @@ def _words(path: Path, item: Mapping[str, Any], model: type[BaseModel] | None) -
     if path[0] == "variables" and kind == "string_type" and len(path) <= 3 and name not in known_keys(m.VariableSource):
         return f"`{name}` must be text, a number, true, false, a list of these, or {{env: NAME}}", None
     if words := _type_words(name, item, shown, secret=secret):
-        return words
+        message, hint = words
+        if isinstance(path[-1], int):
+            message = message.replace(f"`{name}` must", f"each entry of `{name}` must", 1)
+        return message, hint
     return f"`{name}` does not fit: {str(item['msg']).lower()}", None
 
 
@@ -157,6 +160,8 @@ def _type_words(name: str, item: Mapping[str, Any], shown: str, *, secret: bool)
         return f"`{name}` must be one of {', '.join(choices)}{shown}", hint
     if kind == "string_type" and name == "id" and value is not None:
         return f"`{name}` must be a UUID{shown}", ID_HINT
+    if kind == "string_type" and (unit := _UNITS.get(name)) and isinstance(value, int):
+        return f"`{name}` must be text{shown}", f"write its unit, too: {value}{unit}"
     if kind == "string_type":
         return f"`{name}` must be text{shown}", _quote(value, secret=secret)
     if kind in ("bool_type", "int_type", "float_type"):
@@ -178,6 +183,8 @@ _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "less_than_equal": ("at most", "le"),
 }
+_UNITS = {"keep": "d", "max": "GB"}
+"""Of what is a time or a size, the unit that is most likely meant."""
 _MEANT = {("mpi_launcher", "mpirun"): "mpiexec"}
 """What is meant by a word that is nearer to another one."""
 ID_HINT = "e.g. 5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a"

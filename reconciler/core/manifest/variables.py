@@ -84,7 +84,8 @@ def variable_table(
         place, entry = declared.get(name, undeclared)
         sensitive = name in secrets
         if name in given:
-            sources[name] = Source(_typed(name, given[name], entry, place), sensitive, path=place)
+            by = f"--var {name}" if name in cli else PREFIX + name
+            sources[name] = Source(_typed(name, given[name], entry, place, by), sensitive, path=place)
         else:
             sources[name] = _declared(entry, place, env, sensitive)
     return VariableTable(sources, env, frozenset(secret_env), host)
@@ -102,19 +103,20 @@ def _declared(entry: Any, path: Path | None, env: Mapping[str, str], sensitive: 
     return Source(None, sensitive, path=path, missing=entry.env)
 
 
-def _typed(name: str, text: str, entry: Any, path: Path | None) -> Any:
+def _typed(name: str, text: str, entry: Any, path: Path | None, by: str) -> Any:
     """Give `text` from outside the type of the manifest's own value, so that `--var nodes=4` is a number."""
     model = entry.value if isinstance(entry, VariableSource) else entry
+    given = f", as here; {by} gives another value"
     if isinstance(model, bool):
         if text in ("true", "false"):
             return text == "true"
-        raise VariableError(f"the variable `{name}` must be true or false", path)
+        raise VariableError(f"the variable `{name}` must be true or false{given}", path)
     if isinstance(model, int | float):
         try:
             return type(model)(text)
         except ValueError:
             wanted = "a whole number" if isinstance(model, int) else "a number"
-            raise VariableError(f"the variable `{name}` must be {wanted}", path) from None
+            raise VariableError(f"the variable `{name}` must be {wanted}{given}", path) from None
     return text
 
 

@@ -57,7 +57,7 @@ def test_none_matching_is_refused_with_the_names_tried() -> None:
         find(a=host("x*"), b=host("y*"))
     assert str(raised.value) == (
         "m.yaml: no host matches this machine\n"
-        "  this machine is UFE01, ufe01.rdhpcs.noaa.gov, Slurm cluster ursa; hosts: a, b\n"
+        "  this machine is UFE01, ufe01.rdhpcs.noaa.gov, Slurm cluster ursa; hosts: a (match: x*), b (match: y*)\n"
         "  Next: correct `match`, or say which one with --host NAME"
     )
 

@@ -140,7 +140,7 @@ def test_all_errors_at_once_as_a_user_sees_them() -> None:
         ("pools: {p: {environment: null}}", "1:26: error: `environment` must be a list, not null"),
         (
             "pools: {p: {environment: [module load x, 5]}}",
-            '1:42: error: `environment` must be text, not the number 5; quote it: "5"',
+            '1:42: error: each entry of `environment` must be text, not the number 5; quote it: "5"',
         ),
         ("pools: {p: {walltime: 36000}}", '`walltime` must be text, not the number 36000; quote it: "36000"'),
         ("pools: {p: {acount: x}}", "1:13: error: unknown key `acount`; did you mean `account`?"),
@@ -165,7 +165,7 @@ def test_all_errors_at_once_as_a_user_sees_them() -> None:
         ("defaults: {endpoint: {directory: x}}", "1:23: error: unknown key `directory`"),
         ("defaults: {pool: {qeue: x}}", "unknown key `qeue`; did you mean `queue`?"),
         ("moved: [{from: a}]", "1:9: error: `to` is missing"),
-        ("trash: {keep: 14}", '`keep` must be text, not the number 14; quote it: "14"'),
+        ("trash: {keep: 14}", "`keep` must be text, not the number 14; write its unit, too: 14d"),
         ("variables: {a: {evn: X}}", "unknown key `evn`; did you mean `env`?"),
         (
             "variables: {a: [[1]]}",

@@ -175,7 +175,7 @@ def test_merging_is_associative_and_the_last_layer_wins(
         ("endpoints: {a: {config: {engine: {}}}}", "1:26: error: `engine` in config.yaml is gone since 4.10.1"),
         (
             "endpoints: {a: {config: {debug: 'yes'}}}",
-            "1:33: error: `debug` must be true or false; write it without quotes",
+            "1:33: error: `debug` must be true or false; write true",
         ),
         ("endpoints: {a: {user_environment: {A-B: x}}}", "1:36: error: 'A-B' is no name of an environment variable"),
         (
@@ -198,6 +198,7 @@ def test_merging_is_associative_and_the_last_layer_wins(
         ('pools: {p: {mpi: \'{{ "{" + "{" }}\'}}', "1:18: error: `mpi` cannot be this text"),
         ("pools: {a/b: }", "'a/b' cannot be a pool's name: it contains a slash"),
         ("moved: [{from: a, to: b}]", "1:23: error: there is no endpoint `b`"),
+        ("endpoints: {a: }\nmoved: [{from: a, to: a}]", "2:23: error: `a` is moved to itself; remove this entry"),
         ("endpoints: {a: , b: }\nmoved: [{from: a, to: b}]", "2:16: error: `a` is still declared in `endpoints`"),
         ("endpoints: {c: }\nmoved: [{from: a, to: c}, {from: a, to: c}]", "2:34: error: `a` is moved twice"),
         ("moved: [{from: a, to: b}, {from: b, to: a}]", "1:23: error: `b` is moved on to no endpoint, in a circle"),
