@@ -183,6 +183,8 @@ def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, secon
                 why=endpoint_id.reason,
                 remedy="correct endpoint.json, or delete without deregistering",
             )
+        if isinstance(endpoint_id, str) and deregister:
+            _refuse_shared(host, name, endpoint_id)
         if isinstance(endpoint_id, str):
             _await_offline(outside, clock, name, endpoint_id, seconds)
         outside.store.check_lease()
@@ -193,6 +195,22 @@ def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, secon
             outside.service.delete(endpoint_id)
             host.remove_file(name, ENDPOINT_JSON)  # what comes back from the trash then gets a new one
         host.to_trash(name)
+
+
+def _refuse_shared(host: EndpointHost, name: str, endpoint_id: str) -> None:
+    """Refuse to end the registration of another directory along with a copy of it.
+
+    Raises:
+        Refused: another directory has the UUID, too.
+    """
+    for other in host.directories().values():
+        marked = other.marker.id if isinstance(other.marker, Marker) else None
+        if other.name != name and endpoint_id in (other.endpoint_id, marked):
+            raise Refused(
+                f"{name} is not deregistered: {other.name} has the same UUID, {endpoint_id}",
+                where=f"{host.config_dir}/{name}",
+                remedy=f"delete the directory alone: `chiltepin endpoint delete {name}`",
+            )
 
 
 def undelete(outside: Outside, clock: Clock, name: str, *, entry: str | None, patience: float) -> None:

@@ -28,6 +28,7 @@ class Records:
         self._plan = plan
         self._store = store
         renamed = {a.old for a in plan.actions if isinstance(a, Rename)}
+        self._to_be_renamed = {a.endpoint for a in plan.actions if isinstance(a, Rename) and a.old != a.endpoint}
         self._ours = {*plan.entries, *(a.endpoint for a in plan.actions), *renamed}
         self._merged: str | None = None
         self._state = threading.Lock()
@@ -51,6 +52,10 @@ class Records:
     def done(self, action: EndpointAction, endpoint_id: str | None) -> None:
         """Record that an action was done; `endpoint_id` when it learnt the UUID."""
         with self._state:
+            if isinstance(action, Rename):
+                self._to_be_renamed.discard(action.endpoint)
+            if action.endpoint in self._to_be_renamed:
+                return  # until then it has its old name: both in the lock would be two endpoints of one UUID
             entry = self._plan.entries.get(action.endpoint)
             changed = lock_after(self._lock, action, entry, endpoint_id)
             if changed == self._lock:

@@ -305,14 +305,9 @@ def _removed_marker(live: LiveState, directory: LiveDirectory | None) -> tuple[F
 
 def _directory_of(name: str, declared: DesiredEndpoint | None, live: LiveState, known: Known) -> LiveDirectory | None:
     """Return the directory that carries this lock's marker of `name`, or a damaged one where the lock has it."""
-    for directory in live.directories.values():
-        marker = directory.marker
-        if isinstance(marker, Marker) and (marker.stack, marker.lineage, marker.endpoint) == (
-            known.stack,
-            known.lineage,
-            name,
-        ):
-            return directory
+    home = next(iter(homes_of(live, known).get(name, ())), None)
+    if home is not None:
+        return live.directories[home]
     entry = known.entry(name)
     where = declared.directory if declared else entry.claim.directory if entry else None
     found = live.directories.get(where) if where else None

@@ -21,6 +21,7 @@ from reconciler.core.marker import Marker
 from reconciler.core.registrations import (
     gone,
     made_when_cut_off,
+    rivals,
     unclaimed,
 )
 from reconciler.core.witnesses import check_claim, check_ids, check_owner, disagree
@@ -29,10 +30,24 @@ from reconciler.core.witnesses import check_claim, check_ids, check_owner, disag
 def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
     """Decide whether, and on what UUID and marker, `endpoint` may be acted on."""
     found = _find_ground(endpoint, live, known)
+    if isinstance(found, Ground) and found.id is not None:
+        others = rivals(found.id, endpoint.name, endpoint.directory, live, known)
+        if others:
+            return _shared(endpoint.name, found.id, others)
     if isinstance(found, Ground) and found.id is None and endpoint.state == "running" and known.site.identity is None:
         runs = found.directory is not None and found.directory.processes
         return found if runs else of_nobody(endpoint.name)
     return found
+
+
+def _shared(name: str, endpoint_id: str, others: tuple[str, ...]) -> Refusal:
+    """Refuse a UUID that something else has, too: two daemons under it would each get some of the tasks."""
+    return Refusal(
+        name,
+        f"its UUID {endpoint_id} is not its own alone",
+        "one UUID is for one endpoint: `moved` renames it; `chiltepin forget NAME` lets go of one of two names",
+        tuple(f"also of {other}" for other in others),
+    )
 
 
 def of_nobody(name: str) -> Refusal:

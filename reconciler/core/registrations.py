@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from reconciler.core.actions import Refusal
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Gone, Known
-from reconciler.core.live import GONE, JournalEntry, LiveState, Registration, Unknown
+from reconciler.core.live import GONE, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.marker import Marker
+from reconciler.core.pid_file import is_fresh
 
 
 def made_when_cut_off(name: str, intent: JournalEntry, live: LiveState, known: Known) -> str | Refusal | Blocked | None:
@@ -88,7 +89,7 @@ def claimants(endpoint_id: str, name: str, directory_name: str, live: LiveState,
 
 
 def holders(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
-    """Return who else has this UUID: other endpoints of the lock, other directories."""
+    """Return who else has this UUID: other endpoints of the lock, other directories but copies that nothing runs in."""
     found = [
         f"endpoint {other} in the lock"
         for other, entry in (known.lock.endpoints.items() if known.lock else ())
@@ -96,9 +97,27 @@ def holders(endpoint_id: str, name: str, directory_name: str, live: LiveState, k
     ]
     for directory in live.directories.values():
         ids = {directory.endpoint_id, directory.marker.id if isinstance(directory.marker, Marker) else None}
-        if directory.name != directory_name and endpoint_id in ids:
+        if directory.name != directory_name and endpoint_id in ids and not is_idle_copy(directory):
             found.append(f"{live.config_dir}/{directory.name}")
     return tuple(found)
+
+
+def rivals(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
+    """Return who else would run under this UUID: holders, but for directories that nobody manages or works in."""
+    idle = {f"{live.config_dir}/{d.name}" for d in live.directories.values() if d.marker is None and _is_idle(d)}
+    return tuple(h for h in holders(endpoint_id, name, directory_name, live, known) if h not in idle)
+
+
+def is_idle_copy(directory: LiveDirectory) -> bool:
+    """Whether its marker came along with a copy of another directory, and no daemon shows that it works in this one."""
+    marker = directory.marker
+    return isinstance(marker, Marker) and marker.claim.directory != directory.name and _is_idle(directory)
+
+
+def _is_idle(directory: LiveDirectory) -> bool:
+    """Whether nothing shows a daemon in it."""
+    pid_file = directory.pid_file
+    return not directory.processes and (pid_file is None or not is_fresh(pid_file.age))
 
 
 def say_registration(registration: Registration) -> str:

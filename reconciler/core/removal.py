@@ -70,11 +70,14 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
             for name, _ in leaving
         ]
         return removal
+    for directory, marker in _unwanted(desired, live, known, scope):
+        why = _left_behind(directory, marker, live, known)
+        removal.notes += [Note(marker.endpoint, why)] if why else []
     cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
-    for name, directory in leaving:
-        leaver = _Leaver(name, directory, cause, _declared(name, desired))
-        if directory in live.directories:
-            _remove(leaver, live.directories[directory], live, known, scope, removal)
+    for name, place in leaving:
+        leaver = _Leaver(name, place, cause, _declared(name, desired))
+        if place in live.directories:
+            _remove(leaver, live.directories[place], live, known, scope, removal)
         else:
             _remove_lost(leaver, live, known, scope, removal)
     if scope.destroy and scope.purge:
@@ -114,7 +117,6 @@ def _without_lock(name: str, scope: Scope) -> Refusal:
 def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str]]:
     """Yield (name, directory) of endpoints of this stack on this host that should not be there."""
     wanted = {} if scope.destroy else desired.endpoints
-    used = {e.directory for e in wanted.values()}
     unmanaged = _unmanaged(desired, known, scope)
     if not scope.destroy:
         unmanaged |= {moved.old for moved in desired.moved}  # renamed, not removed
@@ -124,15 +126,34 @@ def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> I
                 continue
             if scope.covers(name):
                 yield name, entry.claim.directory
-    for directory in live.directories.values():
-        marker = directory.marker
-        if not isinstance(marker, Marker) or (marker.stack, marker.lineage) != (known.stack, known.lineage):
-            continue
-        if marker.endpoint in wanted or marker.endpoint in desired.elsewhere or directory.name in used:
+    for directory, marker in _unwanted(desired, live, known, scope):
+        if _left_behind(directory, marker, live, known):
             continue
         claim = with_host(marker, directory, known.site.claim(directory.name), live).claim
         if scope.covers(marker.endpoint) and marker.endpoint not in unmanaged and _is_here(claim, known):
             yield marker.endpoint, directory.name
+
+
+def _unwanted(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[LiveDirectory, Marker]]:
+    """Yield the directories with our marker of which the manifest speaks neither by name nor by directory."""
+    wanted = {} if scope.destroy else desired.endpoints
+    used = {e.directory for e in wanted.values()}
+    for directory in live.directories.values():
+        marker = directory.marker
+        if not isinstance(marker, Marker) or (marker.stack, marker.lineage) != (known.stack, known.lineage):
+            continue
+        if not (marker.endpoint in wanted or marker.endpoint in desired.elsewhere or directory.name in used):
+            yield directory, marker
+
+
+def _left_behind(directory: LiveDirectory, marker: Marker, live: LiveState, known: Known) -> str | None:
+    """Say why a directory with our marker is not the endpoint's home, if it is not: nothing is done about it."""
+    claimed, entry = marker.claim.directory, known.entry(marker.endpoint)
+    if claimed != directory.name and (claimed in live.directories or (known.lock and entry is None)):
+        return f"{directory.name} is a copy of what was {claimed}: nothing is done about it"
+    if entry is not None and entry.claim.host not in (None, known.site.host):
+        return f"the lock has it at another place, so nothing is done about {directory.name} here"
+    return None
 
 
 def _unmanaged(desired: Desired, known: Known, scope: Scope) -> frozenset[str]:
@@ -185,8 +206,10 @@ def _remove(
     if isinstance(endpoint_id, Refusal):
         removal.refusals.append(endpoint_id)
         return
-    refusal = _out_of_reach(name, daemon, live, endpoint_id) or _seen_elsewhere(
-        name, directory, daemon, endpoint_id, live, scope
+    refusal = (
+        _needed(name, endpoint_id, leaver, known)
+        or _out_of_reach(name, daemon, live, endpoint_id)
+        or _seen_elsewhere(name, directory, daemon, endpoint_id, live, scope)
     )
     if refusal:
         removal.refusals.append(refusal)
@@ -208,6 +231,18 @@ def _remove(
             purge = Purge(endpoint=name, directory=directory.name, cause=cause, id=endpoint_id)
             guards = (Offline(endpoint_id),) if endpoint_id and not daemon.process else ()
             removal.actions.append(replace(purge, preconditions=guards))
+
+
+def _needed(name: str, endpoint_id: str | None, leaver: _Leaver, known: Known) -> Refusal | None:
+    """Refuse to delete what has the UUID of an endpoint that stays: a rename that was taken back half way."""
+    others = [o for o, e in known.lock.endpoints.items() if o != name and e.id == endpoint_id] if known.lock else []
+    if endpoint_id is None or leaver.cause is Cause.DESTROY or not others:
+        return None
+    return Refusal(
+        name,
+        f"{leaver.directory} has the UUID {endpoint_id} of {others[0]}: was it renamed?",
+        f"rename it: `moved: [{{from: {name}, to: {others[0]}}}]`; or `chiltepin forget {name}` lets go of it",
+    )
 
 
 def _seen_elsewhere(
@@ -307,8 +342,9 @@ def _remove_lost(leaver: _Leaver, live: LiveState, known: Known, scope: Scope, r
         name, entry, leaver.declared
     )
     purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
-    online = entry.id is not None and live.statuses.get(entry.id) == "online"
-    if refusal is None and entry.id and (purge or online):
+    if refusal is None and entry.id and isinstance(live.registrations, Unknown):
+        refusal = _not_said(name, "its directory is missing", entry.id)
+    if refusal is None and entry.id:
         refusal = _still_in_use(name, entry.id, live, "its directory is missing")
     if refusal:
         removal.refusals.append(refusal)
@@ -340,6 +376,10 @@ def _still_in_use(name: str, endpoint_id: str, live: LiveState, here: str) -> Re
             f"{here}, but {endpoint_id} is online: it runs elsewhere",
             "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
         )
+    return _not_said(name, here, endpoint_id)
+
+
+def _not_said(name: str, here: str, endpoint_id: str) -> Refusal:
     return Refusal(
         name,
         f"{here}, and the service could not say whether {endpoint_id} is online",

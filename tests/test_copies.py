@@ -1,0 +1,188 @@
+"""Copies of endpoint directories, and UUIDs that two things have: nothing is doubled, and no wrong one goes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+
+from reconciler import by_hand
+from reconciler.core.desired import HostView, Moved
+from reconciler.core.scope import Errand
+from reconciler.errors import ExitCode, Refused, ServiceUnreachable
+from tests.core.builders import desired, endpoint, pool
+from tests.fakes import FakeClock
+from tests.lab import YES, Lab
+
+OTHER = endpoint("other")
+
+
+def running(*names: str) -> Lab:
+    """Return a lab in which endpoints of these names run, and `other`."""
+    lab = Lab(desired(*map(endpoint, names), OTHER, pools=()))
+    assert lab.apply().code == ExitCode.OK
+    return lab
+
+
+def copied(lab: Lab, name: str, to: str) -> None:
+    """Copy a directory, as `cp -a` does; no daemon works in the copy."""
+    lab.world.folders[to] = copy.deepcopy(lab.world.folders[name])
+    lab.world.folders[to].pid = None
+
+
+def daemons(lab: Lab) -> dict[str, str | None]:
+    """Return the UUIDs under which daemons run, by directory; one for each."""
+    assert len(lab.world.daemons) == len({d.id for d in lab.world.daemons})
+    return {d.directory: d.id for d in lab.world.daemons}
+
+
+# --- one UUID, two endpoints
+
+
+def test_a_uuid_that_another_endpoint_has_is_not_started_a_second_time() -> None:
+    lab = running("a")
+    uuid = lab.ids()["a"]
+    lab.wants(endpoint("a", state="stopped"), OTHER)
+    lab.apply()
+    lab.wants(endpoint("a"), endpoint("b", id=uuid), OTHER)
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    assert uuid in next(r.what for r in result.sight.plan.refusals if r.endpoint == "b")
+    assert daemons(lab)["a"] == uuid
+    assert "b" not in lab.world.folders
+
+
+def test_a_uuid_in_place_of_moved_is_refused_and_moved_is_named() -> None:
+    lab = running("a")
+    uuid = lab.ids()["a"]
+    lab.wants(endpoint("a", state="stopped"), OTHER)
+    lab.apply()
+    lab.wants(endpoint("b", id=uuid), OTHER)
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    assert "moved" in next(r.remedy for r in result.sight.plan.refusals if r.endpoint == "b")
+    lab.wants(endpoint("b"), OTHER, moved=(Moved("a", "b"),))
+    assert lab.apply().code == ExitCode.OK
+    assert lab.ids()["b"] == uuid
+    lab.assert_converged()
+
+
+@pytest.mark.parametrize("how", ["taken back", "gone on", "the old name is used again"])
+def test_a_rename_that_was_interrupted_leaves_one_name_in_the_lock(how: str) -> None:
+    lab = running("a")
+    uuid, before, moved = lab.ids()["a"], lab.desired, (Moved("a", "b"),)
+    lab.wants(endpoint("b"), OTHER, moved=moved)
+    lab.apply(during=lambda action: lab.stop.set() if action.kind == "Stop" else None)
+    assert lab.ids().get("b") is None
+    if how == "taken back":
+        lab.desired = before
+    elif how == "the old name is used again":
+        assert lab.apply().code == ExitCode.OK
+        lab.wants(endpoint("b"), endpoint("a"), OTHER)
+    assert lab.apply().code == ExitCode.OK
+    assert daemons(lab)["a" if how == "taken back" else "b"] == uuid
+    lab.assert_converged()
+
+
+# --- copies beside the endpoint
+
+
+def test_a_copy_does_not_keep_a_deleted_endpoint_from_coming_back() -> None:
+    lab = running("main")
+    uuid = lab.ids()["main"]
+    copied(lab, "main", "main.bak")
+    lab.wants(OTHER)
+    assert lab.apply(YES).code == ExitCode.OK
+    assert lab.apply(YES).code == ExitCode.OK
+    lab.wants(endpoint("main"), OTHER)
+    assert lab.apply().code == ExitCode.OK
+    assert lab.ids()["main"] == uuid
+    assert "main.bak" in lab.world.folders
+    lab.assert_converged()
+
+
+def test_a_copy_is_named_and_left_alone_when_its_original_is_gone() -> None:
+    lab = running("main")
+    copied(lab, "main", "main.bak")
+    lab.wants(OTHER)
+    lab.apply(YES)
+    (note,) = lab.sight().plan.notes
+    assert note.text == "main.bak is a copy of what was main: nothing is done about it"
+    assert lab.apply(YES).code == ExitCode.OK
+
+
+def test_forget_means_the_endpoint_and_not_a_copy_that_sorts_before_it() -> None:
+    lab = running("main")
+    copied(lab, "main", "a-backup")
+    lab.wants(OTHER)
+    assert lab.apply(YES, errand=Errand("forget", ("main",))).code == ExitCode.OK
+    assert lab.world.folders["main"].marker is None
+    lab.apply(YES)
+    assert "main" in lab.world.folders
+    assert "main" in daemons(lab)
+
+
+def test_a_rename_beside_a_copy_is_done_once() -> None:
+    lab = running("a")
+    uuid = lab.ids()["a"]
+    copied(lab, "a", "a.bak")
+    lab.wants(endpoint("b"), OTHER, moved=(Moved("a", "b"),))
+    assert lab.apply().code == ExitCode.OK
+    assert lab.apply().code == ExitCode.OK
+    assert daemons(lab)["b"] == uuid
+    lab.assert_converged()
+
+
+def test_a_copy_that_is_deleted_by_hand_does_not_take_the_registration_along() -> None:
+    lab = running("main")
+    copied(lab, "main", "old")
+    lab.world.folders["old"].marker = None
+    lab.wants(endpoint("main", state="stopped"), OTHER)
+    lab.apply()
+    clock = FakeClock(lab.world)
+    with pytest.raises(Refused, match="main has the same UUID"):
+        by_hand.delete(lab.world.outside, clock, "old", deregister=True, seconds=5)
+    assert lab.ids()["main"] in lab.world.registrations
+    by_hand.delete(lab.world.outside, clock, "old", deregister=False, seconds=5)
+    assert lab.ids()["main"] in lab.world.registrations
+    assert "old" not in lab.world.folders
+
+
+# --- what cannot be known, and what is another place's
+
+
+@pytest.mark.parametrize("how", ["the whole service", "its status"])
+def test_without_the_service_a_lost_directory_is_not_forgotten(how: str) -> None:
+    lab = running("main")
+    uuid = lab.ids()["main"]
+    del lab.world.folders["main"]
+    lab.wants(OTHER)
+    if how == "its status":
+        lab.world.faults.fail("status", ServiceUnreachable("no answer"))
+    lab.world.service_down = how == "the whole service"
+    assert lab.apply(YES).code == ExitCode.UNREACHABLE
+    assert lab.ids()["main"] == uuid
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_what_the_lock_gives_to_another_host_is_not_deleted_here(purge: bool) -> None:
+    lab = Lab(desired(endpoint("main"), OTHER, pools=(pool("mpi"),), host=HostView(name="ursa")))
+    assert lab.apply().code == ExitCode.OK
+    uuid = lab.ids()["main"]
+    (daemon,) = lab.world.daemons_of("main")
+    lab.world.end(daemon, cleanly=True)
+    entry = lab.lock().endpoints["main"]
+    head, found, tail = (lab.world.lock or "").partition("  other:")
+    lab.world.lock = head.replace("host: ursa", "host: hera") + found + tail
+    assert replace_host(lab) == "hera"
+    lab.desired = replace(lab.desired, endpoints={"other": OTHER}, pools={})
+    lab.apply(YES, destroy=purge, purge=purge)
+    assert lab.ids()["main"] == uuid == entry.id
+    assert uuid in lab.world.registrations
+    assert "main" in lab.world.folders
+
+
+def replace_host(lab: Lab) -> str | None:
+    """Return the host that the lock says `main` is on."""
+    return lab.lock().endpoints["main"].claim.host
