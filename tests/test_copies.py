@@ -186,3 +186,25 @@ def test_what_the_lock_gives_to_another_host_is_not_deleted_here(purge: bool) ->
 def replace_host(lab: Lab) -> str | None:
     """Return the host that the lock says `main` is on."""
     return lab.lock().endpoints["main"].claim.host
+
+
+@pytest.mark.parametrize("command", ["undelete", "purge"])
+def test_what_was_deleted_before_its_host_had_a_name_comes_back_as_the_remedy_says(command: str) -> None:
+    lab = running("main")
+    uuid = lab.ids()["main"]
+    lab.wants(OTHER)
+    assert lab.apply(YES).code == ExitCode.OK
+    lab.desired = replace(lab.desired, host=HostView(name="ursa"))
+    assert lab.apply(take_over=True).code == ExitCode.OK
+    result = lab.apply(YES, errand=Errand(command, ("main",)))  # type: ignore[arg-type]
+    assert result.code == ExitCode.REFUSED
+    (entry,) = lab.world.trash
+    (refusal,) = result.sight.plan.refusals
+    assert f"/{entry}/endpoint {lab.sight().live.config_dir}/main`" in refusal.remedy
+    assert "chiltepin adopt main --take-over" in refusal.remedy
+    lab.world.folders["main"] = lab.world.trash.pop(entry)
+    lab.desired = replace(lab.desired, endpoints={"main": endpoint("main"), "other": OTHER})
+    assert lab.apply(errand=Errand("adopt", ("main",), take_over=True)).code == ExitCode.OK
+    assert lab.apply().code == ExitCode.OK
+    assert lab.ids()["main"] == uuid
+    lab.assert_converged()

@@ -9,7 +9,7 @@ from reconciler.core.actions import Note, Purge, Refusal
 from reconciler.core.changes import Cause, FileChange
 from reconciler.core.desired import Desired
 from reconciler.core.draft import Draft
-from reconciler.core.known import Blocked, Known
+from reconciler.core.known import WRONG_IDENTITY, Blocked, Known
 from reconciler.core.live import GONE, LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.preconditions import Offline
@@ -93,6 +93,11 @@ def purge_of(
         raise ValueError("an entry without a marker is nobody's")
     name = marker.endpoint
     refusal = check_claim(name, marker.claim, known.site.claim(marker.claim.directory), f"the trash entry {item.name}")
+    if refusal is not None and refusal.exit_code != WRONG_IDENTITY:
+        what = "it was deleted at another place than this one"
+        refusal = replace(
+            refusal, what=what, remedy=f"purge it there; {by_hand(name, item, live)}, and delete it again"
+        )
     if refusal is None and marker.protect:
         refusal = Refusal(
             name,
@@ -121,6 +126,13 @@ def purge_of(
         id=ends,
         trash_entry=item.name,
     )
+
+
+def by_hand(name: str, item: TrashEntry, live: LiveState) -> str:
+    """Return how an entry whose place is gone for good, or has another name by now, comes back all the same."""
+    there = f"{live.config_dir}/{item.deleted_directory}"
+    moved = f"`mv {item.path}/endpoint {there}`"
+    return f"if that is this place: {moved}, write its block, then `chiltepin adopt {name} --take-over`"
 
 
 def without_id(purge: Purge) -> Purge:

@@ -18,7 +18,7 @@ from reconciler.core.ownership import unusable
 from reconciler.core.preconditions import NameFree
 from reconciler.core.registrations import holders, not_owned
 from reconciler.core.scope import Errand
-from reconciler.core.trash import chosen_entries, own_entries, say_entry
+from reconciler.core.trash import by_hand, chosen_entries, own_entries, say_entry
 from reconciler.core.witnesses import check_claim, check_ids
 
 
@@ -128,7 +128,8 @@ def _against(name: str, directory: str, item: TrashEntry, live: LiveState, known
         )
     refusal = check_claim(name, marker.claim, known.site.claim(directory), item.path)
     if refusal is not None and refusal.exit_code != WRONG_IDENTITY:
-        refusal = replace(refusal, what="it was deleted at another place than this one", remedy="bring it back there")
+        what = "it was deleted at another place than this one"
+        refusal = replace(refusal, what=what, remedy=f"bring it back there; {by_hand(name, item, live)}")
     refusal = refusal or unusable(name, replace(found, name="endpoint"), item.path)
     refusal = refusal or check_ids(name, found, marker, None)
     if refusal or item.id is None:
