@@ -186,11 +186,13 @@ class _Walker:
         """Whether nothing of an intent is left to be found out: what a first start registered may be on no record."""
         if entry.action != Start.kind:
             return True
-        locked = self.records.lock.endpoints.get(entry.endpoint)
+        done = [o.action for o in self.outcomes if o.kind == "done"]
+        names = {a.old: a.endpoint for a in done if isinstance(a, Rename)}
+        locked = self.records.lock.endpoints.get(names.get(entry.endpoint, entry.endpoint))
         if locked is not None:
             return locked.id is not None
         # What has left did so by a plan that looked for its registration.
-        left = {o.action.endpoint for o in self.outcomes if o.kind == "done" and isinstance(o.action, DELETING)}
+        left = {a.endpoint for a in done if isinstance(a, DELETING)}
         return bool(entry.data.get("id")) or entry.endpoint in left
 
     def _endpoint(self, actions: tuple[EndpointAction, ...]) -> None:

@@ -11,7 +11,7 @@ from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
 from reconciler.errors import ExitCode, FileSystemError
 from tests.core.builders import desired, endpoint, pool
-from tests.lab import YES, Lab
+from tests.lab import YES, Lab, killed_at
 
 BOTH = pytest.mark.parametrize("starts_go_on", [False, True])
 MOVES = (Moved("main", "new"),)
@@ -256,3 +256,21 @@ def test_what_runs_is_stopped_once_for_a_rename(directory_only: bool) -> None:
     else:
         lab.wants(endpoint("other"), moved=(Moved("main", "other"),))
     assert [a.kind for a in lab.sight().plan.actions if a.kind in ("Stop", "Start")] == ["Stop", "Start"]
+
+
+def test_what_becomes_unmanaged_under_a_new_name_is_renamed_once() -> None:
+    lab = running()
+    rename(lab, endpoint("new", directory="main", state="unmanaged"), MOVES)
+    assert lab.apply().code == ExitCode.OK
+    assert lab.sight().plan.is_empty
+    assert sorted(lab.ids()) == ["new", "two"]
+
+
+def test_a_first_start_that_was_cut_off_is_settled_under_the_new_name() -> None:
+    lab = killed_at("start:registered", endpoint())
+    lab.world.after_crash(starts_go_on=False)
+    (made,) = [r.id for r in lab.world.registrations.values() if r.name == "main"]
+    rename(lab, endpoint("new", directory="main"), MOVES)
+    assert lab.apply().code == ExitCode.OK
+    assert lab.ids()["new"] == made
+    assert not lab.world.outside.store.unfinished()

@@ -61,7 +61,9 @@ def find_renaming(
     if found is None or isinstance(found, Refusal):
         return found
     if endpoint.state == "unmanaged":
-        return _in_the_lock(endpoint, found, live, known) if found.old != endpoint.name else None
+        # Only its key in the lock changes: its marker keeps the old name, and says it again in each plan.
+        is_left = found.old != endpoint.name and known.entry(found.old) is not None
+        return _in_the_lock(endpoint, found, live, known) if is_left else None
     source = found.source
     if source is not None and source.name != endpoint.directory and endpoint.directory in live.directories:
         return Refusal(
