@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 from reconciler.core.actions import Refusal
 from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.frozen import dataclass
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Gone, Known
 from reconciler.core.live import GONE, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.marker import Marker
@@ -90,22 +93,59 @@ def claimants(endpoint_id: str, name: str, directory_name: str, live: LiveState,
 
 def holders(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
     """Return who else has this UUID: other endpoints of the lock, other directories but copies that nothing runs in."""
-    found = [
-        f"endpoint {other} in the lock"
-        for other, entry in (known.lock.endpoints.items() if known.lock else ())
-        if other != name and entry.id == endpoint_id
-    ]
-    for directory in live.directories.values():
-        ids = {directory.endpoint_id, directory.marker.id if isinstance(directory.marker, Marker) else None}
-        if directory.name != directory_name and endpoint_id in ids and not is_idle_copy(directory):
-            found.append(f"{live.config_dir}/{directory.name}")
-    return tuple(found)
+    index = _index(_Same(live.directories), _Same(known.lock))
+    names = [f"endpoint {other} in the lock" for other in index.names.get(endpoint_id, ()) if other != name]
+    places = [place for place in index.places.get(endpoint_id, ()) if place != directory_name]
+    copies = {place for place in places if is_idle_copy(live.directories[place])}
+    return (*names, *(f"{live.config_dir}/{place}" for place in places if place not in copies))
 
 
 def rivals(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
     """Return who else would run under this UUID: holders, but for directories that nobody manages or works in."""
+    found = holders(endpoint_id, name, directory_name, live, known)
+    if not found:
+        return ()
     idle = {f"{live.config_dir}/{d.name}" for d in live.directories.values() if d.marker is None and _is_idle(d)}
-    return tuple(h for h in holders(endpoint_id, name, directory_name, live, known) if h not in idle)
+    return tuple(holder for holder in found if holder not in idle)
+
+
+@dataclass(frozen=True)
+class _Holders:
+    """By UUID, the lock's names that have it and the directories that say it."""
+
+    names: Mapping[str, Sequence[str]]
+    places: Mapping[str, Sequence[str]]
+
+
+class _Same:
+    """Stands for just this object, whatever it holds: what is made from it is made once."""
+
+    __slots__ = ("it",)
+
+    def __init__(self, it: Any) -> None:
+        self.it = it
+
+    def __hash__(self) -> int:
+        return id(self.it)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.it is other.it
+
+
+@lru_cache(maxsize=2)
+def _index(directories: _Same, lock: _Same) -> _Holders:
+    """Look through everything once for a plan, not once for each of its endpoints."""
+    names: dict[str, list[str]] = {}
+    places: dict[str, list[str]] = {}
+    for name, entry in lock.it.endpoints.items() if lock.it else ():
+        if entry.id is not None:
+            names.setdefault(entry.id, []).append(name)
+    for directory in directories.it.values():
+        marked = directory.marker.id if isinstance(directory.marker, Marker) else None
+        for endpoint_id in {directory.endpoint_id, marked}:
+            if isinstance(endpoint_id, str):
+                places.setdefault(endpoint_id, []).append(directory.name)
+    return _Holders(names, places)
 
 
 def is_idle_copy(directory: LiveDirectory) -> bool:
