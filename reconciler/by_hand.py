@@ -204,8 +204,7 @@ def _refuse_shared(host: EndpointHost, name: str, endpoint_id: str) -> None:
         Refused: another directory has the UUID, too.
     """
     for other in host.directories().values():
-        marked = other.marker.id if isinstance(other.marker, Marker) else None
-        if other.name != name and endpoint_id in (other.endpoint_id, marked):
+        if other.name != name and endpoint_id in other.ids:
             raise Refused(
                 f"{name} is not deregistered: {other.name} has the same UUID, {endpoint_id}",
                 where=f"{host.config_dir}/{name}",

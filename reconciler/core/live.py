@@ -118,6 +118,17 @@ class LiveDirectory:
     documents_age: float | None = None
     logged: float | None = None
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """The UUIDs that endpoint.json and marker name."""
+        marked = self.marker.id if isinstance(self.marker, Marker) else None
+        return frozenset(found for found in (self.endpoint_id, marked) if isinstance(found, str))
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether its marker was written for a directory of this name: it was neither renamed nor copied since."""
+        return isinstance(self.marker, Marker) and self.marker.claim.directory == self.name
+
 
 @dataclass(frozen=True)
 class Registration:

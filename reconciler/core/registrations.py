@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -78,10 +78,7 @@ def _claimed(live: LiveState, known: Known) -> set[str | None]:
     """Return every UUID that the lock, a directory or the trash names."""
     claimed = {entry.id for entry in known.lock.endpoints.values()} if known.lock else set()
     for directory in live.directories.values():
-        if isinstance(directory.endpoint_id, str):
-            claimed.add(directory.endpoint_id)
-        if isinstance(directory.marker, Marker):
-            claimed.add(directory.marker.id)
+        claimed |= directory.ids
     return claimed | {entry.marker.id for entry in live.trash if entry.marker}
 
 
@@ -93,20 +90,28 @@ def claimants(endpoint_id: str, name: str, directory_name: str, live: LiveState,
 
 def holders(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
     """Return who else has this UUID: other endpoints of the lock, other directories but copies that nothing runs in."""
-    index = _index(_Same(live.directories), _Same(known.lock))
-    names = [f"endpoint {other} in the lock" for other in index.names.get(endpoint_id, ()) if other != name]
-    places = [place for place in index.places.get(endpoint_id, ()) if place != directory_name]
-    copies = {place for place in places if is_idle_copy(live.directories[place])}
-    return (*names, *(f"{live.config_dir}/{place}" for place in places if place not in copies))
+    return _others(endpoint_id, name, directory_name, live, known, _is_idle_copy)
 
 
 def rivals(endpoint_id: str, name: str, directory_name: str, live: LiveState, known: Known) -> tuple[str, ...]:
     """Return who else would run under this UUID: holders, but for directories that nobody manages or works in."""
-    found = holders(endpoint_id, name, directory_name, live, known)
-    if not found:
-        return ()
-    idle = {f"{live.config_dir}/{d.name}" for d in live.directories.values() if d.marker is None and _is_idle(d)}
-    return tuple(holder for holder in found if holder not in idle)
+    return _others(
+        endpoint_id, name, directory_name, live, known, lambda d: _is_idle(d) and (d.marker is None or _is_idle_copy(d))
+    )
+
+
+def _others(
+    endpoint_id: str,
+    name: str,
+    directory_name: str,
+    live: LiveState,
+    known: Known,
+    harmless: Callable[[LiveDirectory], bool],
+) -> tuple[str, ...]:
+    index = _index(_Same(live.directories), _Same(known.lock))
+    names = [f"endpoint {other} in the lock" for other in index.names.get(endpoint_id, ()) if other != name]
+    places = [place for place in index.places.get(endpoint_id, ()) if place != directory_name]
+    return (*names, *(f"{live.config_dir}/{place}" for place in places if not harmless(live.directories[place])))
 
 
 @dataclass(frozen=True)
@@ -141,17 +146,14 @@ def _index(directories: _Same, lock: _Same) -> _Holders:
         if entry.id is not None:
             names.setdefault(entry.id, []).append(name)
     for directory in directories.it.values():
-        marked = directory.marker.id if isinstance(directory.marker, Marker) else None
-        for endpoint_id in {directory.endpoint_id, marked}:
-            if isinstance(endpoint_id, str):
-                places.setdefault(endpoint_id, []).append(directory.name)
+        for endpoint_id in directory.ids:
+            places.setdefault(endpoint_id, []).append(directory.name)
     return _Holders(names, places)
 
 
-def is_idle_copy(directory: LiveDirectory) -> bool:
+def _is_idle_copy(directory: LiveDirectory) -> bool:
     """Whether its marker came along with a copy of another directory, and no daemon shows that it works in this one."""
-    marker = directory.marker
-    return isinstance(marker, Marker) and marker.claim.directory != directory.name and _is_idle(directory)
+    return isinstance(directory.marker, Marker) and not directory.is_at_home and _is_idle(directory)
 
 
 def _is_idle(directory: LiveDirectory) -> bool:

@@ -24,7 +24,7 @@ def homes_of(live: LiveState, known: Known) -> Homes:
         if isinstance(marker, Marker) and (marker.stack, marker.lineage) == (known.stack, known.lineage):
             found.setdefault(marker.endpoint, {})[directory.name] = marker.claim.directory
     homes: dict[str, list[str]] = {}
-    at_home = {d.endpoint_id for d in live.directories.values() if _is_at_home(d) and d.endpoint_id is not None}
+    at_home = {d.endpoint_id for d in live.directories.values() if d.is_at_home and d.endpoint_id is not None}
     for name, places in found.items():
         own = [here for here, claimed in places.items() if here == claimed]
         # Renamed by hand, or by a rename that was cut off; but not a copy of what has another name by now.
@@ -32,10 +32,6 @@ def homes_of(live: LiveState, known: Known) -> Homes:
         if own or moved:
             homes[name] = own or moved
     return homes
-
-
-def _is_at_home(directory: LiveDirectory) -> bool:
-    return isinstance(directory.marker, Marker) and directory.marker.claim.directory == directory.name
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,8 @@ def purge_of(
         raise ValueError("an entry without a marker is nobody's")
     name = marker.endpoint
     refusal = check_claim(name, marker.claim, known.site.claim(marker.claim.directory), f"the trash entry {item.name}")
-    if refusal is not None and refusal.exit_code != WRONG_IDENTITY:
-        what = "it was deleted at another place than this one"
-        refusal = replace(
-            refusal, what=what, remedy=f"purge it there; {by_hand(name, item, live)}, and delete it again"
-        )
+    if refusal is not None:
+        refusal = at_another_place(refusal, item, live, "purge it there", ", and delete it again")
     if refusal is None and marker.protect:
         refusal = Refusal(
             name,
@@ -128,11 +125,18 @@ def purge_of(
     )
 
 
-def by_hand(name: str, item: TrashEntry, live: LiveState) -> str:
-    """Return how an entry whose place is gone for good, or has another name by now, comes back all the same."""
-    there = f"{live.config_dir}/{item.deleted_directory}"
-    moved = f"`mv {item.path}/endpoint {there}`"
-    return f"if that is this place: {moved}, write its block, then `chiltepin adopt {name} --take-over`"
+def at_another_place(refusal: Refusal, item: TrashEntry, live: LiveState, there: str, then: str = "") -> Refusal:
+    """Return the refusal of another place's entry with what to do about it; that of another identity as it is.
+
+    Args:
+        there: what to do at that place.
+        then: what to do after it came back here, if that place is gone for good, or has another name by now.
+    """
+    if refusal.exit_code == WRONG_IDENTITY:
+        return refusal
+    moved = f"`mv {item.path}/endpoint {live.config_dir}/{item.deleted_directory}`"
+    back = f"if that is this place: {moved}, write its block, then `chiltepin adopt {refusal.endpoint} --take-over`"
+    return replace(refusal, what="it was deleted at another place than this one", remedy=f"{there}; {back}{then}")
 
 
 def without_id(purge: Purge) -> Purge:

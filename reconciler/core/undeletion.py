@@ -18,7 +18,7 @@ from reconciler.core.ownership import unusable
 from reconciler.core.preconditions import NameFree
 from reconciler.core.registrations import holders, not_owned
 from reconciler.core.scope import Errand
-from reconciler.core.trash import by_hand, chosen_entries, own_entries, say_entry
+from reconciler.core.trash import at_another_place, chosen_entries, own_entries, say_entry
 from reconciler.core.witnesses import check_claim, check_ids
 
 
@@ -127,9 +127,8 @@ def _against(name: str, directory: str, item: TrashEntry, live: LiveState, known
             (say_entry(item),),
         )
     refusal = check_claim(name, marker.claim, known.site.claim(directory), item.path)
-    if refusal is not None and refusal.exit_code != WRONG_IDENTITY:
-        what = "it was deleted at another place than this one"
-        refusal = replace(refusal, what=what, remedy=f"bring it back there; {by_hand(name, item, live)}")
+    if refusal is not None:
+        refusal = at_another_place(refusal, item, live, "bring it back there")
     refusal = refusal or unusable(name, replace(found, name="endpoint"), item.path)
     refusal = refusal or check_ids(name, found, marker, None)
     if refusal or item.id is None:
