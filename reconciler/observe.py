@@ -132,7 +132,7 @@ def _more_telling(before: JournalEntry, entry: JournalEntry) -> JournalEntry:
     """Of two open intents: one to start, else the later; of first starts, the earlier knew the fewest UUIDs."""
     if not entry.begins_daemon:
         return before if before.begins_daemon else entry
-    if any(e.action != "Start" or e.data.get("id") for e in (before, entry)):
+    if not (before.is_first_start and entry.is_first_start):
         return entry
     return replace(entry, data={**entry.data, "known": before.data.get("known", ())})
 
@@ -259,7 +259,7 @@ def _candidates(
         return {}
     found: dict[str, tuple[Registration, ...] | Unknown] = {}
     for name, intent in pending.items():
-        if intent.action != "Start" or intent.data.get("id"):
+        if not intent.is_first_start:
             continue
         before = set(intent.data.get("known", ()))
         directory_name = str(intent.data.get("directory", name))

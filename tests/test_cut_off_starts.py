@@ -121,3 +121,48 @@ def test_a_first_start_that_registered_nothing_leaves_nothing_open() -> None:
     assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.OK
     assert not lab.world.folders
     assert not lab.world.outside.store.unfinished()
+
+
+def lost() -> Lab:
+    """Return a lab in which `main` is wanted, was registered, and nothing else is left of its start."""
+    lab = cut_off()
+    lab.wants(endpoint("main"), endpoint("kept"))
+    del lab.world.folders["main"]
+    return lab
+
+
+def test_a_lost_directory_comes_back_under_the_uuid_of_the_cut_off_start() -> None:
+    lab = lost()
+    (made,) = of_main(lab)
+    assert lab.apply().code == ExitCode.OK
+    assert lab.ids()["main"] == made
+    assert of_main(lab) == [made]
+    lab.assert_converged()
+
+
+def test_a_lost_directory_that_was_renamed_in_the_manifest_is_not_registered_again_without_a_word() -> None:
+    lab = lost()
+    (made,) = of_main(lab)
+    lab.wants(endpoint("main", directory="elsewhere"), endpoint("kept"))
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    (refusal,) = result.sight.plan.refusals
+    assert made in refusal.what
+    assert "directory: main" in refusal.remedy
+    assert "main" in open_starts(lab)
+    assert not [r for r in lab.world.registrations.values() if r.name == "elsewhere"]
+
+
+@pytest.mark.parametrize("how", ["block", "new"])
+def test_each_remedy_for_a_renamed_lost_directory_works(how: str) -> None:
+    lab = lost()
+    (made,) = of_main(lab)
+    lab.wants(endpoint("main", directory="elsewhere"), endpoint("kept"))
+    assert lab.apply().code == ExitCode.REFUSED
+    if how == "block":
+        lab.wants(endpoint("main"), endpoint("kept"))
+        assert lab.apply().code == ExitCode.OK
+    else:
+        assert lab.apply(new=frozenset({"main"})).code == ExitCode.OK
+    assert (lab.ids()["main"] == made) is (how != "new")
+    lab.assert_converged()

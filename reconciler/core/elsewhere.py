@@ -17,7 +17,7 @@ from enum import Enum
 from reconciler.core.actions import Refusal
 from reconciler.core.boot import is_from_here, is_proof
 from reconciler.core.frozen import dataclass
-from reconciler.core.live import GONE, LiveDirectory, LiveState, PidFile, Unknown
+from reconciler.core.live import GONE, JournalEntry, LiveDirectory, LiveState, PidFile, Unknown
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
 from reconciler.core.pid_file import LOOKED_AT_EVERY, START_REFUSES, is_fresh, is_stale
@@ -215,9 +215,15 @@ def of_starts_that_were_cut_off(live: LiveState) -> set[str]:
     return {
         registration.id
         for name, registrations in live.candidates.items()
-        if not isinstance(registrations, Unknown) and not is_from_here(live.pending[name].data, live.host)
+        if not isinstance(registrations, Unknown) and not _would_show(live.pending[name], live)
         for registration in registrations
     }
+
+
+def _would_show(intent: JournalEntry, live: LiveState) -> bool:
+    """Whether the daemon of this start would be seen: begun here, in a directory that is still there."""
+    directory = intent.data.get("directory", intent.endpoint)
+    return is_from_here(intent.data, live.host) and directory in live.directories
 
 
 def without_a_node(directories: Iterable[LiveDirectory], live: LiveState) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.core.actions import Adopt, Refusal, Start
+from reconciler.core.actions import Adopt, Refusal
 from reconciler.core.changes import Cause
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
@@ -39,7 +39,7 @@ def id_of(name: str, directory: LiveDirectory, marker: Marker, live: LiveState, 
 def made_before_it_left(name: str, live: LiveState, known: Known) -> str | Refusal | None:
     """Return the UUID of an endpoint whose first start was cut off before anybody could write that down."""
     pending = live.pending.get(name)
-    if pending is None or pending.action != Start.kind or pending.data.get("id"):
+    if pending is None or not pending.is_first_start:
         return None
     made = made_when_cut_off(name, pending, live, known)
     if isinstance(made, Blocked) or isinstance(live.registrations, Unknown):

@@ -245,6 +245,11 @@ class JournalEntry:
         """Whether its action starts a daemon."""
         return self.action in ("Start", "Restart")
 
+    @property
+    def is_first_start(self) -> bool:
+        """Whether its action starts what has no UUID yet, and registers."""
+        return self.action == "Start" and not self.data.get("id")
+
     def belongs_to(self, stack: str) -> bool:
         """Whether it is of this stack: stacks that share a config directory share the journal, not the names."""
         return bool(self.data.get("stack", stack) == stack)

@@ -106,21 +106,29 @@ def unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | 
 def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
     entry = known.entry(endpoint.name)
     locked_id = entry.id if entry else None
-    wanted = endpoint.id or locked_id
     if entry and locked_id and endpoint.id and endpoint.id != locked_id:
         return disagree(endpoint.name, {"manifest (id)": endpoint.id, "lock": locked_id})
     if entry and locked_id:
         refusal = check_claim(endpoint.name, entry.claim, known.site.claim(endpoint.directory), "the lock")
         if refusal:
             return refusal
-    marker = new_marker(endpoint, known, wanted)
     if isinstance(live.registrations, Unknown):
         return Blocked(endpoint.name, live.registrations.reason)
+    wanted = endpoint.id or locked_id or _made_before_it_was_lost(endpoint, live, known)
+    if isinstance(wanted, Refusal | Blocked):
+        return wanted
+    marker = new_marker(endpoint, known, wanted)
     if wanted is None:
         refusal = unclaimed(endpoint, live, known)
         return refusal or Ground(None, None, marker)
     if wanted not in live.registrations:
         return gone(endpoint.name, wanted, live)
+    cause = Cause.NEW if endpoint.id and not locked_id else Cause.LOST_DIRECTORY
+    return _lives_elsewhere(endpoint, wanted, live, known) or Ground(wanted, None, marker, cause=cause)
+
+
+def _lives_elsewhere(endpoint: DesiredEndpoint, wanted: str, live: LiveState, known: Known) -> Refusal | Blocked | None:
+    """Refuse to make a directory for a UUID that another one has, or that somebody is connected with."""
     other = next((d.name for d in live.directories.values() if _is_there(d, endpoint.name, wanted, known)), None)
     if other is not None:
         return Refusal(
@@ -141,7 +149,27 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
             " it runs elsewhere",
             "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
         )
-    return Ground(wanted, None, marker, cause=Cause.LOST_DIRECTORY if locked_id else Cause.NEW)
+    return None
+
+
+def _made_before_it_was_lost(
+    endpoint: DesiredEndpoint, live: LiveState, known: Known
+) -> str | Refusal | Blocked | None:
+    """Return the UUID that a first start made, which was cut off before its directory went away."""
+    intent = live.pending.get(endpoint.name)
+    if intent is None or not intent.is_first_start or endpoint.name in known.new:
+        return None
+    made = made_when_cut_off(endpoint.name, intent, live, known)
+    before = str(intent.data.get("directory", endpoint.name))
+    if not isinstance(made, str) or before == endpoint.directory:
+        return made
+    return Refusal(
+        endpoint.name,
+        f"an earlier start in {live.config_dir}/{before} was cut off after it had registered {made},"
+        f" and now its `directory` is {endpoint.directory}",
+        f"keep that UUID: write `directory: {before}` in its block;"
+        f" or make another: `chiltepin apply --new {endpoint.name}`",
+    )
 
 
 def _is_there(directory: LiveDirectory, name: str, endpoint_id: str, known: Known) -> bool:
@@ -225,7 +253,7 @@ def _first_start(
     if isinstance(live.registrations, Unknown):
         return Blocked(endpoint.name, live.registrations.reason)
     pending = live.pending.get(endpoint.name)
-    if pending is None or pending.action != "Start":
+    if pending is None or not pending.is_first_start:
         return unclaimed(endpoint, live, known) or Ground(None, directory, marker)
     made = made_when_cut_off(endpoint.name, pending, live, known)
     if isinstance(made, Refusal | Blocked):
