@@ -13,6 +13,7 @@ import re
 import select
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.core.frozen import dataclass
@@ -23,6 +24,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _SHUTTING_DOWN = "[shutdown in progress] "
 _TITLE = re.compile(r"Globus Compute Endpoint \*\(([0-9A-Fa-f-]{36}), (\S+)\)(?= - | \[|$)")
 _DIRECTORY_OPTION = re.compile(r"\s(?:-c|--config-dir)[ =](.+?) (?:start|restart)\b")
+_NAMESPACED = re.compile(rb"^NSpid:\s*(.*)$", re.MULTILINE)
 _WITH_VALUE = frozenset({"-c", "--config-dir", "--endpoint-uuid"})
 
 
@@ -80,6 +82,16 @@ def _process(pid: int, uid: int, title: str) -> tuple[Process, int] | None:
     return Process(pid=pid, start_time=started, uid=uid, title=title, age=max(0.0, age)), facts[2]
 
 
+def _inner_pids(pid: int) -> tuple[int, ...]:
+    """Return the PIDs that it has in PID namespaces within this one (NSpid: outermost first)."""
+    try:
+        status = (_PROC / str(pid) / "status").read_bytes()
+    except OSError:  # gone, or hidden
+        return ()
+    found = _NAMESPACED.search(status)
+    return tuple(int(inner) for inner in found[1].split()[1:]) if found else ()
+
+
 def _working_directory(pid: int) -> tuple[int, int] | None:
     try:
         info = (_PROC / str(pid) / "cwd").stat()
@@ -135,6 +147,7 @@ def _daemon(pid: int, uid: int, raw: bytes) -> tuple[Daemon, int] | None:
     if answer is None:
         return None
     process, parent = answer
+    process = replace(process, inner_pids=_inner_pids(pid))
     cwd = _working_directory(pid)
     if match is not None:
         option = _DIRECTORY_OPTION.search(title, match.end())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.core.actions import Adopt, Create, Note, Refusal
 from reconciler.core.changes import Cause, FileChange
-from reconciler.core.daemon import Daemon, DaemonState, id_in_title, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, id_in_title, judge_daemon, say_doubled
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.diff import found_record
@@ -204,18 +204,14 @@ class _Adopter:
         state, away = daemon.state, daemon.sighting.away if daemon.sighting else None
         if state is DaemonState.ELSEWHERE and directory and (directory.pid_file is None or away in NOT_OF_HERE):
             state = DaemonState.STOPPED  # here nothing points to it: what follows names its UUID
-        if state in (DaemonState.DOUBLED, DaemonState.STARTING, DaemonState.ELSEWHERE):
+        if state is DaemonState.DOUBLED:
             return Refusal(
-                self.name,
-                {
-                    DaemonState.DOUBLED: "several daemons run under its name",
-                    DaemonState.STARTING: "its daemon is just starting",
-                }.get(state, "its daemon runs on another node of this home directory"),
-                {
-                    DaemonState.DOUBLED: "stop all but one by their PIDs",
-                    DaemonState.STARTING: "wait until it is up, and run this again",
-                }.get(state, "run this on that node"),
+                self.name, *say_doubled(daemon, f"{self.live.config_dir}/{self.endpoint.directory}/daemon.pid")
             )
+        if state is DaemonState.STARTING:
+            return Refusal(self.name, "its daemon is just starting", "wait until it is up, and run this again")
+        if state is DaemonState.ELSEWHERE:
+            return Refusal(self.name, "its daemon runs on another node of this home directory", "run this on that node")
         if chosen is None or isinstance(self.live.registrations, Unknown):
             return None
         others = claimants(chosen, self.name, self.endpoint.directory, self.live, self.known)

@@ -12,6 +12,7 @@ from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveDirectory, LiveState, Process
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
+from reconciler.core.pid_file import is_fresh
 
 TITLE = "Globus Compute Endpoint "
 _TITLE_ID = re.compile(re.escape(TITLE) + r"\*\(([0-9A-Fa-f-]{36}), ")
@@ -27,17 +28,21 @@ class DaemonState(Enum):
     STOPPED = "stopped"
     ELSEWHERE = "elsewhere"  # on another node or machine; or a fresh PID file, of which none is known to be
     UNDECIDED = "unknown"  # it may run on another node, and only the service can tell
-    DOUBLED = "doubled"
+    DOUBLED = "doubled"  # several of this node; or one here, and the PID file of one that is not
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """The daemon's state and, where it is on this host, its process, else what is known of where it is."""
+    """The daemon's state and, where it is on this host, its process, else what is known of where it is.
+
+    `rival` is the PID in a fresh PID file that the process here is not known as: another node's daemon.
+    """
 
     state: DaemonState
     process: Process | None = None
     others: tuple[Process, ...] = ()
     sighting: Sighting | None = None
+    rival: int | None = None
 
 
 def is_up(process: Process) -> bool:
@@ -66,6 +71,26 @@ def way_out(directory: LiveDirectory | None, process: Process, again: str) -> st
     return f"no user endpoint of it is left to end, so it may hang: `kill -9 {process.pid}`, then {again}"
 
 
+def say_doubled(daemon: Daemon, pid_file: str) -> tuple[str, str]:
+    """Return in words that several daemons run under one UUID, and what to do about it.
+
+    Args:
+        daemon: one that was judged to be doubled.
+        pid_file: the path of its PID file.
+    """
+    pids = [p.pid for p in (daemon.process, *daemon.others) if p]
+    if daemon.rival is None:
+        return (
+            f"{len(pids)} daemons run under its name: PIDs {', '.join(map(str, pids))}",
+            "stop the older one by its PID, wait 15 s, and run this again",
+        )
+    here = f"a daemon of it runs here with PID {pids[0]}"
+    return (
+        f"{here}, and its PID file is of PID {daemon.rival}, on another node: the two share its tasks",
+        f"`rm {pid_file}` ends both within 15 s, and the tasks that they run; wait for it, and run this again",
+    )
+
+
 def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> Daemon:
     """Classify the daemon of one directory."""
     up = tuple(p for p in directory.processes if is_up(p))
@@ -76,6 +101,9 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
         if pid_file is None:
             # It runs without its PID file: it is shutting down, or will notice the loss within 15 s.
             return Daemon(DaemonState.STOPPING, up[0])
+        if pid_file.pid is not None and is_fresh(pid_file.age) and not up[0].is_known_as(pid_file.pid):
+            # Both touch the file that either wrote last: upstream's daemons look whether there is one, not whose.
+            return Daemon(DaemonState.DOUBLED, up[0], rival=pid_file.pid)
         return Daemon(DaemonState.RUNNING, up[0])
     if any("[shutdown in progress]" in p.title for p in directory.processes):
         return Daemon(DaemonState.STOPPING, directory.processes[0])

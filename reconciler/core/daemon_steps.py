@@ -13,6 +13,7 @@ from reconciler.core.daemon import (
     changed_versions,
     is_recorded,
     judge_daemon,
+    say_doubled,
 )
 from reconciler.core.deaths import deaths_of, keeps_dying, too_many
 from reconciler.core.desired import CONFIG, DesiredEndpoint
@@ -74,14 +75,8 @@ class _DaemonPlanner:
         directory = self.ground.directory
         daemon = judge_daemon(directory, self.ground.marker, self.live) if directory else Daemon(DaemonState.STOPPED)
         if daemon.state is DaemonState.DOUBLED:
-            pids = [p.pid for p in (daemon.process, *daemon.others) if p]
-            self.steps.refusals.append(
-                Refusal(
-                    self.endpoint.name,
-                    f"{len(pids)} daemons run under its name: PIDs {', '.join(map(str, pids))}",
-                    "stop the older one by its PID, wait 15 s, and run this again",
-                )
-            )
+            pid_file = f"{self.live.config_dir}/{self.endpoint.directory}/daemon.pid"
+            self.steps.refusals.append(Refusal(self.endpoint.name, *say_doubled(daemon, pid_file)))
         elif daemon.state is DaemonState.ELSEWHERE and directory and daemon.sighting:
             away, reason = daemon.sighting, self._restart_reason
             plan_elsewhere(

@@ -58,7 +58,8 @@ class PidFile:
 class Process:
     """A process of this host.
 
-    `start_time` is in clock ticks since boot (field 22 of /proc/PID/stat), `age` in seconds.
+    `start_time` is in clock ticks since boot (field 22 of /proc/PID/stat), `age` in seconds. `inner_pids` are the
+    PIDs that it has for itself and its like in a container, if it is in one.
     """
 
     pid: int
@@ -66,6 +67,11 @@ class Process:
     uid: int
     title: str
     age: float
+    inner_pids: tuple[int, ...] = ()
+
+    def is_known_as(self, pid: int) -> bool:
+        """Whether it has this PID here, or where it runs."""
+        return pid == self.pid or pid in self.inner_pids
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 
 from reconciler.core.actions import ClearStalePid, Delete, EndpointAction, Forget, Note, Purge, Refusal, Stop
 from reconciler.core.changes import Cause
-from reconciler.core.daemon import Daemon, DaemonState, judge_daemon
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, say_doubled
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.elsewhere import Away, refuse_abroad
@@ -208,7 +208,7 @@ def _remove(
         return
     refusal = (
         _needed(name, endpoint_id, leaver, known)
-        or _out_of_reach(name, daemon, live, endpoint_id)
+        or _out_of_reach(name, directory.name, daemon, live, endpoint_id)
         or _seen_elsewhere(name, directory, daemon, endpoint_id, live, scope)
     )
     if refusal:
@@ -270,7 +270,9 @@ def _foreign(
     return replace(refusal, remedy=remedy)
 
 
-def _out_of_reach(name: str, daemon: Daemon, live: LiveState, endpoint_id: str | None) -> Refusal | None:
+def _out_of_reach(
+    name: str, directory: str, daemon: Daemon, live: LiveState, endpoint_id: str | None
+) -> Refusal | None:
     silent = isinstance(live.registrations, Unknown)
     if daemon.state is DaemonState.UNDECIDED or (daemon.state is DaemonState.ELSEWHERE and silent):
         return Refusal(
@@ -282,8 +284,7 @@ def _out_of_reach(name: str, daemon: Daemon, live: LiveState, endpoint_id: str |
     if daemon.sighting and daemon.sighting.away is Away.ABROAD:
         return refuse_abroad(name, endpoint_id or "", daemon.sighting, live.host)
     if daemon.state is DaemonState.DOUBLED:
-        pids = ", ".join(str(p.pid) for p in (daemon.process, *daemon.others) if p)
-        return Refusal(name, f"several daemons run under its name: PIDs {pids}", "stop all but one by their PIDs")
+        return Refusal(name, *say_doubled(daemon, f"{live.config_dir}/{directory}/daemon.pid"))
     return None
 
 

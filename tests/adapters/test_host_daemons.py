@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +46,13 @@ def config_dir(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def host(config_dir: Path, tmp_path: Path) -> LocalHost:
     return LocalHost(str(config_dir), python=str(fake_tool(tmp_path / "env")), environ=ENVIRON, start_limit=20)
+
+
+_IN_A_CONTAINER = """
+import os, sys
+open("daemon.pid", "w").write(str(os.getpid()))
+os.execv(sys.argv[1], [sys.argv[2], "300"])
+"""
 
 
 def start(host: LocalHost, endpoint_id: str | None = None) -> Started:
@@ -293,3 +302,24 @@ def test_titles_with_odd_names_are_read(tmp_path: Path) -> None:
         assert [p.pid for p in found.processes] == [daemon.pid]
     finally:
         end(daemon)
+
+
+def test_a_daemon_in_a_container_is_known_by_both_of_its_pids(host: LocalHost, config_dir: Path) -> None:
+    directory = endpoint(config_dir)
+    title = f"Globus Compute Endpoint *({UUID_A}, main) [python globus-compute-endpoint -c {config_dir} start main]"
+    container = ["unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*container, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this kernel gives an ordinary user no namespaces")
+    program = [sys.executable, "-c", _IN_A_CONTAINER, str(shutil.which("sleep")), title]
+    with subprocess.Popen([*container, *program], cwd=directory) as parent:
+        try:
+            wait_for(lambda: bool(ours(config_dir)), "the stand-in has its title")
+            found = host.directory("main")
+            assert found is not None
+            assert found.pid_file is not None
+            (process,) = found.processes
+            assert process.pid != found.pid_file.pid == 1
+            assert process.is_known_as(1)
+            assert process.is_known_as(process.pid)
+        finally:
+            parent.kill()

@@ -167,7 +167,7 @@ def test_all_adopts_what_has_a_directory_and_is_not_managed() -> None:
         (replace(unmanaged(RUNNING), kind="link"), "is a symbolic link"),
         (replace(unmanaged(RUNNING), kind="legacy"), "the kind before templates"),
         (replace(unmanaged(RUNNING), marker=Damaged("version 9", newer=True)), "upgrade chiltepin-reconciler"),
-        (replace(unmanaged(RUNNING), processes=(process(), process(101, start_time=1))), "several daemons"),
+        (replace(unmanaged(RUNNING), processes=(process(), process(101, start_time=1))), "2 daemons run"),
         (replace(unmanaged(RUNNING), processes=()), "its daemon runs on another node of this home directory"),
         (marked(RUNNING, stack="other"), "belongs to stack `other`"),
         (marked(RUNNING, endpoint="old"), "holds endpoint `old` of this stack"),

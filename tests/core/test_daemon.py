@@ -91,6 +91,31 @@ def test_stopping(directory: LiveDirectory) -> None:
     )
 
 
+def test_a_fresh_pid_file_of_another_pid_than_the_daemons_is_another_daemons() -> None:
+    of_another = replace(RUNNING, pid_file=PidFile(777, 3.0))
+    says(
+        at(of_another).text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          main: refused: a daemon of it runs here with PID 100, and its PID file is of PID 777, on another node: the two share its tasks
+              next: `rm /home/jdoe/.globus_compute/main/daemon.pid` ends both within 15 s, and the tasks that they run; wait for it, and run this again
+
+        Plan: 1 refused.
+        """,  # noqa: E501
+    )
+
+
+@pytest.mark.parametrize(
+    ("inner", "pid_file"), [((7,), PidFile(7, 3.0)), ((), PidFile(777, 10_000.0)), ((), PidFile(None, 3.0))]
+)
+def test_a_containers_daemon_and_an_old_or_unreadable_pid_file_are_not(
+    inner: tuple[int, ...], pid_file: PidFile
+) -> None:
+    directory = replace(RUNNING, processes=(replace(process(), inner_pids=inner),), pid_file=pid_file)
+    assert state_of(directory) is DaemonState.RUNNING
+
+
 def test_doubled() -> None:
     scene = at(replace(RUNNING, processes=(process(100), process(111, start_time=9))))
     says(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -179,6 +180,27 @@ def test_started_by_hand_on_another_node_becomes_ours_where_it_is(ufe01: OnNode,
     assert ufe01.daemon("one") == daemon
     assert _state(ufe01) == ("elsewhere", "ufe02", "online")
     assert "No changes" in ufe01.plan("--detailed-exitcode")
+
+
+def test_two_daemons_of_one_uuid_on_two_nodes_are_told(ufe01: OnNode, ufe02: OnNode) -> None:
+    """Upstream's daemon looks every 15 s whether there is a PID file, not whether it is its own."""
+    pid_file, first = ufe01.directory("one") / "daemon.pid", ufe01.daemon("one")
+    os.kill(first, signal.SIGSTOP)  # it does not look just now
+    pid_file.unlink()
+    done = ufe02.run("globus-compute-endpoint", "-c", str(ufe02.config_dir), "start", "one", "--detach")
+    wait_for(lambda: pid_file.exists() and len(ufe02.daemons("one")) == 2, "the second one is up")
+    os.kill(first, signal.SIGCONT)
+    assert done.code == 0, str(done)
+    said = ufe01.chiltepin("plan", expect=4).out
+    assert f"its PID file is of PID {pid_file.read_text().strip()}, on another node" in said
+    assert f"`rm {pid_file}` ends both" in said
+    ufe01.chiltepin("apply", "--yes", expect=4)
+    assert _state(ufe01)[0] == "doubled"
+    assert len(ufe01.daemons("one")) == 2
+    pid_file.unlink()
+    wait_for(lambda: not ufe01.daemons("one"), "both have ended")
+    ufe01.apply()
+    ufe01.assert_converged("one")
 
 
 def test_run_on_names_the_nodes_where_daemons_are_started(user: User, ufe02: OnNode) -> None:

@@ -74,6 +74,22 @@ def test_log_of_a_start_in_a_removed_directory_is_no_endpoint(running: User) -> 
     assert kept.read_text() == "config.yaml is not there\n"
 
 
+def test_first_start_that_was_cut_off_and_lost_its_directory_keeps_its_uuid(user: User) -> None:
+    user.write(manifest("one"))
+    user.killed_at("start.up")
+    uuid = user.id("one")
+    assert user.locked()["endpoints"]["one"]["id"] is None
+    user.kill("one")
+    shutil.rmtree(user.directory("one"))
+    wait_for(lambda: not user.online(uuid), "the service sees that it is gone")
+    user.write(manifest(endpoints={"one": {"directory": "other"}}))
+    assert uuid in user.apply(expect=4).out
+    user.write(manifest("one"))
+    user.apply()
+    user.assert_converged("one")
+    assert user.id("one") == uuid
+
+
 def test_lost_directory_of_an_endpoint_that_is_online_is_refused(running: User) -> None:
     uuid = running.id("one")
     running.directory("one").rename(running.base / "elsewhere")
