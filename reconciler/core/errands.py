@@ -14,12 +14,12 @@ from reconciler.core.draft import Draft
 from reconciler.core.elsewhere import Away, Sighting
 from reconciler.core.elsewhere_steps import not_here, start_after, stop_elsewhere
 from reconciler.core.known import Blocked, Gone, Ground, Known
+from reconciler.core.leavers import ids_to_end
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.ownership import find_ground
 from reconciler.core.pins import environment_for, pinned
 from reconciler.core.preconditions import DaemonIs, Idle, Precondition
-from reconciler.core.removal import ids_to_end
 from reconciler.core.renaming import find_renaming
 from reconciler.core.retention import expired
 from reconciler.core.scope import Errand, Scope

@@ -1,4 +1,4 @@
-"""An endpoint that leaves: which UUID is its own, also after a start that was cut off; is it protected? Pure."""
+"""An endpoint that leaves: which UUID is its own, also after a start that was cut off; what stands against it? Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from dataclasses import replace
 
 from reconciler.core.actions import Adopt, Refusal
 from reconciler.core.changes import Cause
-from reconciler.core.daemon import id_in_title
+from reconciler.core.daemon import Daemon, DaemonState, id_in_title, say_doubled
 from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.elsewhere import Away, refuse_abroad
 from reconciler.core.known import Blocked, Known
+from reconciler.core.leavers import Leaver
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Marker
+from reconciler.core.pid_file import is_fresh
 from reconciler.core.registrations import made_when_cut_off
+from reconciler.core.scope import Scope
 from reconciler.core.step_list import marked
+from reconciler.core.witnesses import check_owner
 
 UNREACHABLE = 69
 """Exit code of a refusal for want of the service's word."""
@@ -83,4 +88,84 @@ def protected(name: str, *witnesses: Marker | LockedEndpoint | DesiredEndpoint |
         name,
         "it is protected (`protect: true`), also after its block is gone",
         f"run `chiltepin unprotect {name}` first",
+    )
+
+
+def needed(name: str, endpoint_id: str | None, leaver: Leaver, known: Known) -> Refusal | None:
+    """Refuse to delete what has the UUID of an endpoint that stays: a rename that was taken back half way."""
+    others = [o for o, e in known.lock.endpoints.items() if o != name and e.id == endpoint_id] if known.lock else []
+    if endpoint_id is None or leaver.cause is Cause.DESTROY or not others:
+        return None
+    return Refusal(
+        name,
+        f"{leaver.directory} has the UUID {endpoint_id} of {others[0]}: was it renamed?",
+        f"rename it: `moved: [{{from: {name}, to: {others[0]}}}]`; or `chiltepin forget {name}` lets go of it",
+    )
+
+
+def seen_elsewhere(
+    name: str, directory: LiveDirectory, daemon: Daemon, endpoint_id: str | None, live: LiveState, scope: Scope
+) -> Refusal | None:
+    """Refuse to deregister what the service sees and this run does not stop.
+
+    A daemon on a node of this home touches its PID file: the loss of that ends it.
+    """
+    touched = directory.pid_file is not None and is_fresh(directory.pid_file.age)
+    stops = daemon.process is not None or (daemon.state is DaemonState.ELSEWHERE and touched)
+    if stops or endpoint_id is None or not (scope.destroy and scope.purge):
+        return None
+    return still_in_use(name, endpoint_id, live, "its daemon does not run here")
+
+
+def foreign(
+    name: str, directory: LiveDirectory, marker: Marker, known: Known, config_dir: str, *, declared: bool
+) -> Refusal | None:
+    """Refuse what is another manifest's by now. Without a block, only the lock has it still: that can be let go."""
+    refusal = check_owner(name, directory, marker, known, config_dir)
+    if refusal is None or declared or (marker.stack, marker.lineage) == (known.stack, known.lineage):
+        return refusal
+    remedy = f"`chiltepin forget {name}` takes it out of this manifest's lockfile, and changes nothing else"
+    return replace(refusal, remedy=remedy)
+
+
+def out_of_reach(name: str, directory: str, daemon: Daemon, live: LiveState, endpoint_id: str | None) -> Refusal | None:
+    """Refuse while its daemon is, or may be, where nothing that is done here ends it."""
+    silent = isinstance(live.registrations, Unknown)
+    if daemon.state is DaemonState.UNDECIDED or (daemon.state is DaemonState.ELSEWHERE and silent):
+        return Refusal(
+            name,
+            "its daemon may run on another node, and the service could not be asked",
+            "run this again when the service answers",
+            exit_code=UNREACHABLE,
+        )
+    if daemon.sighting and daemon.sighting.away is Away.ABROAD:
+        return refuse_abroad(name, endpoint_id or "", daemon.sighting, live.host)
+    if daemon.state is DaemonState.DOUBLED:
+        return Refusal(name, *say_doubled(daemon, f"{live.config_dir}/{directory}/daemon.pid"))
+    return None
+
+
+def still_in_use(name: str, endpoint_id: str, live: LiveState, here: str) -> Refusal | None:
+    """Refuse to deregister an endpoint without a process here unless the service says that it is offline."""
+    if isinstance(live.registrations, Unknown) or endpoint_id not in live.registrations:
+        return None
+    status = live.statuses.get(endpoint_id)
+    if status == "offline":
+        return None
+    if status == "online":
+        return Refusal(
+            name,
+            f"{here}, but {endpoint_id} is online: it runs elsewhere",
+            "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
+        )
+    return not_said(name, here, endpoint_id)
+
+
+def not_said(name: str, here: str, endpoint_id: str) -> Refusal:
+    """Refuse for want of the service's word on an endpoint without a process here."""
+    return Refusal(
+        name,
+        f"{here}, and the service could not say whether {endpoint_id} is online",
+        "run this again when the service answers",
+        exit_code=UNREACHABLE,
     )

@@ -1,0 +1,119 @@
+"""Which endpoints leave: what is ours, of this host, and not wanted any more; and what only looks like it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.core.changes import Cause
+from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.frozen import dataclass
+from reconciler.core.host_named import with_host
+from reconciler.core.known import Known
+from reconciler.core.live import LiveDirectory, LiveState, Unknown
+from reconciler.core.marker import Claim, Marker
+from reconciler.core.scope import Scope
+from reconciler.core.trash import ids_to_ask as ids_in_trash
+from reconciler.core.witnesses import witnesses
+
+
+@dataclass(frozen=True)
+class Leaver:
+    """An endpoint that leaves, and the name of its directory; `declared` is its block, where the manifest has one."""
+
+    name: str
+    directory: str
+    cause: Cause
+    declared: DesiredEndpoint | None
+
+
+def leavers(desired: Desired, live: LiveState, known: Known, scope: Scope) -> tuple[Leaver, ...]:
+    """Return the endpoints of this stack on this host that should not be there, by name."""
+    cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
+    found = sorted(set(_leaving(desired, live, known, scope)))
+    return tuple(Leaver(name, directory, cause, _declared(name, desired)) for name, directory in found)
+
+
+def left_behind(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str]]:
+    """Yield (endpoint, why) of directories with our marker that are nobody's home: nothing is done about them."""
+    for directory, marker in _unwanted(desired, live, known, scope):
+        why = _left_behind(directory, marker, live, known)
+        if why:
+            yield marker.endpoint, why
+
+
+def ids_to_end(desired: Desired, live: LiveState, known: Known, scope: Scope) -> set[str]:
+    """Return the UUIDs that a `destroy --purge` deregisters, of those that show no process here."""
+    found = ids_in_trash(None, live, known)
+    for name, directory_name in _leaving(desired, live, known, scope):
+        directory = live.directories.get(directory_name)
+        if directory is None or not directory.processes:
+            marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
+            found |= set(witnesses(directory, marker, known.entry(name)).values())
+        candidates = live.candidates.get(name, ())
+        found |= set() if isinstance(candidates, Unknown) else {registration.id for registration in candidates}
+    return found
+
+
+def _declared(name: str, desired: Desired) -> DesiredEndpoint | None:
+    """Return the block of an endpoint, also one under the name that it is to have."""
+    return desired.endpoints.get(name) or next(
+        (endpoint for new, endpoint in desired.endpoints.items() if name in desired.formerly(new)), None
+    )
+
+
+def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str]]:
+    """Yield (name, directory) of endpoints of this stack on this host that should not be there."""
+    wanted = {} if scope.destroy else desired.endpoints
+    unmanaged = _unmanaged(desired, known, scope)
+    if not scope.destroy:
+        unmanaged |= {moved.old for moved in desired.moved}  # renamed, not removed
+    if known.lock:
+        for name, entry in known.lock.endpoints.items():
+            if name in wanted or name in desired.elsewhere or not _is_here(entry.claim, known) or name in unmanaged:
+                continue
+            if scope.covers(name):
+                yield name, entry.claim.directory
+    for directory, marker in _unwanted(desired, live, known, scope):
+        if _left_behind(directory, marker, live, known):
+            continue
+        claim = with_host(marker, directory, known.site.claim(directory.name), live).claim
+        if scope.covers(marker.endpoint) and marker.endpoint not in unmanaged and _is_here(claim, known):
+            yield marker.endpoint, directory.name
+
+
+def _unwanted(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[LiveDirectory, Marker]]:
+    """Yield the directories with our marker of which the manifest speaks neither by name nor by directory."""
+    wanted = {} if scope.destroy else desired.endpoints
+    used = {e.directory for e in wanted.values()}
+    for directory in live.directories.values():
+        marker = directory.marker
+        if not isinstance(marker, Marker) or (marker.stack, marker.lineage) != (known.stack, known.lineage):
+            continue
+        if not (marker.endpoint in wanted or marker.endpoint in desired.elsewhere or directory.name in used):
+            yield directory, marker
+
+
+def _left_behind(directory: LiveDirectory, marker: Marker, live: LiveState, known: Known) -> str | None:
+    """Say why a directory with our marker is not the endpoint's home, if it is not: nothing is done about it."""
+    claimed, entry = marker.claim.directory, known.entry(marker.endpoint)
+    if claimed != directory.name and (claimed in live.directories or (known.lock and entry is None)):
+        return f"{directory.name} is a copy of what was {claimed}: nothing is done about it"
+    if entry is not None and entry.claim.host not in (None, known.site.host):
+        return f"the lock has it at another place, so nothing is done about {directory.name} here"
+    return None
+
+
+def _unmanaged(desired: Desired, known: Known, scope: Scope) -> frozenset[str]:
+    """Return the endpoints that a destroy leaves alone: `state: unmanaged`, in the manifest or else in the lock."""
+    if not scope.destroy:
+        return frozenset()
+    found = {name for name, endpoint in desired.endpoints.items() if endpoint.state == "unmanaged"}
+    found |= {old for name in found for old in desired.formerly(name)}
+    for name, entry in known.lock.endpoints.items() if known.lock else ():
+        if entry.state == "unmanaged" and name not in desired.endpoints:
+            found.add(name)
+    return frozenset(found)
+
+
+def _is_here(claim: Claim, known: Known) -> bool:
+    return (claim.host, claim.config_dir) == (known.site.host, known.site.config_dir)
