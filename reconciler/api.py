@@ -19,6 +19,7 @@ from typing import Any
 from reconciler.apply import Events
 from reconciler.conduct import Conduct
 from reconciler.core.actions import EndpointAction
+from reconciler.core.consent import Allowed, Consent, consented
 from reconciler.core.desired import Desired
 from reconciler.core.exit_codes import exit_code_of_plan
 from reconciler.core.frozen import dataclass
@@ -31,18 +32,7 @@ from reconciler.core.report import plan_lines
 from reconciler.core.work import Work
 from reconciler.errors import ExitCode, UsageError
 from reconciler.invocation import Invocation, read_desired
-from reconciler.reconcile import (
-    Allowed,
-    Applied,
-    Consent,
-    Request,
-    Sight,
-    Status,
-    apply,
-    consented,
-    make_sight,
-    make_status,
-)
+from reconciler.reconcile import Applied, Request, Sight, Status, apply, make_sight, make_status
 from reconciler.wiring import config_dir_of, open_request, wire
 
 StrPath = str | PathLike[str]

@@ -15,8 +15,9 @@ from contextlib import AbstractContextManager
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.core.actions import Purge, Restart, Start
+from reconciler.core.actions import Restart, Start
 from reconciler.core.busy import interrupting, with_work
+from reconciler.core.consent import Allowed
 from reconciler.core.daemon import is_up
 from reconciler.core.daemon_steps import behind_other_starts
 from reconciler.core.desired import Desired
@@ -67,19 +68,6 @@ class Request:
     new_lineage: str
     scope: Scope = field(default_factory=Scope)
     new: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Consent:
-    """What an apply may do to endpoints that leave.
-
-    Attributes:
-        deletes: whether deleting was consented to.
-        max_deletes: how many endpoints one run may delete.
-    """
-
-    deletes: bool = False
-    max_deletes: int = 1
 
 
 @dataclass(frozen=True)
@@ -209,36 +197,6 @@ def _lineage_of_markers(desired: Desired, live: LiveState) -> str | None:
         if found:
             break
     return found.pop() if len(found) == 1 else None
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """What may be done of a plan, and why some deletes were left out of it, when they were."""
-
-    plan: Plan
-    left: str | None = None
-
-
-def consented(plan: Plan, consent: Consent) -> Allowed:
-    """Return the plan without deletes that were not consented to, and why they were left out.
-
-    What the trash's retention ends needs the same consent and counts, too; but that it waits is no refusal.
-    """
-    names, count = plan.deletes, plan.delete_count
-    if not consent.deletes:
-        why = f"{count} to delete, not done without --allow-delete: {', '.join(names)}"
-        return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why if names else None)
-    if count > consent.max_deletes:
-        why = f"{count} to delete, more than --max-deletes {consent.max_deletes} allows, so none is: {', '.join(names)}"
-        return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why)
-    # What has expired waits for its turn: the oldest go first, as many as the cap leaves room for.
-    room = consent.max_deletes - count
-    return Allowed(plan.without_expiries(plan.expiries[:room]))
-
-
-def waiting(plan: Plan, allowed: Plan) -> tuple[Purge, ...]:
-    """Return what the trash's retention ends in `plan` and what is `allowed` of it leaves in the trash."""
-    return tuple(purge for purge in plan.expiries if purge not in allowed.expiries)
 
 
 class Course(Protocol):
@@ -393,9 +351,7 @@ def confirm(plan: Plan, run: Run, outside: Outside, clock: Clock, conduct: Condu
 
 
 __all__ = [
-    "Allowed",
     "Applied",
-    "Consent",
     "Course",
     "Request",
     "Sight",
@@ -403,10 +359,8 @@ __all__ = [
     "apply",
     "carry_out",
     "confirm",
-    "consented",
     "known_of",
     "make_sight",
     "make_status",
     "site_of",
-    "waiting",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 from reconciler.apply import Events
 from reconciler.conduct import Conduct
 from reconciler.core.actions import EndpointAction
+from reconciler.core.consent import Allowed, Consent, consented
 from reconciler.core.desired import Desired, DesiredEndpoint, DesiredPool
 from reconciler.core.exit_codes import exit_code_of_plan
 from reconciler.core.live import LiveState
@@ -20,7 +21,7 @@ from reconciler.core.progress import Outcome, Run
 from reconciler.core.scope import Scope
 from reconciler.core.work import Work
 from reconciler.errors import ExitCode
-from reconciler.reconcile import Allowed, Applied, Consent, Request, Sight, apply, consented, make_sight
+from reconciler.reconcile import Applied, Request, Sight, apply, make_sight
 from tests.core.builders import desired, pool
 from tests.fakes import Crash, FakeClock, World
 

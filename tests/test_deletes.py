@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from reconciler.core.actions import DELETING, EndpointAction
+from reconciler.core.consent import Consent
 from reconciler.core.desired import CONFIG, DesiredEndpoint, Trash
 from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
 from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ServiceUnreachable, UsageError
-from reconciler.reconcile import Consent
 from tests.core.builders import desired, endpoint, pool
 from tests.lab import YES, Lab, Result
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from reconciler.core.actions import DELETING, EndpointAction
+from reconciler.core.consent import Consent
 from reconciler.core.desired import CONFIG, DesiredEndpoint, Moved
 from reconciler.core.live import Damaged
 from reconciler.core.lock import Lock, emit_lock
@@ -24,7 +25,6 @@ from reconciler.errors import (
     ServiceUnreachable,
     StateFileError,
 )
-from reconciler.reconcile import Consent
 from tests.core.builders import desired, endpoint, pool, uuid
 from tests.fakes import MISSES_AFTER, Crash, Daemon, Folder
 from tests.lab import YES, Lab

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reconciler.core.actions import Delete, Forget, Purge, Undelete
+from reconciler.core.consent import Consent
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, DesiredEndpoint, Moved, TextFile, Trash
 from reconciler.core.live import Damaged
 from reconciler.core.lock import Lock, read_lock
@@ -31,7 +32,6 @@ from reconciler.errors import (
     ServiceUnreachable,
     UsageError,
 )
-from reconciler.reconcile import Consent
 from tests.core.builders import applied, desired, endpoint, pool
 from tests.fakes import Crash, Folder
 from tests.lab import Lab, Result

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from reconciler.cli.console import shown
+from reconciler.core.consent import Allowed
 from reconciler.core.frozen import dataclass
 from reconciler.core.plan import Plan
-from reconciler.reconcile import Allowed
 
 
 class Declined(Exception):

@@ -17,6 +17,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.live import PlainProgress, outcome_line, progress
 from reconciler.cli.signals import graceful, orderly
 from reconciler.conduct import Conduct
+from reconciler.core.consent import Allowed, Consent, consented, waiting
 from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
@@ -24,7 +25,7 @@ from reconciler.core.progress import Outcome, Run
 from reconciler.core.report import note_lines, plan_lines, trouble_lines, unreachable_lines
 from reconciler.core.scope import Scope
 from reconciler.errors import ExitCode, ReconcilerError, UsageError
-from reconciler.reconcile import Allowed, Applied, Consent, Request, Sight, apply, consented, waiting
+from reconciler.reconcile import Applied, Request, Sight, apply
 from reconciler.wiring import Wired
 
 if TYPE_CHECKING:

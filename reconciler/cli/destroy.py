@@ -40,8 +40,8 @@ def destroy(
     from reconciler.cli.carry import Manner, plan_and_apply
     from reconciler.cli.common import seconds_of
     from reconciler.cli.console import Console, check_format, print_warnings
+    from reconciler.core.consent import Consent
     from reconciler.invocation import Invocation
-    from reconciler.reconcile import Consent
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet, verbose=verbose)

@@ -10,9 +10,9 @@ from reconciler.core.frozen import dataclass
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
+    from reconciler.core.consent import Consent
     from reconciler.core.scope import Errand
     from reconciler.invocation import Invocation
-    from reconciler.reconcile import Consent
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def run_errand(
     """
     from reconciler.cli.carry import Manner, plan_and_apply
     from reconciler.cli.console import Console, check_format, print_warnings
+    from reconciler.core.consent import Consent
     from reconciler.core.scope import Scope
-    from reconciler.reconcile import Consent
     from reconciler.wiring import wire
 
     console = Console(look.color, quiet=look.quiet, verbose=look.verbose)

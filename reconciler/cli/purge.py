@@ -38,10 +38,10 @@ def purge(
 ) -> int:
     """Deregister a deleted endpoint for ever; the trash drops it."""
     from reconciler.cli.errand import Look, run_errand
+    from reconciler.core.consent import Consent
     from reconciler.core.scope import Errand
     from reconciler.errors import UsageError
     from reconciler.invocation import Invocation
-    from reconciler.reconcile import Consent
 
     if (name is None) != everything:
         raise UsageError("purge needs a NAME or --all", remedy="`chiltepin status` lists what is in the trash")

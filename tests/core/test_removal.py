@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.actions import Purge, StopElsewhere
+from reconciler.core.consent import Allowed, Consent, consented
 from reconciler.core.desired import Moved
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.preconditions import Idle
 from reconciler.core.scope import Errand
-from reconciler.reconcile import Allowed, Consent, consented
 from tests.core.builders import (
     Scene,
     applied,

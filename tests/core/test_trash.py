@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.cli.status_table import size_text, trash_lines
 from reconciler.core.actions import Undelete
+from reconciler.core.consent import Allowed, Consent, consented, waiting
 from reconciler.core.desired import DesiredEndpoint, Moved, Trash
 from reconciler.core.lines import as_text
 from reconciler.core.live import Damaged, TrashEntry, Unknown
@@ -16,7 +17,6 @@ from reconciler.core.progress import lock_after
 from reconciler.core.scope import Errand
 from reconciler.core.statuses import TrashRow, trash_rows
 from reconciler.core.undeletion import bring_back
-from reconciler.reconcile import Allowed, Consent, consented, waiting
 from tests.core.builders import Scene, applied, endpoint, live_file, registration, says, settled, trashed, uuid
 
 KEPT, OLD = endpoint("kept"), endpoint("old")
