@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from reconciler.adapters import faults, files, journal, lease, trash
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.files import Directory
+from reconciler.adapters.lease_file import LEASE
 from reconciler.adapters.names import OWN_DIRECTORY
 from reconciler.adapters.own_dir import TRASH, open_config_dir, open_own, sweep_leftovers
 from reconciler.core.live import JournalEntry
@@ -109,7 +110,7 @@ class FileStore:
 
     def check_lease(self) -> None:
         if self._lease is None:
-            raise LeaseHeld("the lease is not held", where=self._own(lease.LEASE), remedy="run the command again")
+            raise LeaseHeld("the lease is not held", where=self._own(LEASE), remedy="run the command again")
         self._lease.check()
 
     def _own(self, name: str = "") -> str:

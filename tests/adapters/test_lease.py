@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters import files, lease, machine
+from reconciler.adapters import files, lease, lease_file, machine
 from reconciler.errors import FileSystemError, LeaseHeld
 from tests.adapters.host_support import end, names, outcome, python, wait_for
 
@@ -54,18 +54,18 @@ except LeaseHeld:
 def ended_process() -> tuple[int, int]:
     """Return PID and start time of a process that is gone."""
     child = subprocess.Popen(["sleep", "60"])
-    started = lease.start_time(child.pid)
+    started = lease_file.start_time(child.pid)
     end(child)
     assert started is not None
     return child.pid, started
 
 
-def leave(place: Path, *, age: float = 0.0, **changes: object) -> lease.Holder:
+def leave(place: Path, *, age: float = 0.0, **changes: object) -> lease_file.Holder:
     """Leave a lease behind, as a process that was killed does."""
     pid, started = ended_process()
-    ours = lease._ourselves("old", time.time())
+    ours = lease_file.ourselves("old", time.time())
     holder = replace(ours, **{"pid": pid, "start_time": started, **changes})  # type: ignore[arg-type]
-    path = place / lease.LEASE
+    path = place / lease_file.LEASE
     path.write_text(json.dumps(asdict(holder)))
     os.utime(path, (time.time() - age, time.time() - age))
     return holder
@@ -77,7 +77,7 @@ def take(place: Path) -> None:
 
 
 def assert_clean(place: Path) -> None:
-    assert [n for n in names(place) if n.startswith((lease.LEASE, lease._CLAIM, files.TEMPORARY))] == []
+    assert [n for n in names(place) if n.startswith((lease_file.LEASE, lease._CLAIM, files.TEMPORARY))] == []
 
 
 def test_it_is_released(tmp_path: Path) -> None:
@@ -112,13 +112,13 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> 
         CHILTEPIN_FAULT="lease.acquired",
     )
     assert outcome(child)[0] == -signal.SIGKILL
-    assert (tmp_path / lease.LEASE).exists()
+    assert (tmp_path / lease_file.LEASE).exists()
     take(tmp_path)
     assert_clean(tmp_path)
 
 
 def test_a_pid_that_was_reused_does_not_keep_a_lease_alive(tmp_path: Path) -> None:
-    mine = lease.start_time(os.getpid())
+    mine = lease_file.start_time(os.getpid())
     assert mine is not None
     leave(tmp_path, pid=os.getpid(), start_time=mine - 1)
     take(tmp_path)
@@ -131,32 +131,32 @@ def test_a_process_that_cannot_be_seen_from_here_counts_as_alive(tmp_path: Path,
     leave(tmp_path, **elsewhere)
     with pytest.raises(LeaseHeld):
         take(tmp_path)
-    leave(tmp_path, age=lease.EXPIRES_AFTER + 5, **elsewhere)
+    leave(tmp_path, age=lease_file.EXPIRES_AFTER + 5, **elsewhere)
     take(tmp_path)
     assert_clean(tmp_path)
 
 
 def test_a_living_process_that_does_not_renew_loses_it_after_five_minutes(tmp_path: Path) -> None:
     with lease.held(str(tmp_path), "sleeper", time.time()) as sleeping:
-        os.utime(tmp_path / lease.LEASE, (1, 1))
+        os.utime(tmp_path / lease_file.LEASE, (1, 1))
         take_and_keep = lease.held(str(tmp_path), "new", time.time())
         with take_and_keep as new:
             with pytest.raises(LeaseHeld, match="lost its lease"):
                 sleeping.check()
             new.check()
-            content = (tmp_path / lease.LEASE).read_text()
+            content = (tmp_path / lease_file.LEASE).read_text()
             assert '"run": "new"' in content
     assert_clean(tmp_path)
 
 
 def test_a_holder_that_lost_it_does_not_release_its_successors(tmp_path: Path) -> None:
     with lease.held(str(tmp_path), "sleeper", time.time()):
-        os.utime(tmp_path / lease.LEASE, (1, 1))
+        os.utime(tmp_path / lease_file.LEASE, (1, 1))
         child = python(_HOLD, str(tmp_path), "new")
         assert child.stdout is not None
         assert child.stdout.readline() == "holds\n"
     try:
-        assert '"run": "new"' in (tmp_path / lease.LEASE).read_text()
+        assert '"run": "new"' in (tmp_path / lease_file.LEASE).read_text()
     finally:
         out, _ = child.communicate("")
     assert out == "", "the successor's own check passed at its end"
@@ -164,7 +164,7 @@ def test_a_holder_that_lost_it_does_not_release_its_successors(tmp_path: Path) -
 
 def test_a_lease_file_that_vanished_is_a_lost_lease(tmp_path: Path) -> None:
     with lease.held(str(tmp_path), "x", time.time()) as held:
-        (tmp_path / lease.LEASE).unlink()
+        (tmp_path / lease_file.LEASE).unlink()
         with pytest.raises(LeaseHeld, match="lost its lease"):
             held.check()
 
@@ -172,8 +172,8 @@ def test_a_lease_file_that_vanished_is_a_lost_lease(tmp_path: Path) -> None:
 def test_it_is_renewed_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_EVERY", 0.05)
     with lease.held(str(tmp_path), "x", time.time()):
-        os.utime(tmp_path / lease.LEASE, (1, 1))
-        wait_for(lambda: (tmp_path / lease.LEASE).stat().st_mtime > 1000, "it was touched")
+        os.utime(tmp_path / lease_file.LEASE, (1, 1))
+        wait_for(lambda: (tmp_path / lease_file.LEASE).stat().st_mtime > 1000, "it was touched")
 
 
 @pytest.mark.parametrize("off", [-600.0, 600.0])
@@ -181,12 +181,12 @@ def test_neither_age_nor_takeover_depend_on_this_nodes_clock(
     tmp_path: Path, off: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time
-    leave(tmp_path, host="other-node", age=lease.EXPIRES_AFTER - 60)
+    leave(tmp_path, host="other-node", age=lease_file.EXPIRES_AFTER - 60)
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: now() + off)
         with pytest.raises(LeaseHeld):
             take(tmp_path)
-    leave(tmp_path, host="other-node", age=lease.EXPIRES_AFTER + 60)
+    leave(tmp_path, host="other-node", age=lease_file.EXPIRES_AFTER + 60)
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: now() + off)
         take(tmp_path)
@@ -208,16 +208,16 @@ def test_interrupted_while_it_is_taken_it_is_given_back(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"token": 1}'])
 def test_a_damaged_lease_expires_by_its_age(tmp_path: Path, content: str) -> None:
-    (tmp_path / lease.LEASE).write_text(content)
-    os.utime(tmp_path / lease.LEASE, (time.time() - 100, time.time() - 100))
+    (tmp_path / lease_file.LEASE).write_text(content)
+    os.utime(tmp_path / lease_file.LEASE, (time.time() - 100, time.time() - 100))
     with pytest.raises(LeaseHeld, match="the lease is damaged") as caught:
         take(tmp_path)
     assert ("it is empty" if content == "" else f"its {len(content)} bytes") in (caught.value.why or "")
     remedy = caught.value.remedy or ""
-    assert f"rm {tmp_path / lease.LEASE}" in remedy
+    assert f"rm {tmp_path / lease_file.LEASE}" in remedy
     (left,) = [int(word) for word in remedy.split() if word.isdigit()]
     assert 150 < left <= 200
-    os.utime(tmp_path / lease.LEASE, (1, 1))
+    os.utime(tmp_path / lease_file.LEASE, (1, 1))
     take(tmp_path)
     assert_clean(tmp_path)
 
@@ -236,43 +236,43 @@ def test_a_lease_with_a_value_that_nobody_writes_is_a_damaged_one(tmp_path: Path
     leave(tmp_path, **{"host": "other-node", key: value})
     with pytest.raises(LeaseHeld, match="the lease is damaged"):
         take(tmp_path)
-    os.utime(tmp_path / lease.LEASE, (1, 1))
+    os.utime(tmp_path / lease_file.LEASE, (1, 1))
     take(tmp_path)
     assert_clean(tmp_path)
 
 
 def test_a_pipe_in_the_leases_place_is_an_error_at_once(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / lease.LEASE)
+    os.mkfifo(tmp_path / lease_file.LEASE)
     with pytest.raises(FileSystemError) as caught:
         take(tmp_path)
     assert "move it aside" in (caught.value.remedy or "")
-    (tmp_path / lease.LEASE).unlink()
+    (tmp_path / lease_file.LEASE).unlink()
     with lease.held(str(tmp_path), "x", time.time()) as held:
-        (tmp_path / lease.LEASE).unlink()
-        os.mkfifo(tmp_path / lease.LEASE)
+        (tmp_path / lease_file.LEASE).unlink()
+        os.mkfifo(tmp_path / lease_file.LEASE)
         held.check()  # it cannot be looked at: for a while the last success counts
-        (tmp_path / lease.LEASE).unlink()
+        (tmp_path / lease_file.LEASE).unlink()
 
 
 def _age(place: Path, age: float) -> None:
-    os.utime(place / lease.LEASE, (time.time() - age, time.time() - age))
+    os.utime(place / lease_file.LEASE, (time.time() - age, time.time() - age))
 
 
 @pytest.mark.parametrize("readable", [True, False])
 def test_a_lease_from_the_future_counts_from_when_it_is_seen(tmp_path: Path, readable: bool) -> None:
     leave(tmp_path, host="other-node")
     if not readable:
-        (tmp_path / lease.LEASE).write_text("")
+        (tmp_path / lease_file.LEASE).write_text("")
     _age(tmp_path, -365 * 86400)
     with pytest.raises(LeaseHeld) as caught:
         take(tmp_path)
     assert "s in the future by the file server's clock" in (caught.value.why or "")
     assert f"if no chiltepin is at work on any node, remove it: `rm {tmp_path}" in (caught.value.remedy or "")
-    assert abs((tmp_path / lease.LEASE).stat().st_mtime - time.time()) < 60
+    assert abs((tmp_path / lease_file.LEASE).stat().st_mtime - time.time()) < 60
     with pytest.raises(LeaseHeld) as caught:
         take(tmp_path)
     assert "in the future" not in (caught.value.why or "")
-    _age(tmp_path, lease.EXPIRES_AFTER + 5)
+    _age(tmp_path, lease_file.EXPIRES_AFTER + 5)
     take(tmp_path)
     assert_clean(tmp_path)
 
@@ -281,8 +281,8 @@ def test_a_claim_from_the_future_counts_from_when_it_is_seen(tmp_path: Path) -> 
     dead = leave(tmp_path)
     leave(tmp_path, host="other-node", age=-5000)
     claim = tmp_path / f"{lease._CLAIM}{dead.token}"
-    (tmp_path / lease.LEASE).rename(claim)
-    (tmp_path / lease.LEASE).write_text(json.dumps(asdict(dead)))
+    (tmp_path / lease_file.LEASE).rename(claim)
+    (tmp_path / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
     with pytest.raises(LeaseHeld):
         take(tmp_path)
     assert claim.stat().st_mtime < time.time() + 60
@@ -300,8 +300,8 @@ def test_a_living_holder_keeps_a_lease_from_the_future(tmp_path: Path) -> None:
 def test_a_takeover_that_was_killed_half_way_is_taken_over_in_turn(tmp_path: Path) -> None:
     dead = leave(tmp_path)
     claimed = leave(tmp_path)
-    (tmp_path / lease.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
-    (tmp_path / lease.LEASE).write_text(json.dumps(asdict(dead)))
+    (tmp_path / lease_file.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
+    (tmp_path / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
     assert claimed.token != dead.token
     take(tmp_path)
     assert_clean(tmp_path)
@@ -310,8 +310,8 @@ def test_a_takeover_that_was_killed_half_way_is_taken_over_in_turn(tmp_path: Pat
 def test_a_takeover_under_way_is_respected(tmp_path: Path) -> None:
     dead = leave(tmp_path)
     leave(tmp_path, host="other-node")
-    (tmp_path / lease.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
-    (tmp_path / lease.LEASE).write_text(json.dumps(asdict(dead)))
+    (tmp_path / lease_file.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
+    (tmp_path / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
     with pytest.raises(LeaseHeld):
         take(tmp_path)
 
@@ -323,8 +323,8 @@ def test_of_many_that_start_at_once_exactly_one_gets_it(tmp_path: Path, start: s
         dead = leave(tmp_path)
     if start == "half a takeover":
         leave(tmp_path)
-        (tmp_path / lease.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
-        (tmp_path / lease.LEASE).write_text(json.dumps(asdict(dead)))
+        (tmp_path / lease_file.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
+        (tmp_path / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
     count = lambda *patterns: sum(len(list(tmp_path.glob(p))) for p in patterns)  # noqa: E731
     children = [python(_RACE, str(tmp_path), str(n)) for n in range(6)]
     try:

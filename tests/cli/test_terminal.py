@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from reconciler.adapters import lease
+from reconciler.adapters import lease_file
 from reconciler.cli.console import Console, print_error, shown
 from reconciler.core.lines import Line
 from reconciler.errors import ReconcilerError
@@ -55,7 +55,7 @@ def test_everything_that_a_console_prints(capsys: pytest.CaptureFixture[str]) ->
 def test_a_leases_holder(shell: Shell) -> None:
     shell.registered()
     shell.write(RENAMED)
-    holder = replace(lease._ourselves("run", 1.0), host=f"other{ESCAPE}", user=ESCAPE, run=ESCAPE)
+    holder = replace(lease_file.ourselves("run", 1.0), host=f"other{ESCAPE}", user=ESCAPE, run=ESCAPE)
     (shell.config_dir / ".chiltepin" / "lease.json").write_text(json.dumps(asdict(holder)))
     done = shell.refused("apply", "--yes", code=75, says=("EVIL",))
     assert_harmless(done.text)
