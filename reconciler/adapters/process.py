@@ -82,14 +82,14 @@ def _process(pid: int, uid: int, title: str) -> tuple[Process, int] | None:
     return Process(pid=pid, start_time=started, uid=uid, title=title, age=max(0.0, age)), facts[2]
 
 
-def _inner_pids(pid: int) -> tuple[int, ...]:
-    """Return the PIDs that it has in PID namespaces within this one (NSpid: outermost first)."""
+def _inner_pids(pid: int) -> tuple[int, ...] | None:
+    """Return the PIDs that it has in PID namespaces within this one (NSpid: outermost first; since Linux 4.1)."""
     try:
         status = (_PROC / str(pid) / "status").read_bytes()
     except OSError:  # gone, or hidden
-        return ()
+        return None
     found = _NAMESPACED.search(status)
-    return tuple(int(inner) for inner in found[1].split()[1:]) if found else ()
+    return tuple(int(inner) for inner in found[1].split()[1:]) if found else None
 
 
 def _working_directory(pid: int) -> tuple[int, int] | None:

@@ -35,7 +35,7 @@ class DaemonState(Enum):
 class Daemon:
     """The daemon's state and, where it is on this host, its process, else what is known of where it is.
 
-    `rival` is the PID in a fresh PID file that the process here is not known as: another node's daemon.
+    `rival` is the PID in a fresh PID file that the process here cannot have: another node's daemon.
     """
 
     state: DaemonState
@@ -101,7 +101,7 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
         if pid_file is None:
             # It runs without its PID file: it is shutting down, or will notice the loss within 15 s.
             return Daemon(DaemonState.STOPPING, up[0])
-        if pid_file.pid is not None and is_fresh(pid_file.age) and not up[0].is_known_as(pid_file.pid):
+        if pid_file.pid is not None and is_fresh(pid_file.age) and not up[0].may_be(pid_file.pid):
             # Both touch the file that either wrote last: upstream's daemons look whether there is one, not whose.
             return Daemon(DaemonState.DOUBLED, up[0], rival=pid_file.pid)
         return Daemon(DaemonState.RUNNING, up[0])

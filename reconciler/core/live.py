@@ -59,7 +59,7 @@ class Process:
     """A process of this host.
 
     `start_time` is in clock ticks since boot (field 22 of /proc/PID/stat), `age` in seconds. `inner_pids` are the
-    PIDs that it has for itself and its like in a container, if it is in one.
+    PIDs that it has for itself and its like in a container, if it is in one; None where the kernel does not tell.
     """
 
     pid: int
@@ -67,11 +67,11 @@ class Process:
     uid: int
     title: str
     age: float
-    inner_pids: tuple[int, ...] = ()
+    inner_pids: tuple[int, ...] | None = None
 
-    def is_known_as(self, pid: int) -> bool:
-        """Whether it has this PID here, or where it runs."""
-        return pid == self.pid or pid in self.inner_pids
+    def may_be(self, pid: int) -> bool:
+        """Whether it has this PID here, or may have it where it runs."""
+        return pid == self.pid or self.inner_pids is None or pid in self.inner_pids
 
 
 @dataclass(frozen=True)

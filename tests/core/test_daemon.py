@@ -92,7 +92,7 @@ def test_stopping(directory: LiveDirectory) -> None:
 
 
 def test_a_fresh_pid_file_of_another_pid_than_the_daemons_is_another_daemons() -> None:
-    of_another = replace(RUNNING, pid_file=PidFile(777, 3.0))
+    of_another = replace(RUNNING, processes=(replace(process(), inner_pids=()),), pid_file=PidFile(777, 3.0))
     says(
         at(of_another).text(),
         """
@@ -107,10 +107,11 @@ def test_a_fresh_pid_file_of_another_pid_than_the_daemons_is_another_daemons() -
 
 
 @pytest.mark.parametrize(
-    ("inner", "pid_file"), [((7,), PidFile(7, 3.0)), ((), PidFile(777, 10_000.0)), ((), PidFile(None, 3.0))]
+    ("inner", "pid_file"),
+    [((7,), PidFile(7, 3.0)), (None, PidFile(7, 3.0)), ((), PidFile(777, 10_000.0)), ((), PidFile(None, 3.0))],
 )
 def test_a_containers_daemon_and_an_old_or_unreadable_pid_file_are_not(
-    inner: tuple[int, ...], pid_file: PidFile
+    inner: tuple[int, ...] | None, pid_file: PidFile
 ) -> None:
     directory = replace(RUNNING, processes=(replace(process(), inner_pids=inner),), pid_file=pid_file)
     assert state_of(directory) is DaemonState.RUNNING
