@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, way_out
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, say_doubled, way_out
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
@@ -80,6 +80,7 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
         daemon = judge_daemon(directory, marker, live)
         if daemon.state is DaemonState.RUNNING:
             return
+        _refuse_doubled(daemon, f"{host.config_dir}/{name}")
         endpoint_id = _known_id(host, directory, marker)
         tool = host.tool()
         outside.service.prepare()
@@ -102,6 +103,12 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
             # What somebody else began is recorded by the next apply, from the intent of whoever began it.
             record = None if started.was_under_way else daemon_record(started.process, live.host, begun)
             host.write_marker(name, marker.but(id=started.endpoint_id, daemon=record, environment=kept or {}))
+
+
+def _refuse_doubled(daemon: Daemon, path: str) -> None:
+    if daemon.state is DaemonState.DOUBLED:
+        what, remedy = say_doubled(daemon, path)
+        raise Refused(what, where=path, remedy=remedy)
 
 
 def stop(outside: Outside, clock: Clock, name: str, *, seconds: float) -> None:
@@ -173,6 +180,7 @@ def delete(outside: Outside, clock: Clock, name: str, *, deregister: bool, secon
         refuse_managed(host.config_dir, found, "deleted")
         directory, _, live = _look(outside, name)
         daemon = judge_daemon(directory, None, live)
+        _refuse_doubled(daemon, f"{host.config_dir}/{name}")
         if daemon.state not in (DaemonState.STOPPED, DaemonState.DEAD):
             raise runs(f"{host.config_dir}/{name}", name, still(daemon))
         endpoint_id = directory.endpoint_id

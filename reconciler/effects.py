@@ -70,10 +70,11 @@ class Effects:
         self._clock = clock
         self._conduct = conduct
         # By endpoint, the UUIDs of its name that were owned before its first start (also one that was cut off).
+        places = {(a.endpoint, a.directory) for a in plan.actions}
         self.known_before: dict[str, frozenset[str]] = {
             name: frozenset(entry.data.get("known", ()))
             for name, entry in live.pending.items()
-            if entry.action == Start.kind and not entry.data.get("id")
+            if entry.is_first_start and (name, entry.directory) in places
         }
         self._places = threading.Semaphore(conduct.parallelism)
         self._begun: dict[str, Mapping[str, Any]] = {}

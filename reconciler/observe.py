@@ -132,7 +132,7 @@ def _more_telling(before: JournalEntry, entry: JournalEntry) -> JournalEntry:
     """Of two open intents: one to start, else the later; of first starts, the earlier knew the fewest UUIDs."""
     if not entry.begins_daemon:
         return before if before.begins_daemon else entry
-    if not (before.is_first_start and entry.is_first_start):
+    if not (before.is_first_start and entry.is_first_start and before.directory == entry.directory):
         return entry
     return replace(entry, data={**entry.data, "known": before.data.get("known", ())})
 
@@ -262,11 +262,10 @@ def _candidates(
         if not intent.is_first_start:
             continue
         before = set(intent.data.get("known", ()))
-        directory_name = str(intent.data.get("directory", name))
-        directory = directories.get(directory_name)
+        directory = directories.get(intent.directory)
         if directory is not None and (isinstance(directory.endpoint_id, str) or directory.processes):
             continue
-        fresh = [r for r in registrations.values() if r.name == directory_name and r.id not in before]
+        fresh = [r for r in registrations.values() if r.name == intent.directory and r.id not in before]
         try:
             # What the list has and a single look does not find is not gone: it may be ours all the same.
             found[name] = tuple(service.get(r.id) or r for r in fresh)

@@ -146,7 +146,7 @@ class Daemon:
             "up": up,
             "stopping": f"[shutdown in progress] {up}",
         }[self.phase]
-        return Process(self.pid, self.start_time, 1000, title, 10.0)
+        return Process(self.pid, self.start_time, 1000, title, 10.0, inner_pids=())
 
 
 @dataclass
@@ -283,10 +283,10 @@ class World:
         if cleanly:
             self.log(daemon.directory, "Shutdown complete.")
         folder = self.folders.get(daemon.directory)
-        if folder and folder.pid == daemon.pid:
+        if folder and (folder.pid == daemon.pid or daemon.phase != "starting"):
             folder.touched = self.now
             if cleanly:
-                folder.pid = None
+                folder.pid = None  # whosever it is
 
     def log(self, name: str, line: str) -> None:
         """A daemon writes into its log."""
@@ -350,7 +350,8 @@ class World:
         if folder is None:
             return None
         alive = [d for d in self.daemons_of(name) if self.is_of_this_home(d)]
-        touched = self.now - 3 if any(folder.pid in (d.pid, 0) for d in alive) else folder.touched
+        # A daemon touches the file that is there, whosever it is; one that has just ended touches none.
+        touched = self.now - 3 if any(d.phase == "up" or folder.pid in (d.pid, 0) for d in alive) else folder.touched
         count = self.user_endpoints.get(name, 0)
         known = folder.marker is not None or "config.yaml" in folder.files or isinstance(folder.endpoint_id, str)
         kind: DirectoryKind = "endpoint" if known else "other"

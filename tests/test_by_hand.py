@@ -575,3 +575,32 @@ def test_whoever_lost_the_lease_deletes_and_deregisters_nothing(running: Hands) 
         running.delete(deregister=True)
     assert running.world.deregistered == []
     assert running.status() == "Stopped"
+
+
+def beside_another(running: Hands) -> None:
+    """Let a second daemon run on another node, which was started while the PID file was away."""
+    (first,) = running.world.daemons
+    running.world.folders["byhand"].pid = None
+    second = running.world.spawn("byhand", first.id)
+    second.node = "ufe02"
+    running.world.bring_up(second)
+
+
+@pytest.mark.parametrize("do", [Hands.start, Hands.delete])
+def test_beside_a_second_daemon_on_another_node_nothing_is_done_and_the_remedy_told(running: Hands, do: Do) -> None:
+    beside_another(running)
+    with pytest.raises(Refused) as refused:
+        do(running)
+    assert "names" in refused.value.what
+    assert "daemon.pid` ends both" in (refused.value.remedy or "")
+    assert len(running.world.daemons) == 2
+
+
+def test_a_stop_beside_a_second_daemon_ends_both(running: Hands) -> None:
+    """The one here takes the PID file with it, whosever it is; the other one misses it."""
+    beside_another(running)
+    running.stop()
+    running.world.tick()
+    running.world.now += LOOKED_AT_EVERY + 1
+    running.world.tick()
+    assert not running.world.daemons

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.core.live import Registration
 from reconciler.errors import ExitCode
 from tests.core.builders import endpoint
 from tests.lab import YES, Lab, Result, killed_at
@@ -153,7 +154,7 @@ def test_a_lost_directory_that_was_renamed_in_the_manifest_is_not_registered_aga
     assert not [r for r in lab.world.registrations.values() if r.name == "elsewhere"]
 
 
-@pytest.mark.parametrize("how", ["block", "new"])
+@pytest.mark.parametrize("how", ["block", "id", "new"])
 def test_each_remedy_for_a_renamed_lost_directory_works(how: str) -> None:
     lab = lost()
     (made,) = of_main(lab)
@@ -162,7 +163,49 @@ def test_each_remedy_for_a_renamed_lost_directory_works(how: str) -> None:
     if how == "block":
         lab.wants(endpoint("main"), endpoint("kept"))
         assert lab.apply().code == ExitCode.OK
+    elif how == "id":
+        lab.wants(endpoint("main", directory="elsewhere", id=made), endpoint("kept"))
+        assert lab.apply().code == ExitCode.OK
     else:
         assert lab.apply(new=frozenset({"main"})).code == ExitCode.OK
     assert (lab.ids()["main"] == made) is (how != "new")
     lab.assert_converged()
+
+
+STRANGER = Registration(
+    "00000000-0000-4000-8000-00000000dead", "elsewhere", hostname="ufe01.noaa.gov", local_user="jdoe"
+)
+
+
+def renamed() -> Lab:
+    """Return a lab in which the lost directory has another name by now, which an older registration has, too."""
+    lab = lost()
+    lab.world.registrations[STRANGER.id] = STRANGER
+    lab.wants(endpoint("main", directory="elsewhere"), endpoint("kept"))
+    return lab
+
+
+def test_what_another_directory_was_registered_as_is_no_second_registration_of_its_start() -> None:
+    lab = renamed()
+    result = lab.apply(new=frozenset({"main"}))
+    assert result.code == ExitCode.OK
+    assert not result.run.warnings
+
+
+def test_a_new_registration_that_is_cut_off_anywhere_is_asked_for_again_or_found() -> None:
+    """What was there before is never taken for its own; nothing is registered twice."""
+    for at in range(1, 1000):
+        lab = renamed()
+        (made,) = of_main(lab)
+        lab.world.faults.passed.clear()
+        if not lab.crash(at, starts_go_on=at % 2 == 0, new=frozenset({"main"})):
+            break
+        result = lab.apply()
+        if result.code != ExitCode.OK:
+            (refusal,) = result.sight.plan.refusals
+            assert (result.code, made in refusal.what) == (ExitCode.REFUSED, True)
+            assert lab.apply(new=frozenset({"main"})).code == ExitCode.OK
+        assert lab.ids()["main"] not in (made, STRANGER.id), lab.world.faults.passed
+        assert len([r for r in lab.world.registrations.values() if r.name == "elsewhere"]) == 2
+        lab.assert_converged()
+    assert at > 5

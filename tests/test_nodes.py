@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from reconciler.core.desired import DesiredEndpoint, HostView
+from reconciler.core.desired import DesiredEndpoint, HostView, Moved
 from reconciler.core.marker import Marker
-from reconciler.core.pid_file import LISTED_AS_RUNNING
+from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.scope import Errand
 from reconciler.errors import EndpointCommandError, ExitCode, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
@@ -432,4 +433,54 @@ def test_on_a_node_outside_run_on_nothing_is_restarted() -> None:
     assert lab.apply(errand=Errand("restart", ("main",))).code == ExitCode.DEFERRED
     lab.world.node = "ufe01"
     assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+# --- two daemons of one UUID
+
+
+def doubled() -> Lab:
+    """Return a lab in which a second daemon runs on ufe02, started without a PID file; the user is on ufe01."""
+    lab = on_ufe01()
+    lab.world.folders["main"].pid = None
+    second = lab.world.spawn("main", lab.ids()["main"])
+    lab.world.bring_up(second)
+    lab.world.node = "ufe01"
+    return lab
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"destroy": True},
+        {"errand": Errand("adopt", ("main",))},
+        {"errand": Errand("restart", ("main",), interrupt=True)},
+        {"moved": "main"},
+        {"moved": "away"},
+    ],
+    ids=["apply", "destroy", "adopt", "restart", "renamed", "directory renamed"],
+)
+def test_a_second_daemon_on_another_node_is_told_and_ends_with_its_pid_file(how: dict[str, Any]) -> None:
+    lab = doubled()
+    first, second = lab.world.daemons_of("main")
+    directory = how.pop("moved", None)
+    if directory:
+        moved = (Moved("main", "renamed"),) if directory == "main" else ()
+        name = "renamed" if moved else "main"
+        lab.wants(endpoint(name, directory=directory if not moved else name), pools=(), moved=moved)
+    result = lab.apply(YES, **how)
+    assert result.code == ExitCode.REFUSED
+    (refusal,) = result.sight.plan.refusals
+    assert f"its daemon here is process {first.pid}, and its PID file names {second.pid}" in refusal.what
+    assert "main/daemon.pid` ends both" in refusal.remedy
+    assert lab.world.daemons_of("main") == [first, second]
+    lab.wants(endpoint())
+    lab.world.folders["main"].pid = None
+    lab.world.tick()
+    lab.world.now += LOOKED_AT_EVERY + 1
+    lab.world.tick()
+    assert not lab.world.daemons_of("main")
+    assert lab.apply().code == ExitCode.OK
+    assert node_of(lab) == "ufe01"
     lab.assert_converged()

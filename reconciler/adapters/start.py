@@ -165,9 +165,9 @@ def _up(start: Start) -> Started | None:
     directory = start.read()
     if directory is None or directory.pid_file is None or directory.pid_file.pid is None:
         return None
-    if directory.pid_file.pid not in {p.pid for p in directory.processes}:
-        return None
-    daemon = process.daemon_at(directory.pid_file.pid)
+    named = directory.pid_file.pid
+    its = next((p for p in directory.processes if p.pid == named or named in (p.inner_pids or ())), None)
+    daemon = process.daemon_at(its.pid) if its is not None else None
     if daemon is None or daemon.starting or daemon.stopping or daemon.endpoint_id is None:
         return None
     if start.endpoint_id is not None and daemon.endpoint_id != start.endpoint_id.lower():

@@ -205,9 +205,7 @@ class _Adopter:
         if state is DaemonState.ELSEWHERE and directory and (directory.pid_file is None or away in NOT_OF_HERE):
             state = DaemonState.STOPPED  # here nothing points to it: what follows names its UUID
         if state is DaemonState.DOUBLED:
-            return Refusal(
-                self.name, *say_doubled(daemon, f"{self.live.config_dir}/{self.endpoint.directory}/daemon.pid")
-            )
+            return Refusal(self.name, *say_doubled(daemon, f"{self.live.config_dir}/{self.endpoint.directory}"))
         if state is DaemonState.STARTING:
             return Refusal(self.name, "its daemon is just starting", "wait until it is up, and run this again")
         if state is DaemonState.ELSEWHERE:

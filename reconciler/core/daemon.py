@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from enum import Enum
 
 from reconciler.core.boot import would_show
 from reconciler.core.elsewhere import Away, Sighting, sight_elsewhere
 from reconciler.core.frozen import dataclass
-from reconciler.core.live import LiveDirectory, LiveState, Process
+from reconciler.core.live import LiveDirectory, LiveState, PidFile, Process
 from reconciler.core.machine import HostFacts
 from reconciler.core.marker import DaemonRecord, Marker
 from reconciler.core.pid_file import is_fresh
@@ -71,12 +72,12 @@ def way_out(directory: LiveDirectory | None, process: Process, again: str) -> st
     return f"no user endpoint of it is left to end, so it may hang: `kill -9 {process.pid}`, then {again}"
 
 
-def say_doubled(daemon: Daemon, pid_file: str) -> tuple[str, str]:
+def say_doubled(daemon: Daemon, directory: str) -> tuple[str, str]:
     """Return in words that several daemons run under one UUID, and what to do about it.
 
     Args:
         daemon: one that was judged to be doubled.
-        pid_file: the path of its PID file.
+        directory: the path of its directory.
     """
     pids = [p.pid for p in (daemon.process, *daemon.others) if p]
     if daemon.rival is None:
@@ -84,9 +85,10 @@ def say_doubled(daemon: Daemon, pid_file: str) -> tuple[str, str]:
             f"{len(pids)} daemons run under its name: PIDs {', '.join(map(str, pids))}",
             "stop the older one by its PID, wait 15 s, and run this again",
         )
-    here = f"a daemon of it runs here with PID {pids[0]}"
+    here = f"its daemon here is process {pids[0]}, and its PID file names {daemon.rival}, which is none of it here"
+    pid_file = shlex.quote(f"{directory}/daemon.pid")
     return (
-        f"{here}, and its PID file is of PID {daemon.rival}, on another node: the two share its tasks",
+        f"{here}: a second one shares its tasks elsewhere, or did until it was killed",
         f"`rm {pid_file}` ends both within 15 s, and the tasks that they run; wait for it, and run this again",
     )
 
@@ -101,9 +103,9 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
         if pid_file is None:
             # It runs without its PID file: it is shutting down, or will notice the loss within 15 s.
             return Daemon(DaemonState.STOPPING, up[0])
-        if pid_file.pid is not None and is_fresh(pid_file.age) and not up[0].may_be(pid_file.pid):
-            # Both touch the file that either wrote last: upstream's daemons look whether there is one, not whose.
-            return Daemon(DaemonState.DOUBLED, up[0], rival=pid_file.pid)
+        rival = _rival(up[0], pid_file, marker.daemon if marker else None, live.host)
+        if rival is not None:
+            return Daemon(DaemonState.DOUBLED, up[0], rival=rival)
         return Daemon(DaemonState.RUNNING, up[0])
     if any("[shutdown in progress]" in p.title for p in directory.processes):
         return Daemon(DaemonState.STOPPING, directory.processes[0])
@@ -115,6 +117,17 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
     if sighting.away is Away.UNDECIDED:
         return Daemon(DaemonState.UNDECIDED, sighting=sighting)
     return Daemon(DaemonState.STOPPED if pid_file is None else DaemonState.DEAD)
+
+
+def _rival(process: Process, pid_file: PidFile, record: DaemonRecord | None, here: HostFacts) -> int | None:
+    """Return the PID of another daemon of the same directory, as a PID file that is touched names it.
+
+    Upstream's daemons touch the file that is there, whosever it is: it names the one that was started last.
+    """
+    if pid_file.pid is None or not is_fresh(pid_file.age) or process.may_be(pid_file.pid):
+        return None
+    has_ended = record is not None and record.pid == pid_file.pid and would_show(record, here)
+    return None if has_ended else pid_file.pid
 
 
 def is_recorded(record: DaemonRecord | None, process: Process, host: HostFacts) -> bool:

@@ -75,8 +75,8 @@ class _DaemonPlanner:
         directory = self.ground.directory
         daemon = judge_daemon(directory, self.ground.marker, self.live) if directory else Daemon(DaemonState.STOPPED)
         if daemon.state is DaemonState.DOUBLED:
-            pid_file = f"{self.live.config_dir}/{self.endpoint.directory}/daemon.pid"
-            self.steps.refusals.append(Refusal(self.endpoint.name, *say_doubled(daemon, pid_file)))
+            path = f"{self.live.config_dir}/{self.endpoint.directory}"
+            self.steps.refusals.append(Refusal(self.endpoint.name, *say_doubled(daemon, path)))
         elif daemon.state is DaemonState.ELSEWHERE and directory and daemon.sighting:
             away, reason = daemon.sighting, self._restart_reason
             plan_elsewhere(

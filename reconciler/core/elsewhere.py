@@ -222,8 +222,7 @@ def of_starts_that_were_cut_off(live: LiveState) -> set[str]:
 
 def _would_show(intent: JournalEntry, live: LiveState) -> bool:
     """Whether the daemon of this start would be seen: begun here, in a directory that is still there."""
-    directory = intent.data.get("directory", intent.endpoint)
-    return is_from_here(intent.data, live.host) and directory in live.directories
+    return is_from_here(intent.data, live.host) and intent.directory in live.directories
 
 
 def without_a_node(directories: Iterable[LiveDirectory], live: LiveState) -> set[str]:

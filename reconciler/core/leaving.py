@@ -141,7 +141,7 @@ def out_of_reach(name: str, directory: str, daemon: Daemon, live: LiveState, end
     if daemon.sighting and daemon.sighting.away is Away.ABROAD:
         return refuse_abroad(name, endpoint_id or "", daemon.sighting, live.host)
     if daemon.state is DaemonState.DOUBLED:
-        return Refusal(name, *say_doubled(daemon, f"{live.config_dir}/{directory}/daemon.pid"))
+        return Refusal(name, *say_doubled(daemon, f"{live.config_dir}/{directory}"))
     return None
 
 

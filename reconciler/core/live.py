@@ -256,6 +256,11 @@ class JournalEntry:
         """Whether its action starts what has no UUID yet, and registers."""
         return self.action == "Start" and not self.data.get("id")
 
+    @property
+    def directory(self) -> str:
+        """Name of the directory in which it works."""
+        return str(self.data.get("directory", self.endpoint))
+
     def belongs_to(self, stack: str) -> bool:
         """Whether it is of this stack: stacks that share a config directory share the journal, not the names."""
         return bool(self.data.get("stack", stack) == stack)

@@ -114,7 +114,7 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
             return refusal
     if isinstance(live.registrations, Unknown):
         return Blocked(endpoint.name, live.registrations.reason)
-    wanted = endpoint.id or locked_id or _made_before_it_was_lost(endpoint, live, known)
+    wanted = endpoint.id or locked_id or _made_when_cut_off(endpoint, live, known)
     if isinstance(wanted, Refusal | Blocked):
         return wanted
     marker = new_marker(endpoint, known, wanted)
@@ -123,7 +123,7 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
         return refusal or Ground(None, None, marker)
     if wanted not in live.registrations:
         return gone(endpoint.name, wanted, live)
-    cause = Cause.NEW if endpoint.id and not locked_id else Cause.LOST_DIRECTORY
+    cause = Cause.LOST_DIRECTORY if locked_id else Cause.NEW if endpoint.id else Cause.INTERRUPTED
     return _lives_elsewhere(endpoint, wanted, live, known) or Ground(wanted, None, marker, cause=cause)
 
 
@@ -146,28 +146,29 @@ def _lives_elsewhere(endpoint: DesiredEndpoint, wanted: str, live: LiveState, kn
         return Refusal(
             endpoint.name,
             f"its directory {live.config_dir}/{endpoint.directory} is missing, but {wanted} is online:"
-            " it runs elsewhere",
+            " it runs elsewhere, or is about to end here",
             "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
         )
     return None
 
 
-def _made_before_it_was_lost(
-    endpoint: DesiredEndpoint, live: LiveState, known: Known
-) -> str | Refusal | Blocked | None:
-    """Return the UUID that a first start made, which was cut off before its directory went away."""
+def _made_when_cut_off(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> str | Refusal | Blocked | None:
+    """Return the UUID that a first start made before it was cut off; None when there was none, or it made none."""
     intent = live.pending.get(endpoint.name)
-    if intent is None or not intent.is_first_start or endpoint.name in known.new:
+    if intent is None or not intent.is_first_start:
+        return None
+    if intent.directory == endpoint.directory:
+        return made_when_cut_off(endpoint.name, intent, live, known)
+    if endpoint.name in known.new:
         return None
     made = made_when_cut_off(endpoint.name, intent, live, known)
-    before = str(intent.data.get("directory", endpoint.name))
-    if not isinstance(made, str) or before == endpoint.directory:
+    if not isinstance(made, str):
         return made
     return Refusal(
         endpoint.name,
-        f"an earlier start in {live.config_dir}/{before} was cut off after it had registered {made},"
+        f"an earlier start in {live.config_dir}/{intent.directory} was cut off after it had registered {made},"
         f" and now its `directory` is {endpoint.directory}",
-        f"keep that UUID: write `directory: {before}` in its block;"
+        f"keep that UUID: write `id: {made}` or `directory: {intent.directory}` in its block;"
         f" or make another: `chiltepin apply --new {endpoint.name}`",
     )
 
@@ -252,12 +253,10 @@ def _first_start(
         return Ground(None, directory, marker)
     if isinstance(live.registrations, Unknown):
         return Blocked(endpoint.name, live.registrations.reason)
+    made = _made_when_cut_off(endpoint, live, known)
+    if isinstance(made, str):
+        return Ground(made, directory, marker.but(id=made), repair=Cause.INTERRUPTED)
     pending = live.pending.get(endpoint.name)
-    if pending is None or not pending.is_first_start:
-        return unclaimed(endpoint, live, known) or Ground(None, directory, marker)
-    made = made_when_cut_off(endpoint.name, pending, live, known)
-    if isinstance(made, Refusal | Blocked):
-        return made
-    if made is None:
-        return Ground(None, directory, marker)
-    return Ground(made, directory, marker.but(id=made), repair=Cause.INTERRUPTED)
+    was_begun = pending is not None and pending.is_first_start and pending.directory == directory.name
+    refusal = made or (None if was_begun else unclaimed(endpoint, live, known))
+    return refusal or Ground(None, directory, marker)

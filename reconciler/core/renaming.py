@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from reconciler.core.actions import EndpointAction, Refusal, Rename, Restart, Start, WriteFile
 from reconciler.core.changes import Cause, FileChange
-from reconciler.core.daemon import DaemonState, judge_daemon
+from reconciler.core.daemon import DaemonState, judge_daemon, say_doubled
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
@@ -149,7 +149,9 @@ def _on_disk(
     then = _directory_then(endpoint, source, live, known)
     known_then = _lock_then(endpoint, found, known)
     directories = {n: d for n, d in live.directories.items() if n != source.name} | {then.name: then}
-    live_then = replace(_journal_then(endpoint.name, found.old, live), directories=directories)
+    live_then = replace(
+        _moved_then(endpoint, source, _journal_then(endpoint.name, found.old, live)), directories=directories
+    )
     ground = find_ground(endpoint, live_then, known_then)
     if isinstance(ground, Blocked):
         return ground
@@ -211,6 +213,8 @@ def _hindered(
     """Return what stands against moving a directory."""
     marker = source.marker if isinstance(source.marker, Marker) else ground.marker
     daemon = judge_daemon(source, marker, live)
+    if daemon.state is DaemonState.DOUBLED:
+        return Refusal(endpoint.name, *say_doubled(daemon, f"{live.config_dir}/{source.name}"))
     if daemon.state in OUT_OF_REACH:
         return Refusal(
             endpoint.name,
@@ -286,6 +290,15 @@ def _journal_then(name: str, old: str, live: LiveState) -> LiveState:
     if isinstance(own, JournalEntry) and own.begins_daemon:
         pending[name] = own
     return replace(live, pending=pending, candidates=_carried(live.candidates, old, name))
+
+
+def _moved_then(endpoint: DesiredEndpoint, source: LiveDirectory, live: LiveState) -> LiveState:
+    """What was begun in the directory was begun in it under its new name."""
+    intent = live.pending.get(endpoint.name)
+    if intent is None or intent.directory != source.name:
+        return live
+    moved = replace(intent, data={**intent.data, "directory": endpoint.directory})
+    return replace(live, pending={**live.pending, endpoint.name: moved})
 
 
 def _carried(values: Mapping[str, _T], old: str, name: str) -> dict[str, _T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.daemon import judge_daemon
+from reconciler.core.daemon import DaemonState, judge_daemon, say_doubled
 from reconciler.core.deaths import recent_deaths, remark
 from reconciler.core.desired import Desired
 from reconciler.core.frozen import dataclass
@@ -143,7 +143,11 @@ def _row(
     managed = marker is not None and marker.stack == desired.stack
     deaths = recent_deaths(directory, marker, live) if marker and managed else ()
     previous = on_previous_template(directory)
-    notes = (say_previous(previous) if previous else None, remark(deaths, alive=bool(directory.processes)))
+    notes = (
+        say_previous(previous) if previous else None,
+        remark(deaths, alive=bool(directory.processes)),
+        say_doubled(daemon, directory.name)[0] if daemon.state is DaemonState.DOUBLED else None,
+    )
     return StatusRow(
         endpoint=name,
         host=host,

@@ -98,7 +98,7 @@ def test_a_fresh_pid_file_of_another_pid_than_the_daemons_is_another_daemons() -
         """
         Plan for stack hrrr on ufe01:
 
-          main: refused: a daemon of it runs here with PID 100, and its PID file is of PID 777, on another node: the two share its tasks
+          main: refused: its daemon here is process 100, and its PID file names 777, which is none of it here: a second one shares its tasks elsewhere, or did until it was killed
               next: `rm /home/jdoe/.globus_compute/main/daemon.pid` ends both within 15 s, and the tasks that they run; wait for it, and run this again
 
         Plan: 1 refused.
@@ -114,6 +114,12 @@ def test_a_containers_daemon_and_an_old_or_unreadable_pid_file_are_not(
     inner: tuple[int, ...] | None, pid_file: PidFile
 ) -> None:
     directory = replace(RUNNING, processes=(replace(process(), inner_pids=inner),), pid_file=pid_file)
+    assert state_of(directory) is DaemonState.RUNNING
+
+
+def test_a_pid_file_of_a_daemon_that_has_ended_here_is_touched_by_the_one_that_runs() -> None:
+    """Its directory was touched on by a later daemon, whose own PID file was removed."""
+    directory = replace(RUNNING, processes=(replace(process(101), inner_pids=()),), pid_file=PidFile(100, 3.0))
     assert state_of(directory) is DaemonState.RUNNING
 
 

@@ -74,7 +74,7 @@ def test_lost_directory_that_is_online_elsewhere() -> None:
         """
         Plan for stack hrrr on ufe01:
 
-          main: refused: its directory /home/jdoe/.globus_compute/main is missing, but 00000000-0000-4000-8000-6d61696e0000 is online: it runs elsewhere
+          main: refused: its directory /home/jdoe/.globus_compute/main is missing, but 00000000-0000-4000-8000-6d61696e0000 is online: it runs elsewhere, or is about to end here
               next: stop it there first; if it died a moment ago, wait until the service says offline and run this again
 
         Plan: 1 refused.

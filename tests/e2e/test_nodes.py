@@ -192,7 +192,7 @@ def test_two_daemons_of_one_uuid_on_two_nodes_are_told(ufe01: OnNode, ufe02: OnN
     os.kill(first, signal.SIGCONT)
     assert done.code == 0, str(done)
     said = ufe01.chiltepin("plan", expect=4).out
-    assert f"its PID file is of PID {pid_file.read_text().strip()}, on another node" in said
+    assert f"its PID file names {pid_file.read_text().strip()}, which is none of it here" in said
     assert f"`rm {pid_file}` ends both" in said
     ufe01.chiltepin("apply", "--yes", expect=4)
     assert _state(ufe01)[0] == "doubled"
