@@ -69,6 +69,11 @@ def test_states(directory: LiveDirectory, state: str) -> None:
     assert [row.state for row in rows(settled(endpoint()).has(directory))] == [state]
 
 
+def test_a_second_daemon_is_told() -> None:
+    (row,) = rows(settled(endpoint()).has(replace(RUNNING, processes=(process(1), process(2)))))
+    assert row.notes == ("2 daemons run under its name: PIDs 1, 2",)
+
+
 def test_elsewhere_says_on_which_node_and_since_when() -> None:
     directory = replace(RUNNING, processes=(), pid_file=PidFile(5, 1.0))
     known = marked(directory, daemon=record("", pid=5, host="ufe02", started=1000.0))
