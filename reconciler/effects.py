@@ -69,8 +69,8 @@ class Effects:
         self._outside = outside
         self._clock = clock
         self._conduct = conduct
-        # By endpoint, the UUIDs of its name that were owned before its first start (also one that was cut off).
         places = {(a.endpoint, a.directory) for a in plan.actions}
+        # By endpoint, the UUIDs of its name that were owned before its first start (also one that was cut off).
         self.known_before: dict[str, frozenset[str]] = {
             name: frozenset(entry.data.get("known", ()))
             for name, entry in live.pending.items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.core.actions import Adopt, Create, Note, Refusal
 from reconciler.core.changes import Cause, FileChange
-from reconciler.core.daemon import Daemon, DaemonState, id_in_title, judge_daemon, say_doubled
+from reconciler.core.daemon import Daemon, DaemonState, id_in_title, judge_daemon, refuse_doubled
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.diff import found_record
@@ -204,8 +204,9 @@ class _Adopter:
         state, away = daemon.state, daemon.sighting.away if daemon.sighting else None
         if state is DaemonState.ELSEWHERE and directory and (directory.pid_file is None or away in NOT_OF_HERE):
             state = DaemonState.STOPPED  # here nothing points to it: what follows names its UUID
-        if state is DaemonState.DOUBLED:
-            return Refusal(self.name, *say_doubled(daemon, f"{self.live.config_dir}/{self.endpoint.directory}"))
+        doubled = refuse_doubled(self.name, self.endpoint.directory, daemon, self.live)
+        if doubled:
+            return doubled
         if state is DaemonState.STARTING:
             return Refusal(self.name, "its daemon is just starting", "wait until it is up, and run this again")
         if state is DaemonState.ELSEWHERE:

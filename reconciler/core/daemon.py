@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from enum import Enum
 
+from reconciler.core.actions import Refusal
 from reconciler.core.boot import would_show
 from reconciler.core.elsewhere import Away, Sighting, sight_elsewhere
 from reconciler.core.frozen import dataclass
@@ -91,6 +92,13 @@ def say_doubled(daemon: Daemon, directory: str) -> tuple[str, str]:
         f"{here}: a second one shares its tasks elsewhere, or did until it was killed",
         f"`rm {pid_file}` ends both within 15 s, and the tasks that they run; wait for it, and run this again",
     )
+
+
+def refuse_doubled(name: str, directory: str, daemon: Daemon, live: LiveState) -> Refusal | None:
+    """Refuse to do anything about an endpoint of which several daemons run; `directory` is its directory's name."""
+    if daemon.state is not DaemonState.DOUBLED:
+        return None
+    return Refusal(name, *say_doubled(daemon, f"{live.config_dir}/{directory}"))
 
 
 def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> Daemon:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reconciler.core.actions import Action, ClearStalePid, Note, Refusal, Restart, Start, Stop, WriteFile
+from reconciler.core.actions import Action, ClearStalePid, Note, Restart, Start, Stop, WriteFile
 from reconciler.core.changes import Cause, FileChange
 from reconciler.core.daemon import (
     Daemon,
@@ -13,7 +13,7 @@ from reconciler.core.daemon import (
     changed_versions,
     is_recorded,
     judge_daemon,
-    say_doubled,
+    refuse_doubled,
 )
 from reconciler.core.deaths import deaths_of, keeps_dying, too_many
 from reconciler.core.desired import CONFIG, DesiredEndpoint
@@ -74,9 +74,9 @@ class _DaemonPlanner:
     def plan(self) -> None:
         directory = self.ground.directory
         daemon = judge_daemon(directory, self.ground.marker, self.live) if directory else Daemon(DaemonState.STOPPED)
-        if daemon.state is DaemonState.DOUBLED:
-            path = f"{self.live.config_dir}/{self.endpoint.directory}"
-            self.steps.refusals.append(Refusal(self.endpoint.name, *say_doubled(daemon, path)))
+        doubled = refuse_doubled(self.endpoint.name, self.endpoint.directory, daemon, self.live)
+        if doubled:
+            self.steps.refusals.append(doubled)
         elif daemon.state is DaemonState.ELSEWHERE and directory and daemon.sighting:
             away, reason = daemon.sighting, self._restart_reason
             plan_elsewhere(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reconciler.core.actions import Adopt, Refusal
 from reconciler.core.changes import Cause
-from reconciler.core.daemon import Daemon, DaemonState, id_in_title, say_doubled
+from reconciler.core.daemon import Daemon, DaemonState, id_in_title, refuse_doubled
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.elsewhere import Away, refuse_abroad
 from reconciler.core.known import Blocked, Known
@@ -140,9 +140,7 @@ def out_of_reach(name: str, directory: str, daemon: Daemon, live: LiveState, end
         )
     if daemon.sighting and daemon.sighting.away is Away.ABROAD:
         return refuse_abroad(name, endpoint_id or "", daemon.sighting, live.host)
-    if daemon.state is DaemonState.DOUBLED:
-        return Refusal(name, *say_doubled(daemon, f"{live.config_dir}/{directory}"))
-    return None
+    return refuse_doubled(name, directory, daemon, live)
 
 
 def still_in_use(name: str, endpoint_id: str, live: LiveState, here: str) -> Refusal | None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from reconciler.core.actions import EndpointAction, Refusal, Rename, Restart, Start, WriteFile
 from reconciler.core.changes import Cause, FileChange
-from reconciler.core.daemon import DaemonState, judge_daemon, say_doubled
+from reconciler.core.daemon import DaemonState, judge_daemon, refuse_doubled
 from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
@@ -213,8 +213,9 @@ def _hindered(
     """Return what stands against moving a directory."""
     marker = source.marker if isinstance(source.marker, Marker) else ground.marker
     daemon = judge_daemon(source, marker, live)
-    if daemon.state is DaemonState.DOUBLED:
-        return Refusal(endpoint.name, *say_doubled(daemon, f"{live.config_dir}/{source.name}"))
+    doubled = refuse_doubled(endpoint.name, source.name, daemon, live)
+    if doubled:
+        return doubled
     if daemon.state in OUT_OF_REACH:
         return Refusal(
             endpoint.name,

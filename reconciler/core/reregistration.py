@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reconciler.core.actions import EndpointAction, Refusal, Reregister
 from reconciler.core.changes import Cause, FieldChange, FileChange
-from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, say_doubled
+from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, refuse_doubled
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import Blocked, Gone, Ground, Known
@@ -60,8 +60,9 @@ def renew(
         return _without_directory(endpoint, found.id, known)
     marker = directory.marker if isinstance(directory.marker, Marker) else new_marker(endpoint, known, found.id)
     daemon = judge_daemon(directory, marker, live)
-    if daemon.state is DaemonState.DOUBLED:
-        return Refusal(endpoint.name, *say_doubled(daemon, f"{live.config_dir}/{directory.name}"))
+    doubled = refuse_doubled(endpoint.name, directory.name, daemon, live)
+    if doubled:
+        return doubled
     if daemon.state in (*OUT_OF_REACH, DaemonState.UNDECIDED):
         return Refusal(
             endpoint.name,
