@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from reconciler.conduct import Conduct, Place
-from reconciler.core.actions import DELETING, EndpointAction, Rename, Restart, Start, Stop, StopElsewhere, Undelete
+from reconciler.core.actions import DELETING, EndpointAction, Restart, Start, Stop, StopElsewhere
 from reconciler.core.busy import waits
 from reconciler.core.conditions import remedy_of, violated
 from reconciler.core.exit_codes import code_of_error
@@ -27,6 +27,7 @@ from reconciler.core.marker import Marker
 from reconciler.core.plan import Plan
 from reconciler.core.preconditions import Idle, Offline
 from reconciler.core.progress import Outcome, OutcomeKind, Run, marker_after
+from reconciler.core.settled import settled
 from reconciler.core.work import Work
 from reconciler.doubles import look_for_doubles
 from reconciler.effects import Effect, Effects
@@ -38,7 +39,6 @@ from reconciler.workload import Workload
 MAX_THREADS = 64
 
 _ON_DAEMONS = (Start, Restart, Stop, StopElsewhere)
-_OVER = frozenset(kind.kind for kind in (*DELETING, Undelete))
 
 
 class Events(Protocol):
@@ -166,34 +166,10 @@ class _Walker:
 
     def _settle(self) -> None:
         """Close what earlier runs left open for endpoints that are now as planned: it must not mislead later ones."""
-        planned = {*self.plan.markers, *(a.endpoint for a in self.plan.actions)}
-        planned |= {a.old for a in self.plan.actions if isinstance(a, Rename)}
-        undone = [o.action for o in self.outcomes if o.kind != "done"]
-        open_ones = {a.endpoint for a in undone} | {a.old for a in undone if isinstance(a, Rename)}
-        open_ones |= {r.endpoint for r in self.plan.refusals} | {b.endpoint for b in self.plan.blocked}
-        for entry in self.outside.store.unfinished():
-            if entry.event != "intent" or entry.run == self.conduct.run or entry.endpoint in open_ones:
-                continue
-            if not entry.belongs_to(self.plan.desired.stack):
-                continue
-            # What was deleted or brought back is in no later plan; whether that was done shows in lock and trash.
-            is_over = entry.action in _OVER
-            if (entry.endpoint in planned and self._has_settled(entry)) or is_over:
-                at = round(self.clock.now(), 3)
-                self.outside.store.append(replace(entry, event="done", data={"by": self.conduct.run}, at=at))
-
-    def _has_settled(self, entry: JournalEntry) -> bool:
-        """Whether nothing of an intent is left to be found out: what a first start registered may be on no record."""
-        if entry.action != Start.kind:
-            return True
-        done = [o.action for o in self.outcomes if o.kind == "done"]
-        names = {a.old: a.endpoint for a in done if isinstance(a, Rename)}
-        locked = self.records.lock.endpoints.get(names.get(entry.endpoint, entry.endpoint))
-        if locked is not None:
-            return locked.id is not None
-        # What has left did so by a plan that looked for its registration.
-        left = {a.endpoint for a in done if isinstance(a, DELETING)}
-        return bool(entry.data.get("id")) or entry.endpoint in left
+        unfinished = self.outside.store.unfinished()
+        for entry in settled(unfinished, self.plan, self.outcomes, self.records.lock, self.conduct.run):
+            at = round(self.clock.now(), 3)
+            self.outside.store.append(replace(entry, event="done", data={"by": self.conduct.run}, at=at))
 
     def _endpoint(self, actions: tuple[EndpointAction, ...]) -> None:
         marker = self.plan.markers.get(actions[0].endpoint)
