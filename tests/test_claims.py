@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.actions import Refusal
-from reconciler.core.desired import HostView
+from reconciler.core.desired import HostView, Moved
 from reconciler.core.live import Identity, Registration
 from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
@@ -65,6 +65,30 @@ def host_renamed(lab: Lab) -> None:
     lab.desired = replace(lab.desired, host=HostView("ufe"))
     assert lab.world.lock is not None
     lab.world.lock = lab.world.lock.replace("host: null", "host: ursa")
+
+
+def moved_away(lab: Lab) -> None:
+    """The claim was moved to another config directory; what was left behind here still says that it is of here."""
+    stop(lab)
+    assert lab.world.lock is not None
+    lab.world.lock = lab.world.lock.replace("config_dir: ~/.globus_compute", "config_dir: /scratch/gce")
+
+
+def moved_to_another_host(lab: Lab) -> None:
+    lab.wants(*lab.desired.endpoints.values(), pools=(pool("mpi"),), host=HostView("ursa"))
+    assert lab.apply().code == ExitCode.OK
+    stop(lab)
+    assert lab.world.lock is not None
+    lab.world.lock = lab.world.lock.replace("host: ursa", "host: hera")
+
+
+def moved_away_before_its_first_start(lab: Lab) -> None:
+    moved_away(lab)
+    lab.world.folders.clear()
+    lab.world.registrations.clear()
+    assert lab.world.lock is not None
+    lab.world.lock = re.sub(r"id: '?0000.*", "id: null", lab.world.lock, count=1)
+    lab.world.journal.clear()
 
 
 def second_clone(lab: Lab) -> None:
@@ -141,6 +165,9 @@ ROWS = (
     Row(unmanaged_directory, ("not managed by chiltepin",), new=("adopt",)),
     Row(copied_home, ("~/old/main", "~/.globus_compute/main")),
     Row(host_renamed, ("on ursa", "on ufe")),
+    Row(moved_away, ("the lock says: jdoe, /scratch/gce/main", "~/.globus_compute/main")),
+    Row(moved_to_another_host, ("on hera", "on ursa")),
+    Row(moved_away_before_its_first_start, ("/scratch/gce/main", "~/.globus_compute/main"), new=("adopt",)),
     Row(second_clone, ("lineage: another", "lineage: lineage-1")),
     Row(hosts_section_new_on_a_copy, ("on ursa", "jdoe, ~/.globus_compute/main")),
     Row(uuids_disagree, (f"endpoint.json: {OTHER}", "marker: 0000", "lock: 0000")),
@@ -211,7 +238,7 @@ def test_the_printed_command_resolves_it(row: Row, index: int) -> None:
     assert len({d.pid for d in lab.world.daemons}) == 1
 
 
-@pytest.mark.parametrize("happens", [copied_home, host_renamed, second_clone, hosts_section_new_on_a_copy])
+@pytest.mark.parametrize("happens", [copied_home, host_renamed, moved_away, second_clone, hosts_section_new_on_a_copy])
 def test_apply_take_over_resolves_it_and_goes_on(happens: Callable[[Lab], None]) -> None:
     lab = running()
     ids = lab.ids()
@@ -403,3 +430,80 @@ def test_a_registration_that_was_there_before_the_start_is_not_its_own() -> None
     assert lab.ids()["main"] not in (None, OTHER)
     assert len(world.registrations) == 2
     assert isinstance(world.folders["main"], Folder)
+
+
+# --- blocks that are gone, renamed, or ask for a UUID
+
+
+@pytest.mark.parametrize("way", ["adopt", "forget"])
+@pytest.mark.parametrize("happens", [copied_home, uuids_disagree])
+def test_a_removed_block_is_told_what_works_without_it(happens: Callable[[Lab], None], way: str) -> None:
+    """`adopt` needs the block; `forget` does not."""
+    lab = running()
+    uuid = lab.ids()["main"]
+    happens(lab)
+    lab.wants(endpoint("other"))
+    (refusal,) = lab.apply(YES).sight.plan.refusals
+    assert "with its block in the manifest again; or `chiltepin forget main`" in refusal.remedy
+    if way == "forget":
+        assert lab.apply(YES, errand=Errand("forget", ("main",))).code == ExitCode.OK
+        assert "main" not in lab.ids()
+        assert uuid in lab.world.registrations
+        return
+    lab.wants(endpoint(), endpoint("other"))
+    assert run(lab, commands_of(refusal)[0], uuid).code == ExitCode.OK
+    assert lab.ids()["main"] == uuid
+
+
+def test_a_removed_block_that_the_lock_gives_to_another_identity_is_77() -> None:
+    lab = running()
+    stop(lab)
+    uuid = lab.ids()["main"]
+    assert lab.world.lock is not None
+    lab.world.lock = lab.world.lock.replace("identity: me", "identity: somebody")
+    lab.wants(endpoint("other"))
+    result = lab.apply(YES)
+    assert result.code == ExitCode.LOGIN
+    assert "log in as that identity" in result.sight.plan.refusals[0].remedy
+    assert lab.ids()["main"] == uuid
+
+
+def test_a_uuid_in_the_manifest_that_is_gone_is_replaced_as_the_remedy_says() -> None:
+    lab = Lab(desired(endpoint(id=OTHER)))
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    assert (
+        "take `id` out of its block, then `chiltepin apply --reregister main`" in result.sight.plan.refusals[0].remedy
+    )
+    lab.wants(endpoint())
+    assert lab.apply(reregister=frozenset({"main"})).code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_a_marker_that_is_lost_does_not_hide_that_the_manifest_asks_for_another_uuid() -> None:
+    lab = running()
+    uuid = lab.ids()["main"]
+    assert uuid is not None
+    lab.world.folders["main"].marker = None
+    lab.world.registrations[OTHER] = replace(lab.world.registrations[uuid], id=OTHER)
+    lab.wants(endpoint(id=OTHER))
+    before = lab.snapshot()
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    assert f"manifest (id): {OTHER}" in result.sight.plan.refusals[0].evidence
+    assert lab.snapshot() == before
+
+
+def test_a_rename_of_what_is_another_identitys_is_77() -> None:
+    lab = running()
+    without_identity(lab)
+    lab.world.identity = Identity("production", "somebody", "client")
+    lab.world.owned = {}
+    lab.wants(endpoint("new", directory="main"), pools=(), moved=(Moved("main", "new"),))
+    before, pid = lab.ids(), daemon_of(lab).pid
+    result = lab.apply()
+    assert result.code == ExitCode.LOGIN
+    assert "log in as that identity" in result.sight.plan.refusals[0].remedy
+    lab.world.faults.fail("status", ServiceUnreachable("no answer"))
+    assert lab.apply().code == ExitCode.UNREACHABLE, "not asked is not gone"
+    assert (lab.ids(), daemon_of(lab).pid) == (before, pid)

@@ -166,7 +166,16 @@ def test_without_the_service_a_lost_directory_is_not_forgotten(how: str) -> None
 
 
 @pytest.mark.parametrize("purge", [False, True])
-def test_what_the_lock_gives_to_another_host_is_not_deleted_here(purge: bool) -> None:
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ("host: ursa", "host: hera"),
+        ("config_dir: ~/.globus_compute", "config_dir: /scratch/gce"),
+        ("user: jdoe", "user: role"),
+        ("identity: me", "identity: somebody"),
+    ],
+)
+def test_what_the_lock_gives_to_another_place_is_not_deleted_here(here: str, there: str, purge: bool) -> None:
     lab = Lab(desired(endpoint("main"), OTHER, pools=(pool("mpi"),), host=HostView(name="ursa")))
     assert lab.apply().code == ExitCode.OK
     uuid = lab.ids()["main"]
@@ -174,18 +183,15 @@ def test_what_the_lock_gives_to_another_host_is_not_deleted_here(purge: bool) ->
     lab.world.end(daemon, cleanly=True)
     entry = lab.lock().endpoints["main"]
     head, found, tail = (lab.world.lock or "").partition("  other:")
-    lab.world.lock = head.replace("host: ursa", "host: hera") + found + tail
-    assert replace_host(lab) == "hera"
+    lab.world.lock = head.replace(here, there) + found + tail
+    before = lab.lock().endpoints["main"]
+    assert before != entry
     lab.desired = replace(lab.desired, endpoints={"other": OTHER}, pools={})
     lab.apply(YES, destroy=purge, purge=purge)
-    assert lab.ids()["main"] == uuid == entry.id
+    assert lab.ids()["main"] == uuid
+    assert lab.lock().endpoints["main"] == before
     assert uuid in lab.world.registrations
     assert "main" in lab.world.folders
-
-
-def replace_host(lab: Lab) -> str | None:
-    """Return the host that the lock says `main` is on."""
-    return lab.lock().endpoints["main"].claim.host
 
 
 @pytest.mark.parametrize("command", ["undelete", "purge"])

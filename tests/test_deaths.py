@@ -50,6 +50,31 @@ def test_the_third_death_within_a_day_is_the_last() -> None:
     assert any("the last line of its log" in line for line in result.sight.plan.refusals[0].evidence)
 
 
+@pytest.mark.parametrize("how", ["another node", "another node, gave up", "reboot", "another directory"])
+def test_what_keeps_dying_is_not_started_where_its_last_death_was_not_seen(how: str) -> None:
+    lab = running()
+    dies(lab, 2)
+    lab.world.now += HOUR
+    if how.endswith("gave up"):
+        lab.world.log("main", "Unhandled exception; shutting down endpoint master")
+    kill(lab, cleanly=how.endswith("gave up"))
+    lab.world.now += 60
+    if how != "another directory":
+        assert lab.apply().code == ExitCode.REFUSED
+    lab.world.now += 200
+    if how == "reboot":
+        lab.world.reboot()
+    elif how == "another directory":
+        lab.wants(endpoint(directory="other"))
+    else:
+        lab.world.node = "ufe02"
+    for _ in range(2):
+        assert lab.apply().code == ExitCode.REFUSED
+        assert lab.world.daemons == []
+    assert lab.apply(retry=True).code == ExitCode.OK
+    lab.assert_converged()
+
+
 def test_retry_starts_it_and_counts_from_the_start() -> None:
     lab = running()
     dies(lab, 3)

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.core.actions import DELETING, EndpointAction
 from reconciler.core.consent import Consent
-from reconciler.core.desired import CONFIG, DesiredEndpoint, Trash
+from reconciler.core.desired import CONFIG, DesiredEndpoint, Moved, Trash
 from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
@@ -789,3 +789,60 @@ def test_destroy_purge_ends_just_what_the_plan_named() -> None:
     assert lab.apply(YES, between=another_is_deleted, destroy=True, purge=True).code == ExitCode.OK
     assert list(lab.world.trash) == ["old~later"]
     assert set(lab.world.deregistered) == set(uuids.values())
+
+
+# --- what must not leave with what leaves
+
+
+@pytest.mark.parametrize("scope", [{}, {"exclude": frozenset({"new"})}, {"targets": frozenset({"new"})}])
+def test_a_block_renamed_without_moved_loses_nothing_to_deletes(scope: dict[str, Any]) -> None:
+    lab = Lab(desired(endpoint("old"), endpoint("two")))
+    assert lab.apply().code == ExitCode.OK
+    uuids = lab.ids()
+    lab.wants(endpoint("new", directory="old"), endpoint("two"))
+    for _ in range(2):
+        result = lab.apply(YES, **scope)
+        assert all("moved" in refusal.remedy for refusal in result.sight.plan.refusals)
+        assert (lab.ids(), len(lab.world.daemons), in_trash(lab)) == (uuids, 2, [])
+    lab.wants(endpoint("new", directory="old"), endpoint("two"), moved=(Moved("old", "new"),))
+    assert lab.apply(YES).code == ExitCode.OK
+    assert lab.ids() == {"new": uuids["old"], "two": uuids["two"]}
+
+
+@pytest.mark.parametrize("purge", [False, True])
+@pytest.mark.parametrize("name", ["old", "new"])
+def test_destroy_knows_an_endpoint_by_both_names_until_it_is_renamed(name: str, purge: bool) -> None:
+    for key, left in (("exclude", "old"), ("targets", "two")):
+        lab = Lab(desired(endpoint("old"), endpoint("two")))
+        assert lab.apply().code == ExitCode.OK
+        lab.wants(endpoint("new", directory="old"), endpoint("two"), moved=(Moved("old", "new"),))
+        assert lab.apply(YES, destroy=True, purge=purge, **{key: frozenset({name})}).code == ExitCode.OK
+        assert list(lab.world.folders) == [left]
+
+
+def test_destroy_leaves_the_directory_of_what_is_excluded_whatever_its_marker_calls_it() -> None:
+    lab = Lab(desired(endpoint("old"), endpoint("two")))
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(endpoint("new", directory="old"), endpoint("two"))
+    assert lab.apply(YES, destroy=True, purge=True, exclude=frozenset({"new"})).code == ExitCode.OK
+    assert list(lab.world.folders) == ["old"]
+
+
+@pytest.mark.parametrize("what", ["all", "trash", "target"])
+def test_destroy_purge_without_a_lock_ends_no_registration(what: str) -> None:
+    lab, uuids = deleted("old")
+    if what == "trash":
+        assert lab.apply(YES, destroy=True).code == ExitCode.OK
+    lab.world.lock = None
+    scope: dict[str, Any] = {"targets": frozenset({"old"})} if what == "target" else {}
+    refused(lab.apply(YES, destroy=True, purge=True, **scope), "without a lockfile")
+    assert set(lab.world.registrations) == set(uuids.values())
+
+
+def test_an_empty_section_ends_no_retention() -> None:
+    lab, uuids = deleted("old")
+    keeps(lab, 0)
+    lab.desired = replace(lab.desired, endpoints={}, pools={}, declared=False)
+    refused(lab.apply(YES), "section is empty")
+    assert set(lab.world.registrations) == set(uuids.values())
+    assert in_trash(lab) == ["old"]

@@ -13,7 +13,7 @@ from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.scope import Errand
 from reconciler.errors import EndpointCommandError, ExitCode, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import MISSES_AFTER, FakeService
+from tests.fakes import MISSES_AFTER, Daemon, FakeService
 from tests.lab import YES, Lab
 
 DEBUG_OFF = endpoint(config={"debug": False})
@@ -154,6 +154,25 @@ def test_a_copy_on_a_machine_of_the_same_name_starts_and_stops_nothing(block: De
     assert "it runs elsewhere" in result.sight.plan.refusals[0].what
     assert not {kind for _, kind in result.outcomes} & {"Start", "Stop", "ClearStalePid"}
     assert lab.world.daemons == before
+
+
+@pytest.mark.parametrize("blocks", [(endpoint(),), (DEBUG_OFF,), ()], ids=["as is", "changed", "removed"])
+def test_a_copy_of_what_was_stopped_starts_and_stops_nothing(blocks: tuple[DesiredEndpoint, ...]) -> None:
+    """Nothing was on record when the home was copied; since then the original was started again."""
+    two = endpoint("two")
+    lab = Lab(desired(endpoint(), two))
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(endpoint(state="stopped"), two)
+    assert lab.apply().code == ExitCode.OK
+    uuid = lab.ids()["main"]
+    lab.world.daemons.append(Daemon(999, "main", "another cluster's", 9990, "", uuid, "up"))
+    lab.wants(*blocks, two)
+    before = list(lab.world.daemons)
+    result = lab.apply(YES)
+    assert result.code == ExitCode.REFUSED
+    assert "it runs elsewhere" in result.sight.plan.refusals[0].what
+    assert lab.world.daemons == before
+    assert lab.ids()["main"] == uuid
 
 
 @pytest.mark.parametrize("recorded", [True, False])

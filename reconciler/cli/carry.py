@@ -17,7 +17,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.live import PlainProgress, outcome_line, progress
 from reconciler.cli.signals import graceful, orderly
 from reconciler.conduct import Conduct
-from reconciler.core.consent import Allowed, Consent, consented, waiting
+from reconciler.core.consent import Allowed, Consent, consented, waiting, without_deletes
 from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
@@ -164,6 +164,11 @@ def scope_of(saved: SavedPlan) -> Scope:
 
 def _answer(plan: Plan, manner: Manner) -> Answer:
     """Return the part of the plan that was consented to: by options, or at the terminal."""
+    if plan.deletes and plan.undecided:
+        return Answer(
+            without_deletes(plan),
+            remedy=f"mend what is said of {', '.join(plan.undecided)}, or leave it out by --exclude, and run it again",
+        )
     asks = bool(plan.deletes) and not (manner.yes or manner.consent.deletes)
     if asks and plan.delete_count <= manner.consent.max_deletes:
         return ask_for_deletes(plan)

@@ -251,6 +251,9 @@ class _Adopter:
         """Make the directory of a registration that has none; the next apply starts it."""
         entry = self.known.entry(self.name)
         ours = self.known.site.claim(self.endpoint.directory)
+        if chosen is None and entry and entry.claim != ours:  # that the claim is moved was consented to
+            draft.entries[self.name] = lock_entry(self.endpoint, ours, None)
+            return None
         if chosen is None or (entry and (entry.id, entry.claim) == (chosen, ours)):
             return Refusal(self.name, "there is no directory to adopt", "`chiltepin apply` makes it")
         problems = desired.refused.get(self.name)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from reconciler.core.actions import Action, ClearStalePid, Note, Restart, Start, Stop, WriteFile
+from reconciler.core.actions import Action, Adopt, ClearStalePid, Note, Restart, Start, Stop, WriteFile
 from reconciler.core.changes import Cause, FileChange
 from reconciler.core.daemon import (
     Daemon,
@@ -15,7 +15,7 @@ from reconciler.core.daemon import (
     judge_daemon,
     refuse_doubled,
 )
-from reconciler.core.deaths import deaths_of, keeps_dying, too_many
+from reconciler.core.deaths import deaths_of, found_dead, keeps_dying, too_many
 from reconciler.core.desired import CONFIG, DesiredEndpoint
 from reconciler.core.elsewhere_steps import not_here, plan_elsewhere
 from reconciler.core.environment import changed, not_at_hand
@@ -104,7 +104,10 @@ class _DaemonPlanner:
             # What the nodes of `run_on` have to do: here it is only reported.
             self._start(self._cause_of_start(daemon), hold=not_here(self.run_on, self.live.host))
             return
-        if not self._may_start() or self._keeps_dying():
+        if not self._may_start():
+            return
+        if self._keeps_dying():
+            self._record_death(daemon)
             return
         if daemon.state is DaemonState.STOPPING and daemon.process:
             self._stop(daemon.process, Cause.NOT_RUNNING)
@@ -141,6 +144,29 @@ class _DaemonPlanner:
             return False
         self.steps.refusals.append(keeps_dying(self.endpoint.name, directory, deaths, self.live.log_ends))
         return True
+
+    def _record_death(self, daemon: Daemon) -> None:
+        """Write down the death that was one too many: on another node, or after a reboot, nobody could tell of it."""
+        directory, marker, deaths = self.ground.directory, self.ground.marker, self._deaths()
+        if daemon.state is DaemonState.DEAD:
+            self._clear()
+        elif directory is not None and deaths != marker.deaths:
+            change = FileChange("its daemon died again", "note", Cause.DIED)
+            adopt = Adopt(
+                endpoint=self.endpoint.name,
+                directory=directory.name,
+                cause=Cause.DIED,
+                preconditions=(marked(marker), NoDaemon()),
+                changes=(change,),
+                marker=found_dead(marker).but(deaths=deaths),
+            )
+            # It writes the marker as a whole: what is written into it besides comes after it.
+            first = self.steps.actions[0] if self.steps.actions else None
+            if isinstance(first, Adopt):
+                both = found_dead(first.marker).but(deaths=deaths)
+                self.steps.actions[0] = replace(first, changes=(*first.changes, change), marker=both)
+            else:
+                self.steps.actions.insert(0, adopt)
 
     def _unconfirmed(self) -> bool:
         """Whether it was started, is not restarted now, and no apply has seen it online since."""

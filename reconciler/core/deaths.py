@@ -58,7 +58,7 @@ def ended_here(directory: LiveDirectory, marker: Marker, live: LiveState) -> boo
 
 def unexplained(directory: LiveDirectory, marker: Marker, live: LiveState) -> Death | None:
     """Return the death of the daemon on record if nothing explains it."""
-    if marker.daemon is None or not ended_here(directory, marker, live):
+    if marker.daemon is None or marker.daemon.ended or not ended_here(directory, marker, live):
         return None
     pending = live.pending.get(marker.endpoint)
     if pending is not None and pending.action in ("Stop", "Delete"):
@@ -71,6 +71,14 @@ def unexplained(directory: LiveDirectory, marker: Marker, live: LiveState) -> De
     seen = [directory.pid_file.modified] if directory.pid_file else []
     seen += [directory.logged] if directory.logged is not None else []
     return Death(at=round(max(seen, default=0.0), 3), pid=marker.daemon.pid)
+
+
+def found_dead(marker: Marker) -> Marker:
+    """Return the marker of an endpoint whose daemon is found to have died.
+
+    Its record stays: while the service has not missed that daemon yet, it proves that none is left.
+    """
+    return marker.but(daemon=marker.daemon.model_copy(update={"ended": True})) if marker.daemon else marker
 
 
 def deaths_of(directory: LiveDirectory, marker: Marker, live: LiveState) -> tuple[Death, ...]:
@@ -131,6 +139,7 @@ __all__ = [
     "deaths_of",
     "ended_here",
     "ending",
+    "found_dead",
     "keeps_dying",
     "recent_deaths",
     "remark",

@@ -113,6 +113,8 @@ def _judge(
     age = pid_file.age if pid_file else None
     other = record is not None and record.host != host.name
     if status == "online":
+        if pid_file is None and record is None:
+            return Away.ABROAD  # nobody of this home is on record for it: it may be that of a copy, or of the original
         if other or record is None or is_fresh(age):
             return Away.RUNS
         return Away.LINGERS if age is not None and 0 <= age <= MISSED_WITHIN else Away.ABROAD

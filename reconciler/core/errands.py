@@ -85,6 +85,8 @@ def _ids_not_listed(scope: Scope, desired: Desired, live: LiveState, known: Know
         # Whoever is named by its claim as another identity is told so without a question.
         if ids and (name in scope.reregister or isinstance(find_ground(endpoint, live, known), Gone)):
             found |= ids
+        before = [known.entry(old) for old in desired.formerly(name)]  # until it is renamed
+        found |= {entry.id for entry in before if entry and entry.id} - listed
     return found
 
 

@@ -64,6 +64,7 @@ def _declared(name: str, desired: Desired) -> DesiredEndpoint | None:
 def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str]]:
     """Yield (name, directory) of endpoints of this stack on this host that should not be there."""
     wanted = {} if scope.destroy else desired.endpoints
+    used = _used(desired, live, scope)
     unmanaged = _unmanaged(desired, known, scope)
     if not scope.destroy:
         unmanaged |= {moved.old for moved in desired.moved}  # renamed, not removed
@@ -71,20 +72,21 @@ def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> I
         for name, entry in known.lock.endpoints.items():
             if name in wanted or name in desired.elsewhere or not _is_here(entry.claim, known) or name in unmanaged:
                 continue
-            if scope.covers(name):
+            if entry.claim.directory not in used and _covers(scope, name, desired):
                 yield name, entry.claim.directory
     for directory, marker in _unwanted(desired, live, known, scope):
         if _left_behind(directory, marker, live, known):
             continue
         claim = with_host(marker, directory, known.site.claim(directory.name), live).claim
-        if scope.covers(marker.endpoint) and marker.endpoint not in unmanaged and _is_here(claim, known):
+        covered = _covers(scope, marker.endpoint, desired)
+        if covered and marker.endpoint not in unmanaged and _is_here(claim, known):
             yield marker.endpoint, directory.name
 
 
 def _unwanted(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[LiveDirectory, Marker]]:
     """Yield the directories with our marker of which the manifest speaks neither by name nor by directory."""
     wanted = {} if scope.destroy else desired.endpoints
-    used = {e.directory for e in wanted.values()}
+    used = _used(desired, live, scope)
     for directory in live.directories.values():
         marker = directory.marker
         if not isinstance(marker, Marker) or (marker.stack, marker.lineage) != (known.stack, known.lineage):
@@ -93,12 +95,28 @@ def _unwanted(desired: Desired, live: LiveState, known: Known, scope: Scope) -> 
             yield directory, marker
 
 
+def _used(desired: Desired, live: LiveState, scope: Scope) -> set[str]:
+    """Return the directories here in which endpoints are to stay: what stands in one does not leave with it.
+
+    Whatever the block of such a directory is called by now, it says so itself what is in its way.
+    """
+    staying = (e for e in desired.endpoints.values() if not (scope.destroy and _covers(scope, e.name, desired)))
+    return {e.directory for e in staying if e.directory in live.directories}
+
+
+def _covers(scope: Scope, name: str, desired: Desired) -> bool:
+    """Whether a run is about an endpoint, by any of the names that it has until a rename in the manifest is done."""
+    declared = _declared(name, desired)
+    names = {name, *((declared.name, *desired.formerly(declared.name)) if declared else ())}
+    return not names & scope.exclude and (not scope.targets or bool(names & scope.targets))
+
+
 def _left_behind(directory: LiveDirectory, marker: Marker, live: LiveState, known: Known) -> str | None:
     """Say why a directory with our marker is not the endpoint's home, if it is not: nothing is done about it."""
     claimed, entry = marker.claim.directory, known.entry(marker.endpoint)
     if claimed != directory.name and (claimed in live.directories or (known.lock and entry is None)):
         return f"{directory.name} is a copy of what was {claimed}: nothing is done about it"
-    if entry is not None and entry.claim.host not in (None, known.site.host):
+    if entry is not None and not (_is_here(entry.claim, known) or _lacks_a_host(entry.claim, known)):
         return f"the lock has it at another place, so nothing is done about {directory.name} here"
     return None
 
@@ -117,3 +135,8 @@ def _unmanaged(desired: Desired, known: Known, scope: Scope) -> frozenset[str]:
 
 def _is_here(claim: Claim, known: Known) -> bool:
     return (claim.host, claim.config_dir) == (known.site.host, known.site.config_dir)
+
+
+def _lacks_a_host(claim: Claim, known: Known) -> bool:
+    """Whether a claim is from before the manifest had hosts: the marker, or who looks at it, says of which it is."""
+    return claim.host is None and claim.config_dir == known.site.config_dir

@@ -9,7 +9,7 @@ from reconciler.core.changes import Cause
 from reconciler.core.daemon import Daemon, DaemonState, id_in_title, refuse_doubled
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.elsewhere import Away, refuse_abroad
-from reconciler.core.known import Blocked, Known
+from reconciler.core.known import WRONG_IDENTITY, Blocked, Known
 from reconciler.core.leavers import Leaver
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.lock import LockedEndpoint
@@ -122,9 +122,19 @@ def foreign(
 ) -> Refusal | None:
     """Refuse what is another manifest's by now. Without a block, only the lock has it still: that can be let go."""
     refusal = check_owner(name, directory, marker, known, config_dir)
-    if refusal is None or declared or (marker.stack, marker.lineage) == (known.stack, known.lineage):
+    if refusal is None or declared:
         return refusal
+    if (marker.stack, marker.lineage) == (known.stack, known.lineage):
+        return with_block(name, refusal, declared=declared)
     remedy = f"`chiltepin forget {name}` takes it out of this manifest's lockfile, and changes nothing else"
+    return replace(refusal, remedy=remedy)
+
+
+def with_block(name: str, refusal: Refusal | None, *, declared: bool) -> Refusal | None:
+    """Return a refusal whose remedy is a command that needs the block of the endpoint, which may be gone."""
+    if refusal is None or declared or refusal.exit_code == WRONG_IDENTITY:
+        return refusal
+    remedy = f"{refusal.remedy}, with its block in the manifest again; or `chiltepin forget {name}` lets go of it"
     return replace(refusal, remedy=remedy)
 
 

@@ -9,8 +9,8 @@ from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.known import Known
 from reconciler.core.live import Damaged, LiveDirectory, LiveState
+from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import MARKER, Marker
-from reconciler.core.preconditions import Precondition
 from reconciler.core.traces import homes_of
 from reconciler.core.witnesses import check_owner, say_claim
 
@@ -30,9 +30,7 @@ def plan_forget(name: str, desired: Desired, live: LiveState, known: Known, draf
     entry = known.entry(name)
     directory = _directory_of(name, declared, live, known)
     marker = directory.marker if directory else None
-    guards: tuple[Precondition, ...] = ()
     if isinstance(marker, Marker):
-        guards = (marked(marker),)
         draft.markers[name] = marker
     elif entry is None or declared is not None:
         draft.notes.append(Note(name, "nothing here is managed under this name"))
@@ -40,27 +38,29 @@ def plan_forget(name: str, desired: Desired, live: LiveState, known: Known, draf
     here = known.site.claim(entry.claim.directory) if entry else None
     if entry and entry.claim != here and marker is None:
         draft.notes.append(Note(name, f"a marker that is elsewhere stays: {say_claim(entry.claim)}"))
-    found = directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None
-    draft.actions.append(
-        Forget(
-            endpoint=name,
-            directory=directory.name if directory else entry.claim.directory if entry else name,
-            cause=Cause.CONSENT,
-            preconditions=guards,
-            changes=_removed_marker(live, directory) if marker is not None else (),
-            id=(entry.id if entry else None) or found,
-            marked=marker is not None,
-        )
-    )
+    draft.actions.append(let_go(name, entry, directory, live, Cause.CONSENT))
     if declared is None:
         draft.gone.add(name)
     elif entry is not None:
         draft.entries[name] = entry.model_copy(update={"state": "unmanaged", "protect": declared.protect})
 
 
-def _removed_marker(live: LiveState, directory: LiveDirectory | None) -> tuple[FileChange, ...]:
-    where = f"{live.config_dir}/{directory.name}/{MARKER}" if directory else MARKER
-    return (FileChange(f"removes {where}", "note", Cause.CONSENT),)
+def let_go(
+    name: str, entry: LockedEndpoint | None, directory: LiveDirectory | None, live: LiveState, cause: Cause
+) -> Forget:
+    """Return the action that drops an endpoint from the lock, and its marker from its directory, where there is one."""
+    marker = directory.marker if directory else None
+    found = directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None
+    removed = f"removes {live.config_dir}/{directory.name}/{MARKER}" if directory else ""
+    return Forget(
+        endpoint=name,
+        directory=directory.name if directory else entry.claim.directory if entry else name,
+        cause=cause,
+        preconditions=(marked(marker),) if isinstance(marker, Marker) else (),
+        changes=(FileChange(removed, "note", cause),) if marker is not None else (),
+        id=(entry.id if entry else None) or found,
+        marked=marker is not None,
+    )
 
 
 def _directory_of(name: str, declared: DesiredEndpoint | None, live: LiveState, known: Known) -> LiveDirectory | None:

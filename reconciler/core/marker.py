@@ -62,6 +62,7 @@ class DaemonRecord(Document):
         environment: by name, digests of the variables that it was given and that make it what it is; none when unknown.
         started: when it was started, in seconds since the epoch by that node's clock: for people to read.
         documents: digests of template, schema and user environment when it registered (its copy at the service).
+        ended: whether it was found to have died; what killed it was not on record for having done so.
     """
 
     host: str
@@ -75,6 +76,7 @@ class DaemonRecord(Document):
     started: float | None = None
     documents: dict[str, str] = Field(default_factory=dict)
     namespace: str | None = None
+    ended: bool = False
 
     @field_validator("environment", mode="before")
     @classmethod

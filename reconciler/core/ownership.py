@@ -15,7 +15,7 @@ from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.host_named import with_host
 from reconciler.core.identity_known import with_identity
-from reconciler.core.known import WRONG_IDENTITY, Blocked, Ground, Known
+from reconciler.core.known import WRONG_IDENTITY, Blocked, Gone, Ground, Known
 from reconciler.core.live import GONE, Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.registrations import (
@@ -24,7 +24,7 @@ from reconciler.core.registrations import (
     rivals,
     unclaimed,
 )
-from reconciler.core.witnesses import check_claim, check_ids, check_owner, disagree
+from reconciler.core.witnesses import check_claim, check_entry, check_ids, check_owner, disagree, witnesses
 
 
 def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
@@ -34,6 +34,9 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
         others = rivals(found.id, endpoint.name, endpoint.directory, live, known)
         if others:
             return _shared(endpoint.name, found.id, others)
+    if isinstance(found, Gone) and endpoint.id:
+        instead = f"take `id` out of its block, then `chiltepin apply --reregister {endpoint.name}` makes a new one"
+        return replace(found, remedy=f"restore it at the service; or {instead}")
     if isinstance(found, Ground) and found.id is None and endpoint.state == "running" and known.site.identity is None:
         runs = found.directory is not None and found.directory.processes
         return found if runs else of_nobody(endpoint.name)
@@ -75,7 +78,9 @@ def _find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gr
     named = with_host(owned, directory, ours, live)
     cause = Cause.HOST_NAMED if named != owned else Cause.IDENTITY_KNOWN if owned != marker else None
     marker = named
-    refusal = check_owner(endpoint.name, directory, marker, known, live.config_dir)
+    refusal = check_owner(endpoint.name, directory, marker, known, live.config_dir) or check_entry(
+        endpoint.name, known.entry(endpoint.name), ours
+    )
     if refusal:
         return refusal
     found = _agreed(endpoint, directory, marker, live, known)
@@ -108,8 +113,13 @@ def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known)
     locked_id = entry.id if entry else None
     if entry and locked_id and endpoint.id and endpoint.id != locked_id:
         return disagree(endpoint.name, {"manifest (id)": endpoint.id, "lock": locked_id})
-    if entry and locked_id:
-        refusal = check_claim(endpoint.name, entry.claim, known.site.claim(endpoint.directory), "the lock")
+    if entry:
+        ours = known.site.claim(endpoint.directory)
+        refusal = (
+            check_claim(endpoint.name, entry.claim, ours, "the lock")
+            if locked_id
+            else check_entry(endpoint.name, entry, ours)  # nothing was ever in its directory that could be another's
+        )
         if refusal:
             return refusal
     if isinstance(live.registrations, Unknown):
@@ -208,6 +218,8 @@ def _without_marker(
             "upgrade chiltepin-reconciler to the version that wrote it: `pip install --upgrade chiltepin-reconciler`",
         )
     if entry and entry.id and entry.id == local_id:
+        if endpoint.id and endpoint.id != local_id:
+            return disagree(endpoint.name, witnesses(directory, None, entry, endpoint.id))
         refusal = check_claim(endpoint.name, entry.claim, known.site.claim(endpoint.directory), "the lock")
         if refusal:
             return refusal

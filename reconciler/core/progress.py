@@ -21,6 +21,7 @@ from reconciler.core.actions import (
     StopElsewhere,
     WriteFile,
 )
+from reconciler.core.deaths import found_dead
 from reconciler.core.frozen import dataclass
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import DaemonRecord, FileRecord, Marker
@@ -102,7 +103,9 @@ def marker_after(
         marker = marker.but(deaths=action.deaths)
     if isinstance(action, Start | Restart):
         return marker.but(id=endpoint_id, daemon=daemon, environment=dict(action.environment))
-    if isinstance(action, Stop | StopElsewhere | ClearStalePid):
+    if isinstance(action, ClearStalePid):
+        return found_dead(marker)
+    if isinstance(action, Stop | StopElsewhere):
         return marker.but(daemon=None)
     if isinstance(action, Reregister):
         return marker.but(id=None, daemon=None)

@@ -26,13 +26,15 @@ from reconciler.core.leaving import (
     record_id,
     seen_elsewhere,
     still_in_use,
+    with_block,
 )
+from reconciler.core.letting_go import let_go
 from reconciler.core.live import LiveDirectory, LiveState, TrashEntry, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.preconditions import DaemonIs, Idle, NoDaemon, Offline, PidFileIs, Precondition
 from reconciler.core.scope import Scope
-from reconciler.core.trash import own_entries, purges, without_id
-from reconciler.core.witnesses import check_claim, check_ids
+from reconciler.core.trash import not_purged_without_lock, own_entries, purges, without_id
+from reconciler.core.witnesses import check_claim, check_entry, check_ids
 
 
 @dataclasses.dataclass
@@ -95,9 +97,14 @@ def _remove(
     name, cause, declared = leaver.name, leaver.cause, leaver.declared
     entry = known.entry(name)
     marker = directory.marker
-    if not isinstance(marker, Marker) and entry and entry.state == "unmanaged":
+    if entry and entry.state == "unmanaged":
         removal.names.add(name)
-        removal.actions.append(Forget(endpoint=name, directory=directory.name, cause=cause, id=entry.id))
+        is_ours = isinstance(marker, Marker) and (marker.stack, marker.lineage, marker.endpoint) == (
+            known.stack,
+            known.lineage,
+            name,
+        )
+        removal.actions.append(let_go(name, entry, directory if is_ours else None, live, cause))
         return
     if not isinstance(marker, Marker):
         removal.refusals.append(
@@ -111,7 +118,11 @@ def _remove(
     marker = with_host(marker, directory, known.site.claim(directory.name), live)
     refusal = (
         foreign(name, directory, marker, known, live.config_dir, declared=declared is not None)
-        or check_ids(name, directory, marker, entry)
+        or with_block(
+            name,
+            check_entry(name, entry, known.site.claim(directory.name)) or check_ids(name, directory, marker, entry),
+            declared=declared is not None,
+        )
         or protected(name, marker, entry, declared)
     )
     if refusal:
@@ -200,9 +211,11 @@ def _remove_lost(leaver: Leaver, live: LiveState, known: Known, scope: Scope, re
     entry = known.entry(name)
     if entry is None:
         return
-    refusal = check_claim(name, entry.claim, known.site.claim(directory_name), "the lock") or protected(
-        name, entry, leaver.declared
-    )
+    refusal = with_block(
+        name,
+        check_claim(name, entry.claim, known.site.claim(directory_name), "the lock"),
+        declared=leaver.declared is not None,
+    ) or protected(name, entry, leaver.declared)
     purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
     if refusal is None and entry.id and isinstance(live.registrations, Unknown):
         refusal = not_said(name, "its directory is missing", entry.id)
@@ -237,6 +250,9 @@ def _purge_trash(desired: Desired, live: LiveState, known: Known, scope: Scope, 
             if refusal:
                 continue
         items.append(item)
+    if known.lock is None:
+        removal.refusals += not_purged_without_lock(items)
+        return
     for _, found in purges(items, Cause.DESTROY, live, known, removal.names):
         if isinstance(found, Blocked) and not isinstance(live.registrations, Unknown):
             again = "run this again when the service answers"

@@ -15,10 +15,11 @@ from reconciler.core.actions import EndpointAction, Refusal, Rename, Restart, St
 from reconciler.core.changes import Cause, FileChange
 from reconciler.core.daemon import DaemonState, judge_daemon, refuse_doubled
 from reconciler.core.daemon_steps import marked
+from reconciler.core.deaths import deaths_of, found_dead
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.frozen import dataclass
-from reconciler.core.known import Blocked, Ground, Known
+from reconciler.core.known import WRONG_IDENTITY, Blocked, Ground, Known
 from reconciler.core.live import JournalEntry, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import find_ground, new_marker
@@ -170,11 +171,13 @@ def _on_disk(
     if moves:
         start = was or marker
         daemon = judge_daemon(source, start, live)
-        still = bring_to_standstill(endpoint, source, start, daemon, Cause.RENAMED)
+        deaths = deaths_of(source, start, live)
+        known_deaths = deaths if deaths != start.deaths else None
+        still = bring_to_standstill(endpoint, source, start, daemon, Cause.RENAMED, known_deaths)
         before, guards = still.actions, still.guards
         if endpoint.restart == "never" and daemon.process:
             before = tuple(replace(action, hold="the manifest says `restart: never`") for action in before)
-        marker = marker.but(daemon=None)
+        marker = marker.but(daemon=None) if daemon.process else found_dead(marker).but(deaths=deaths)
         left = replace(still.left, name=then.name, marker=marker if was else source.marker)
         directories[then.name] = left
         statuses = {i: status for i, status in live.statuses.items() if i != ground.id or not daemon.process}
@@ -202,6 +205,8 @@ def _shown(source: LiveDirectory, endpoint_id: str | None, *, stops: bool) -> tu
 
 def _named_as_before(endpoint: DesiredEndpoint, old: str, source: LiveDirectory | None, ground: Refusal) -> Refusal:
     """Return a refusal whose remedy works while the endpoint still has its former name."""
+    if ground.exit_code == WRONG_IDENTITY:
+        return ground  # whoever logs in as that identity needs no other name for it
     again = f"`directory: {source.name}`" if source and old == endpoint.name else f"its name `{old}`"
     remedy = f"give it {again} again for now; `chiltepin plan` then names what resolves this"
     return Refusal(ground.endpoint, ground.what, remedy, ground.evidence, ground.exit_code)

@@ -38,8 +38,11 @@ def expired(desired: Desired, live: LiveState, known: Known) -> tuple[TrashEntry
 
 
 def plan_expiry(desired: Desired, live: LiveState, known: Known, scope: Scope, draft: Draft) -> None:
-    """Add a Purge for each entry whose retention has ended; without lock or service there is none."""
-    if known.lock is None or isinstance(live.registrations, Unknown):
+    """Add a Purge for each entry whose retention has ended; without lock, service or `endpoints` section there is none.
+
+    A manifest whose section is empty is a mistake more often than not, and what it does not name can come back.
+    """
+    if known.lock is None or not desired.declared or isinstance(live.registrations, Unknown):
         return
     restored = {action.trash_entry for action in draft.actions if isinstance(action, Undelete)}
     items = [

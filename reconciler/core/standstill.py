@@ -11,7 +11,7 @@ from reconciler.core.daemon_steps import marked
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveDirectory
-from reconciler.core.marker import Marker
+from reconciler.core.marker import Death, Marker
 from reconciler.core.preconditions import DaemonIs, Idle, NoDaemon, Precondition
 
 OUT_OF_REACH = (DaemonState.DOUBLED, DaemonState.ELSEWHERE, DaemonState.STARTING)
@@ -34,7 +34,12 @@ class Standstill:
 
 
 def bring_to_standstill(
-    endpoint: DesiredEndpoint, directory: LiveDirectory, marker: Marker, daemon: Daemon, cause: Cause
+    endpoint: DesiredEndpoint,
+    directory: LiveDirectory,
+    marker: Marker,
+    daemon: Daemon,
+    cause: Cause,
+    deaths: tuple[Death, ...] | None = None,
 ) -> Standstill:
     """Return what ends the daemon of a directory, which must not be one that is out of reach.
 
@@ -42,6 +47,7 @@ def bring_to_standstill(
         marker: what the directory's marker says, or will say once it is repaired.
         daemon: as it was judged.
         cause: why it is stopped.
+        deaths: what the marker is to say about deaths then, if that is new.
     """
     was: tuple[Precondition, ...] = (marked(marker),) if isinstance(directory.marker, Marker) else ()
     actions: tuple[EndpointAction, ...] = ()
@@ -63,6 +69,7 @@ def bring_to_standstill(
             cause=Cause.DIED,
             preconditions=(*was, NoDaemon()),
             pid_file=directory.pid_file,
+            deaths=deaths,
         )
         actions, was = (clear,), (marked(marker),)
     left = replace(directory, processes=(), pid_file=None, user_endpoints=())

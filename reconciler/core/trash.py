@@ -176,14 +176,7 @@ def plan_purges(errand: Errand, names: Iterable[str], live: LiveState, known: Kn
         else:
             draft.refusals.append(chosen)
     if known.lock is None and items:
-        draft.refusals += [
-            Refusal(
-                name,
-                "it is not purged: without a lockfile nothing tells that it is this manifest's own",
-                "restore the lockfile, or run `chiltepin apply` first: it makes one",
-            )
-            for name in dict.fromkeys(item.marker.endpoint for item in items if item.marker)
-        ]
+        draft.refusals += not_purged_without_lock(items)
         return
     for _, found in purges(items, Cause.CONSENT, live, known):
         if isinstance(found, Refusal):
@@ -192,6 +185,18 @@ def plan_purges(errand: Errand, names: Iterable[str], live: LiveState, known: Kn
             draft.blocked.append(found)
         else:
             draft.actions.append(found)
+
+
+def not_purged_without_lock(items: Iterable[TrashEntry]) -> list[Refusal]:
+    """Refuse to end what is in the trash when there is no lockfile, once for each endpoint."""
+    return [
+        Refusal(
+            name,
+            "it is not purged: without a lockfile nothing tells that it is this manifest's own",
+            "restore the lockfile, or run `chiltepin apply` first: it makes one",
+        )
+        for name in dict.fromkeys(item.marker.endpoint for item in items if item.marker)
+    ]
 
 
 def _is_gone(name: str, entry: str | None, live: LiveState, known: Known) -> bool:
@@ -250,6 +255,7 @@ __all__ = [
     "ids_to_ask",
     "is_claimed_here",
     "names_to_come_back",
+    "not_purged_without_lock",
     "own_entries",
     "plan_purges",
     "purges",

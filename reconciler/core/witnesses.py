@@ -81,6 +81,20 @@ def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | 
     )
 
 
+def check_entry(name: str, entry: LockedEndpoint | None, ours: Claim) -> Refusal | None:
+    """Refuse what the lock gives to another place or identity, though a marker here says that it is of this one.
+
+    It was moved there from here, and what is here was left behind. Of a directory that was renamed, or a manifest
+    that got hosts, the marker tells first: that alone is no other place.
+    """
+    if entry is None:
+        return None
+    here = entry.claim.model_copy(update={"directory": ours.directory})
+    if lacks_only_a_host(here, ours) or check_claim(name, here, ours, "the lock") is None:
+        return None
+    return check_claim(name, entry.claim, ours, "the lock")
+
+
 def say_claim(claim: Claim) -> str:
     """Return a claim in words."""
     host = f" on {claim.host}" if claim.host else ""

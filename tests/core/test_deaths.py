@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.actions import ClearStalePid, Start
+from reconciler.core.actions import Adopt, ClearStalePid, Start
 from reconciler.core.deaths import LIMIT, WINDOW, deaths_of, ending, recent_deaths, remark, too_many, unexplained
 from reconciler.core.live import LiveDirectory, PidFile
 from reconciler.core.marker import Death, Marker
@@ -124,7 +124,10 @@ def test_explained_ends_leave_the_record_alone() -> None:
 def test_the_third_within_a_day_is_refused_with_the_evidence() -> None:
     scene = seen(dead(100.0, 500.0), BEGINS + "the last words\n")
     plan = scene.plan()
-    assert plan.actions == ()
+    (clear,) = plan.actions  # the death goes on record, for other nodes to know of it
+    assert isinstance(clear, ClearStalePid)
+    assert clear.deaths is not None
+    assert [d.at for d in clear.deaths] == [100.0, 500.0, 900.0]
     (refusal,) = plan.refusals
     assert refusal.exit_code == 4
     assert "died 3 times within 24 h" in refusal.what
@@ -145,8 +148,27 @@ def test_retry_starts_it_and_forgets() -> None:
 
 def test_files_are_written_all_the_same_and_a_stopped_one_is_no_matter() -> None:
     scene = seen(dead(100.0, 500.0))
-    assert [a.kind for a in scene.wants(endpoint(config={"debug": False})).plan().actions] == ["WriteFile"]
+    plan = scene.wants(endpoint(config={"debug": False})).plan()
+    assert [a.kind for a in plan.actions] == ["WriteFile", "ClearStalePid"]
     assert scene.wants(endpoint(state="stopped")).plan().refusals == ()
+
+
+def test_the_third_without_a_pid_file_is_put_on_record_before_files_are() -> None:
+    scene = seen(dead(100.0, 500.0, pid_file=False), BEGINS + GAVE_UP + ENDS)
+    plan = scene.wants(endpoint(config={"debug": False})).plan()
+    assert [a.kind for a in plan.actions] == ["Adopt", "WriteFile"]
+    adopt = plan.actions[0]
+    assert isinstance(adopt, Adopt)
+    assert [d.at for d in adopt.marker.deaths] == [100.0, 500.0, 800.0]
+    again = scene.has(replace(dead(pid_file=False), marker=adopt.marker)).plan()
+    assert ([a.kind for a in again.actions], len(again.refusals)) == ([], 1)
+
+
+def test_the_third_is_put_on_record_along_with_a_repair() -> None:
+    scene = seen(dead(100.0, 500.0, pid_file=False), BEGINS + GAVE_UP + ENDS)
+    (adopt,) = scene.wants(endpoint(protect=True)).plan().actions
+    assert isinstance(adopt, Adopt)
+    assert (adopt.marker.protect, len(adopt.marker.deaths)) == (True, 3)
 
 
 def test_what_was_too_much_stays_so_after_the_traces_are_gone() -> None:

@@ -253,10 +253,11 @@ def test_without_a_pid_file(status: object, expected: Away) -> None:
 
 
 def test_without_any_trace_the_service_may_know_of_one_all_the_same() -> None:
-    """Its PID file was removed a moment ago, and its marker is lost: it lives for up to 15 s more."""
+    """It is a copy of a stopped one, whose original runs; or it lost PID file and marker, and ends within 15 s."""
     directory = applied(endpoint(), running=False)
     assert away(at(directory)) is away(at(directory, "offline")) is Away.GONE
-    assert planned(at(directory, "online")) == [("Stop", False), ("Start", False)]
+    assert away(at(directory, "online")) is Away.ABROAD
+    assert planned(at(directory, "online")) == []
     assert planned(at(directory, Unknown("timeout"))) == []
 
 

@@ -49,9 +49,10 @@ def test_a_start_records_uuid_and_daemon_and_a_stop_forgets_the_daemon() -> None
     for action in starts:
         expected = MARKER.but(id="new", daemon=daemon, environment={"TZ": "UTC"})  # type: ignore[union-attr]
         assert after(action, "new", daemon) == expected
-    ends: list[Any] = [Stop(**OF, process=process()), ClearStalePid(**OF, pid_file=PidFile(1, 1.0))]
-    for action in ends:
-        assert after(action).daemon is None
+    assert after(Stop(**OF, process=process())).daemon is None
+    died = after(ClearStalePid(**OF, pid_file=PidFile(1, 1.0))).daemon
+    assert died is not None, "while the service has not missed it, its record proves that it is gone"
+    assert died.ended
 
 
 def test_what_a_daemon_was_started_with_is_recorded() -> None:

@@ -367,6 +367,25 @@ def test_unmanaged_block_removed() -> None:
     )
 
 
+def test_unmanaged_block_removed_whose_marker_is_still_there() -> None:
+    """It was ours until its block said `unmanaged`: it is let go of, and neither stopped nor deleted."""
+    scene = settled(KEPT, LEAVING).locks("old", state="unmanaged").wants(KEPT)
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          old: removed from the manifest
+            - forget 00000000-0000-4000-8000-6f6c64000000 (directory, daemon and registration stay as they are)
+                removes /home/jdoe/.globus_compute/old/.chiltepin.json
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to forget.
+        """,
+    )
+
+
 # --- consent
 
 
@@ -384,6 +403,23 @@ def test_more_deletes_than_the_cap_are_none() -> None:
     assert why == "2 to delete, more than --max-deletes 1 allows, so none is: old, older"
     assert not limited.actions
     assert consented(plan, Consent(deletes=True, max_deletes=2)) == Allowed(plan)
+
+
+@pytest.mark.parametrize("why_not", ["refused", "blocked"])
+def test_nothing_is_deleted_while_what_may_take_its_place_is_refused_or_blocked(why_not: str) -> None:
+    scene = leaves().wants(KEPT, endpoint("new"))
+    if why_not == "refused":
+        scene = scene.has(applied(KEPT), applied(LEAVING), replace(applied(endpoint("new")), marker=None))
+    else:
+        scene = scene.sees(registrations=Unknown("no answer"))
+    plan = scene.plan()
+    assert plan.undecided == ("new",)
+    allowed = consented(plan, Consent(deletes=True))
+    assert allowed.left == "1 to delete, not done before all else is well: old"
+    assert not allowed.plan.deletes
+    beside = scene.plan(exclude=["new"])
+    assert consented(beside, Consent(deletes=True)) == Allowed(beside)
+    assert beside.deletes == ("old",)
 
 
 def test_plan_without_deletes_needs_no_consent() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.support import Done, User, manifest
 from tests.sandbox.support import wait_for
@@ -75,6 +77,26 @@ def test_apply_take_over_moves_the_claim_and_starts(running: User) -> None:
     assert running.locked()["endpoints"]["one"]["claim"]["config_dir"] == "~/moved"
     assert running.online(uuid)
     assert "No changes" in running.plan("-c", str(moved), "--detailed-exitcode")
+
+
+def test_what_was_left_behind_is_no_second_home(running: User) -> None:
+    """It was copied to another config directory, and taken over there; the old one is applied once more."""
+    uuid = running.id("one")
+    running.chiltepin("endpoint", "stop", "one")
+    moved: Path = running.home / "moved"
+    shutil.copytree(running.config_dir, moved, symlinks=True, ignore=shutil.ignore_patterns("lease.json"))
+    wait_for(lambda: not running.online(uuid), "the service says offline")
+    running.apply("--take-over", "-c", str(moved))
+    lock, (daemon,) = running.lock_file.read_bytes(), running.processes()
+    refusal = running.apply(expect=4)
+    assert "the lock says: " in refusal.out
+    assert "~/moved/one" in refusal.out
+    running.write(manifest("two"))
+    assert "the lock has it at another place" in running.apply("--allow-delete").out
+    assert daemon in running.processes()
+    assert running.online(uuid)
+    assert running.directory("one").exists()
+    assert yaml.safe_load(lock)["endpoints"]["one"] == running.locked()["endpoints"]["one"]
 
 
 def test_hosts_section_is_new(running: User) -> None:

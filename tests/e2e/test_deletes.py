@@ -169,3 +169,27 @@ def test_a_failing_replacement_keeps_the_old_one(user: User) -> None:
     user.apply("--allow-delete")
     assert user.daemons("old") == []
     user.assert_online_once("new", user.id("new"))
+
+
+def test_what_stands_against_a_delete_keeps_its_daemon(user: User) -> None:
+    """An empty section, protection, the cap, a name without `moved`, a refusal of what may take its place."""
+    user.write(manifest("one", endpoints={"two": {"protect": True}}))
+    user.apply()
+    ids, daemons = user.registrations(), {name: user.daemon(name) for name in ("one", "two")}
+    for text, said, options in (
+        (manifest(), "the manifest's `endpoints` section is empty", ("--allow-delete", "--max-deletes", "9")),
+        (manifest("one"), "two: refused: it is protected", ("--allow-delete",)),
+        (
+            manifest(endpoints={"new": {"directory": "one"}, "two": {}}),
+            "moved: [{from: one, to: new}]",
+            ("--allow-delete",),
+        ),
+        (manifest("new"), "--max-deletes 0 allows", ("--allow-delete", "--max-deletes", "0")),
+    ):
+        user.write(text)
+        done = (
+            user.apply("--exclude", "new", *options, expect=None) if "--max" in said else user.apply(*options, expect=4)
+        )
+        assert said in f"{done.out}{done.err}"
+        assert user.registrations() == ids
+        assert {name: user.daemon(name) for name in daemons} == daemons
