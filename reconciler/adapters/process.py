@@ -13,6 +13,7 @@ import re
 import select
 import signal
 import time
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ _SHUTTING_DOWN = "[shutdown in progress] "
 _TITLE = re.compile(r"Globus Compute Endpoint \*\(([0-9A-Fa-f-]{36}), (\S+)\)(?= - | \[|$)")
 _DIRECTORY_OPTION = re.compile(r"\s(?:-c|--config-dir)[ =](.+?) (?:start|restart)\b")
 _NAMESPACED = re.compile(rb"^NSpid:\s*(.*)$", re.MULTILINE)
+_LISTINGS = 20
+"""So often at most the processes are listed for one look: on a busy node there is always a new one."""
 _WITH_VALUE = frozenset({"-c", "--config-dir", "--endpoint-uuid"})
 
 
@@ -157,37 +160,52 @@ def _daemon(pid: int, uid: int, raw: bytes) -> tuple[Daemon, int] | None:
     return Daemon(process, found[0], None, cwd, found[1] or _environment_directory(pid)), parent
 
 
-def daemons() -> tuple[Daemon, ...]:
+def _listed() -> set[int]:
+    with os.scandir(_PROC) as entries:
+        return {int(e.name) for e in entries if e.name.isdigit()}
+
+
+def daemons(listed: Callable[[], Collection[int]] = _listed) -> tuple[Daemon, ...]:
     """Return this user's endpoint daemons and running start commands, by PID.
 
-    A child that a daemon has just forked carries its parent's title for a moment; it is left out.
+    A start command forks, and ends: where that happens between the listing and the look at it, neither would be
+    seen, though one of them lives all the time. Therefore it is listed again until nothing new has come. A child
+    that a daemon has just forked carries its parent's title for a moment; it is left out.
+
+    Args:
+        listed: lists the PIDs that there are.
     """
     uid = os.getuid()
     found: dict[int, tuple[Daemon, int]] = {}
-    with os.scandir(_PROC) as entries:
-        pids = [int(e.name) for e in entries if e.name.isdigit()]
-    for pid in pids:
-        try:
-            if os.stat(f"/proc/{pid}").st_uid != uid:  # noqa: PTH116  # thousands of them: pathlib is 5 times slower
-                continue
-        except OSError:  # gone meanwhile
-            continue
-        raw = _command_line(pid)
-        if b"lobus" in raw and (answer := _daemon(pid, uid, raw)) is not None:
-            found[pid] = answer
+    looked_at: set[int] = set()
+    for _ in range(_LISTINGS):
+        new = sorted(set(listed()) - looked_at)
+        if not new:
+            break
+        looked_at.update(new)
+        for pid in new:
+            if (answer := _look_at(pid, uid)) is not None:
+                found[pid] = answer
     titles = {pid: daemon.process.title for pid, (daemon, _) in found.items()}
     return tuple(
         daemon for pid, (daemon, parent) in sorted(found.items()) if titles.get(parent) != daemon.process.title
     )
 
 
+def _look_at(pid: int, uid: int) -> tuple[Daemon, int] | None:
+    """Return the daemon or start command with this PID and its parent's PID, if it is one of user `uid`."""
+    try:
+        if os.stat(f"/proc/{pid}").st_uid != uid:  # noqa: PTH116  # thousands of them: pathlib is 5 times slower
+            return None
+    except OSError:  # gone meanwhile
+        return None
+    raw = _command_line(pid)
+    return _daemon(pid, uid, raw) if b"lobus" in raw else None
+
+
 def daemon_at(pid: int) -> Daemon | None:
     """Return the endpoint daemon or start command with this PID, or None when it is no such process."""
-    try:
-        uid = (_PROC / str(pid)).stat().st_uid
-    except OSError:  # gone
-        return None
-    answer = _daemon(pid, uid, _command_line(pid)) if uid == os.getuid() else None
+    answer = _look_at(pid, os.getuid())
     return answer[0] if answer else None
 
 

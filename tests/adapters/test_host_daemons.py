@@ -324,3 +324,26 @@ def test_a_daemon_in_a_container_is_known_by_both_of_its_pids(host: LocalHost, c
             assert not process.may_be(2)
         finally:
             parent.kill()
+
+
+def test_a_daemon_that_was_forked_after_the_listing_by_what_has_ended_since_is_seen(config_dir: Path) -> None:
+    """The start command is listed, and gone when it is looked at: what it forked meanwhile is on no list yet."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def listed() -> set[int]:
+        found = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+        if not children:
+            children.append(fake_daemon(endpoint(config_dir), "main", UUID_A, config_dir))
+        return found
+
+    try:
+        seen = [d.process.pid for d in processes.daemons(listed) if d.config_dir == str(config_dir)]
+        assert seen == [children[0].pid]
+    finally:
+        end(children[0])
+
+
+def test_a_node_on_which_processes_never_stop_coming_is_looked_at_for_a_while_only() -> None:
+    numbers = iter(range(10_000_000, 20_000_000))
+    assert isinstance(processes.daemons(lambda: {next(numbers)}), tuple)
+    assert next(numbers) < 10_000_100
