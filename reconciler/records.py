@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from reconciler.core.actions import EndpointAction, Purge, Rename, WriteLock
 from reconciler.core.changes import Cause
-from reconciler.core.lock import Lock, emit_lock, known_ids, read_lock
-from reconciler.core.plan import Plan, final_lock
+from reconciler.core.lock import Lock, emit_lock, final_lock, known_ids, read_lock
+from reconciler.core.plan import Plan
+from reconciler.core.pool_sharing import with_pools
 from reconciler.core.pools import pools_file
 from reconciler.core.progress import lock_after
 from reconciler.errors import Refused
@@ -31,6 +32,7 @@ class Records:
         self._to_be_renamed = {a.endpoint for a in plan.actions if isinstance(a, Rename) and a.old != a.endpoint}
         self._ours = {*plan.entries, *(a.endpoint for a in plan.actions), *renamed}
         self._merged: str | None = None
+        self._settled = False
         self._state = threading.Lock()
         self._writing = threading.Lock()
         self._lock = plan.lock or Lock(stack=plan.desired.stack, lineage="")
@@ -70,9 +72,8 @@ class Records:
         busy = {a.endpoint for a in self._plan.actions if not (isinstance(a, Purge) and a.trash_entry)}
         settled = {name: entry for name, entry in self._plan.entries.items() if name not in busy}
         with self._state:
-            # As long as a destroy leaves endpoints behind, their pools stay.
-            pools = self._lock.pools if self._plan.is_destroy and self._lock.endpoints else self._plan.pools
-            self._lock = final_lock(self._lock, settled, frozenset(), pools)
+            self._lock = final_lock(self._lock, settled, frozenset())
+            self._settled = True
         if self._plan.is_empty:
             return
         self._write_lock()
@@ -82,6 +83,10 @@ class Records:
         self._store.check_lease()  # whoever took it over meanwhile has written a newer one
         with self._writing:
             self._take_others()
+            if self._settled:  # the pools come last, over those that other hosts have by now
+                with self._state:
+                    plan = self._plan
+                    self._lock = with_pools(self._lock, plan.desired, plan.errand, is_destroy=plan.is_destroy)
             text = emit_lock(self.lock)
             if text != self._lock_text:
                 self._store.write_lock(text)
@@ -107,14 +112,14 @@ class Records:
                 )
             theirs = {name: entry for name, entry in found.endpoints.items() if name not in self._ours}
             ours = {name: entry for name, entry in self._lock.endpoints.items() if name in self._ours}
-            self._lock = self._lock.model_copy(update={"endpoints": {**theirs, **ours}})
+            self._lock = self._lock.model_copy(update={"endpoints": {**theirs, **ours}, "pools": found.pools})
         self._lock_text = self._merged = text
 
     def _write_pools(self) -> None:
         if self._plan.holds_pools:
             return
         with self._writing:
-            pools = pools_file(self._plan.desired, known_ids(self.lock, self._plan.desired))
+            pools = pools_file(self._plan.file_pools, known_ids(self.lock, self._plan.desired))
             self.left_out = {} if self._plan.is_destroy else pools.left_out
             if pools.text != self._pools_text:
                 self._store.write_pools(pools.text)

@@ -58,7 +58,7 @@ def test_from_scratch() -> None:
     lab.assert_converged()
     assert list(lab.world.registrations) == [lab.ids()["main"]]
     assert lab.ids()["spare"] is None
-    assert lab.world.pools == pools_file(lab.desired, lab.ids()).text
+    assert lab.world.pools == pools_file(lab.desired.pools, lab.ids()).text
     assert result.run.left_out == {}
 
 

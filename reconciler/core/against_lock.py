@@ -9,8 +9,9 @@ from reconciler.core.changes import FieldChange
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
-from reconciler.core.lock import Lock, LockedEndpoint, lock_entry, locked_pools
-from reconciler.core.pool_changes import pool_changes
+from reconciler.core.lock import Lock, LockedEndpoint, lock_entry
+from reconciler.core.pool_changes import PoolChange, pool_changes
+from reconciler.core.pool_sharing import locked_pools, seen_from
 from reconciler.core.report import show
 
 Kind = Literal["add", "change", "move", "remove"]
@@ -23,7 +24,8 @@ class LockChange:
 
     Attributes:
         what: "endpoint" or "pool".
-        host: the endpoint's host in the manifest, or in the lock when it leaves.
+        host: the endpoint's host in the manifest, or in the lock when it leaves; of a pool, the host for which it
+            changes, None when it changes for all in the same way.
         fields: what differs; of files their labels or digests, for the lock holds no more.
         old: what the lock calls it, of one that has moved.
     """
@@ -64,9 +66,26 @@ def compare_with_lock(views: Sequence[Desired], lock: Lock | None) -> tuple[Lock
     for name, entry in sorted(known.items()):
         if name not in declared and name not in moved:
             found.append(LockChange("endpoint", name, "remove", entry.claim.host, entry.id))
-    pools = locked_pools(views[0]) if views else {}
-    changed = pool_changes(lock.pools if lock else {}, pools)
-    return (*found, *(LockChange("pool", each.name, each.kind, fields=each.fields) for each in changed))
+    return (*found, *_changed_pools(views, lock))
+
+
+def _changed_pools(views: Sequence[Desired], lock: Lock | None) -> Iterator[LockChange]:
+    """Yield the pools that change by name, once for each host that changes them unless all do it in the same way."""
+    known = lock.pools if lock else {}
+    changed: dict[str, list[tuple[str | None, PoolChange]]] = {}
+    for view in views:
+        host = view.host.name
+        for each in pool_changes(seen_from(host, known), seen_from(host, locked_pools(view, lock))):
+            changed.setdefault(each.name, []).append((host, each))
+    for name in sorted(changed):
+        found = changed[name]
+        owner = next((v.host.name for v in views if name in v.pools and v.pools[name].endpoint in v.endpoints), None)
+        if owner is not None:
+            found = [(None, change) for host, change in found if host == owner]
+        elif len(found) == len(views) and all(change == found[0][1] for _, change in found):
+            found = [(None, found[0][1])]
+        for host, change in found:
+            yield LockChange("pool", name, change.kind, host, fields=change.fields)
 
 
 def _endpoint_fields(endpoint: DesiredEndpoint, host: str | None, entry: LockedEndpoint) -> Iterator[FieldChange]:

@@ -74,6 +74,7 @@ class DesiredPool:
         endpoint: the name of an endpoint of this manifest (of any host), a UUID, or None for local Parsl.
         options: every option of the pool but `endpoint`, defaults filled in, in upstream's types.
         given: the options that the manifest (or its defaults) sets, in upstream's types.
+        outside: options into which a value from outside the manifest went: the environment, or the command line.
     """
 
     name: str
@@ -81,6 +82,7 @@ class DesiredPool:
     options: Mapping[str, Any]
     given: Mapping[str, Any] = field(default_factory=dict)
     position: Position | None = None
+    outside: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class Desired:
     Attributes:
         endpoints: endpoints of this host, by name, in the manifest's order.
         elsewhere: names of endpoints of other hosts, with the host's name.
+        hosts: names of all hosts of the manifest.
         declared: whether the manifest declares any endpoint at all (an empty section deletes nothing).
         refused: by endpoint, options that the installed globus-compute-endpoint does not know.
         warnings: findings that do not stop the run.
@@ -133,6 +136,7 @@ class Desired:
     host: HostView = field(default_factory=HostView)
     endpoints: Mapping[str, DesiredEndpoint] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
     pools: Mapping[str, DesiredPool] = field(default_factory=dict)
     moved: tuple[Moved, ...] = ()
     declared: bool = True

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from reconciler.core import safe_yaml
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, Desired, DesiredEndpoint
@@ -19,6 +19,8 @@ from reconciler.core.marker import Claim, Document
 from reconciler.errors import StateFileError
 
 VERSION = 1
+POOL_HOSTS = "hosts"
+"""Key of a pool's entry below which its options stand by host; no option of a pool has this name."""
 _UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 HEADER = "# Resolved by chiltepin. Commit it; change the manifest instead of this file.\n"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -48,13 +50,25 @@ class LockedEndpoint(Document):
 
 
 class Lock(Document):
-    """The whole lockfile."""
+    """The whole lockfile.
+
+    Of a pool that belongs to every one of several hosts, the entry holds `hosts`: the options by host.
+    """
 
     version: Literal[1] = 1
     stack: str
     lineage: str
     endpoints: dict[str, LockedEndpoint] = Field(default_factory=dict)
     pools: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("pools")
+    @classmethod
+    def _check_pools(cls, pools: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, entry in pools.items():
+            hosts = entry.get(POOL_HOSTS, {})
+            if not (isinstance(hosts, dict) and all(isinstance(options, dict) for options in hosts.values())):
+                raise ValueError(f"`{POOL_HOSTS}` of {name} must be a mapping of mappings")
+        return pools
 
     def with_endpoint(self, name: str, entry: LockedEndpoint) -> Lock:
         """Return a copy with this endpoint's entry."""
@@ -217,9 +231,7 @@ def known_ids(lock: Lock, desired: Desired) -> dict[str, str | None]:
     return found
 
 
-def locked_pools(desired: Desired) -> dict[str, dict[str, Any]]:
-    """Return the lock's `pools` section: every option resolved."""
-    return {
-        name: {**({"endpoint": pool.endpoint} if pool.endpoint is not None else {}), **pool.options}
-        for name, pool in desired.pools.items()
-    }
+def final_lock(before: Lock, entries: Mapping[str, LockedEndpoint], gone: frozenset[str]) -> Lock:
+    """Return the lock with its endpoints as they are when everything is done; those of other hosts stay untouched."""
+    endpoints = {name: entry for name, entry in before.endpoints.items() if name not in gone}
+    return before.model_copy(update={"endpoints": {**endpoints, **entries}})

@@ -18,19 +18,20 @@ from reconciler.core.actions import (
     WritePools,
 )
 from reconciler.core.changes import Cause
-from reconciler.core.desired import Desired, DesiredEndpoint
+from reconciler.core.desired import Desired, DesiredEndpoint, DesiredPool
 from reconciler.core.draft import Draft
 from reconciler.core.environment import given
 from reconciler.core.errands import plan_errand
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import Blocked, Foreign, Ground, Known
 from reconciler.core.live import LiveState, Unknown
-from reconciler.core.lock import Lock, LockedEndpoint, known_ids, lock_entry, locked_pools
+from reconciler.core.lock import Lock, LockedEndpoint, final_lock, known_ids, lock_entry
 from reconciler.core.marker import Marker
 from reconciler.core.ownership import find_ground
 from reconciler.core.pins import pinned
 from reconciler.core.pool_changes import pool_changes
-from reconciler.core.pools import pool_names, pools_file
+from reconciler.core.pool_sharing import file_pools, seen_from, with_pools
+from reconciler.core.pools import pools_file, read_pools
 from reconciler.core.removal import removals
 from reconciler.core.renamed_in_trash import find_return
 from reconciler.core.renaming import find_renaming, renamed
@@ -43,6 +44,10 @@ from reconciler.core.taking import Taking, take_over
 from reconciler.core.traces import Homes, homes_of
 from reconciler.core.undeletion import Undeletion, bring_back
 
+_OTHERS = (
+    "the pools file has `{}` as the host {} wants it, and it stays so: the two share the file and want different"
+    " options; make it two pools, or give each host a clone of its own"
+)
 _BLANK = (
     "warning: there is a blank in the config directory's path, {!r}: endpoints start, and their tasks never run;"
     " use another one (`config_dir` of the host, or -c)"
@@ -66,6 +71,7 @@ class Plan:
         unreachable: why the service could not be asked, when it could not.
         is_destroy: whether this is the plan of a destroy.
         holds_pools: whether the pools file must stay as it is.
+        file_pools: the pools as the pools file is to have them.
         errand: what this is the plan of, when it is not that of the whole manifest.
         running: daemons that run as declared; an apply observes that the service sees them.
         environment: digests of the variables set here that the daemons which it starts are given.
@@ -86,6 +92,7 @@ class Plan:
     unreachable: str | None = None
     is_destroy: bool = False
     holds_pools: bool = False
+    file_pools: Mapping[str, DesiredPool] = field(default_factory=dict)
     errand: Errand | None = None
     running: tuple[Running, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -128,15 +135,6 @@ class Plan:
     def expiries(self) -> tuple[Purge, ...]:
         """What the trash's retention ends, oldest first."""
         return tuple(a for a in self.actions if isinstance(a, Purge) and a.is_expiry)
-
-    @property
-    def pools(self) -> dict[str, dict[str, object]]:
-        """The lock's `pools` section when all is done."""
-        if self.is_destroy:
-            return {}
-        if self.errand and not self.errand.has_pools:
-            return dict(self.lock.pools) if self.lock else {}
-        return locked_pools(self.desired)
 
     def without_endpoints(self, names: frozenset[str]) -> Plan:
         """Return the plan without the actions on `names`, but for what the trash's retention ends."""
@@ -311,17 +309,19 @@ def _finish(
     before = known.lock or Lock(stack=known.stack, lineage=known.lineage)
     errand = scope.errand
     has_pools = errand is None or errand.has_pools
-    section = Plan(desired, "", lock=before, is_destroy=scope.destroy, errand=errand).pools
-    if scope.destroy and before.endpoints.keys() - draft.gone:
-        section = before.pools  # what a destroy leaves behind keeps its pools
-    after = final_lock(before, draft.entries, frozenset(draft.gone), section)
-    pools = pools_file(desired, known_ids(after, desired))
+    after = final_lock(before, draft.entries, frozenset(draft.gone))
+    after = with_pools(after, desired, errand, is_destroy=scope.destroy)
+    wanted = file_pools(desired, known.lock, pools_text)
+    pools = pools_file(wanted.pools, known_ids(after, desired))
     files: list[WriteLock | WritePools] = []
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
     if known.lock is None or after != known.lock or (pending_ids and any(not a.hold for a in draft.actions)):
         cause = Cause.NEW if known.lock is None else Cause.RESOLVED
-        files.append(WriteLock(cause=cause, pools=pool_changes(before.pools, after.pools)))
+        here = desired.host.name
+        changed = pool_changes(seen_from(here, before.pools), seen_from(here, after.pools))
+        files.append(WriteLock(cause=cause, pools=changed))
     held = _held_pools(desired, pools.left_out, draft, pools_text) if has_pools else ()
+    draft.notes += [Note(None, _OTHERS.format(*item)) for item in wanted.held.items() if has_pools]
     if held:
         draft.notes.append(
             Note(None, f"the pools file stays as it is, for it holds pools of refused endpoints: {', '.join(held)}")
@@ -344,6 +344,7 @@ def _finish(
         lock=before,
         is_destroy=scope.destroy,
         holds_pools=bool(held) or not has_pools,
+        file_pools=wanted.pools,
         errand=errand,
         running=tuple(draft.running),
         environment=given({}, live.environment) if any(isinstance(a, Start | Restart) for a in draft.actions) else {},
@@ -358,19 +359,10 @@ def _held_pools(desired: Desired, left_out: Mapping[str, str], draft: Draft, poo
         return ()
     doubtful = {r.endpoint for r in draft.refusals} | {b.endpoint for b in draft.blocked}
     dropped = [name for name in left_out if desired.pools[name].endpoint in doubtful]
-    return tuple(name for name in dropped if name in pool_names(pools_text))
+    return tuple(name for name in dropped if name in read_pools(pools_text))
 
 
 def _left_out(desired: Desired, left_out: Mapping[str, str], actions: Sequence[EndpointAction]) -> dict[str, str]:
     """Drop the pools whose endpoint gets its UUID in this very plan."""
     registering = {a.endpoint for a in actions if isinstance(a, Start) and a.id is None and not a.hold}
     return {name: why for name, why in left_out.items() if desired.pools[name].endpoint not in registering}
-
-
-def final_lock(
-    before: Lock, entries: Mapping[str, LockedEndpoint], gone: frozenset[str], pools: dict[str, dict[str, object]]
-) -> Lock:
-    """Return the lock as it is when everything is done; entries of other hosts stay untouched."""
-    endpoints = {name: entry for name, entry in before.endpoints.items() if name not in gone}
-    endpoints.update(entries)
-    return Lock(stack=before.stack, lineage=before.lineage, endpoints=endpoints, pools=pools)

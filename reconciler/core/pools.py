@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from reconciler.core import safe_yaml
-from reconciler.core.desired import Desired
+from reconciler.core.desired import DesiredPool
 from reconciler.core.frozen import dataclass
 from reconciler.core.names import is_uuid
 
@@ -40,19 +40,19 @@ _PoolDumper.add_representer(
 )
 
 
-def pools_file(desired: Desired, ids: Mapping[str, str | None]) -> PoolsFile:
+def pools_file(wanted: Mapping[str, DesiredPool], ids: Mapping[str, str | None]) -> PoolsFile:
     """Render the pools file.
 
     A pool whose endpoint has no UUID yet is left out: upstream would run it on the submitting host.
 
     Args:
-        desired: the manifest's pools.
+        wanted: the pools, by name.
         ids: UUIDs by endpoint name, of all hosts.
     """
     pools: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
-    for name in sorted(desired.pools):
-        pool = desired.pools[name]
+    for name in sorted(wanted):
+        pool = wanted[name]
         if pool.endpoint is None:
             pools[name] = dict(pool.given)
             continue
@@ -72,13 +72,14 @@ def pools_file(desired: Desired, ids: Mapping[str, str | None]) -> PoolsFile:
     return PoolsFile(HEADER + text, left_out)
 
 
-def pool_names(text: str) -> frozenset[str]:
-    """Return the pools that a pools file holds; none when it cannot be read."""
+def read_pools(text: str) -> dict[str, dict[str, Any]]:
+    """Return the pools that a pools file holds, with their options; none when it cannot be read."""
     try:
         pools = safe_yaml.load(text)
     except (yaml.YAMLError, ValueError):
-        return frozenset()
-    return frozenset(str(name) for name in pools) if isinstance(pools, dict) else frozenset()
+        return {}
+    found = pools.items() if isinstance(pools, dict) else ()
+    return {str(name): options for name, options in found if isinstance(options, dict)}
 
 
 def _quoted(value: Any) -> Any:

@@ -65,7 +65,7 @@ def fingerprint(plan: Plan, salt: str) -> str:
     passing: Any = {"notes": True, "summary": True, "actions": {"__all__": {"work"}}}
     shown = plan_output(plan).model_dump(mode="json", exclude=passing)
     # Not only what is shown: everything that any of it writes, starts or asks for.
-    done = [plan.actions, plan.markers, plan.entries, plan.desired.pools, plan.pools, plan.environment]
+    done = [plan.actions, plan.markers, plan.entries, plan.desired.pools, plan.file_pools, plan.environment]
     lock = emit_lock(plan.lock) if plan.lock else ""
     text = json.dumps([shown, _substance(done), lock], sort_keys=True)
     return hashlib.scrypt(text.encode(), salt=bytes.fromhex(salt), **_COST).hex()

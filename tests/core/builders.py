@@ -31,10 +31,11 @@ from reconciler.core.live import (
     Unknown,
     UserEndpoint,
 )
-from reconciler.core.lock import Lock, lock_entry, locked_pools
+from reconciler.core.lock import Lock, lock_entry
 from reconciler.core.machine import EndpointTool, HostFacts
 from reconciler.core.marker import Claim, DaemonRecord, Marker
 from reconciler.core.plan import Plan, make_plan
+from reconciler.core.pool_sharing import locked_pools
 from reconciler.core.pools import pools_file
 from reconciler.core.report import plan_lines
 from reconciler.core.scope import Scope
@@ -276,7 +277,7 @@ def settled(*endpoints: DesiredEndpoint, pools: tuple[DesiredPool, ...] = ()) ->
         login_path=LOGIN_PATH,
         environment=ENVIRONMENT,
     )
-    text = pools_file(wanted, {name: entry.id for name, entry in lock.endpoints.items()}).text
+    text = pools_file(wanted.pools, {name: entry.id for name, entry in lock.endpoints.items()}).text
     return Scene(wanted, state, Known(SITE, STACK, LINEAGE, lock), text)
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from reconciler.core.against_lock import compare_with_lock, comparison_lines
 from reconciler.core.desired import Desired, HostView, Moved, TextFile
 from reconciler.core.lines import as_text
-from reconciler.core.lock import Lock, lock_entry, locked_pools
+from reconciler.core.lock import Lock, lock_entry
 from reconciler.core.outputs import against_lock_output
+from reconciler.core.pool_sharing import locked_pools
 from tests.core.builders import SITE, desired, endpoint, pool, says, uuid
 
 

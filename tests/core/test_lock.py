@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.desired import TextFile
-from reconciler.core.lock import Lock, LockedEndpoint, emit_lock, lock_entry, locked_pools, read_lock
+from reconciler.core.lock import Lock, LockedEndpoint, emit_lock, lock_entry, read_lock
+from reconciler.core.pool_sharing import locked_pools
 from reconciler.errors import StateFileError
 from tests.core.builders import LINEAGE, SITE, STACK, desired, endpoint, pool, uuid
 

@@ -65,7 +65,7 @@ class PoolBuilder:
         places = Layers(*reversed(tuple(layers)))
         merged = merge(*layers.values())
         merged.pop("endpoint", None)
-        given = self._render(merged, host, places)
+        given, outside = self._render(merged, host, places)
         if given is None or not usable or not self.findings.broken.isdisjoint(layers):
             return None
         own = frozenset(key for key, value in layers[places.paths[0]].items() if value is not None)
@@ -79,7 +79,7 @@ class PoolBuilder:
         if endpoint is not None and all(p.severity != "error" for p in self.findings.problems[before:]):
             self._check_sent(name, endpoint, sent(options), places)
         position = self.findings.parsed.at(("pools", name), key=True)
-        return DesiredPool(name, endpoint, options, given, position)
+        return DesiredPool(name, endpoint, options, given, position, outside)
 
     def _check_name(self, name: str) -> None:
         path: Path = ("pools", name)
@@ -116,8 +116,13 @@ class PoolBuilder:
             self.findings.error(place, f"there is no endpoint `{result.value}`", hint)
         return None, self.local, False
 
-    def _render(self, merged: dict[str, Any], host: str | None, places: Layers) -> dict[str, Any] | None:
-        """Return the options that are set, rendered and checked; None when an expression went wrong."""
+    def _render(
+        self, merged: dict[str, Any], host: str | None, places: Layers
+    ) -> tuple[dict[str, Any] | None, frozenset[str]]:
+        """Return the options that are set, rendered and checked, and which of them come from outside the manifest.
+
+        The options are None when an expression went wrong.
+        """
         results: dict[Path, Rendered] = {}
         block = self.renderer(host).tree(merged, (), results.__setitem__)
         faults: list[tuple[Path, str, str | None]] = []
@@ -132,7 +137,8 @@ class PoolBuilder:
             faults = validate_block(PoolBlock, block)
         for path, message, hint in faults:
             self.findings.at(places.place(self.findings.parsed, path), message, hint)
-        return None if faults else {key: value for key, value in block.items() if value is not None}
+        outside = frozenset(str(path[0]) for path, result in results.items() if result.outside)
+        return None if faults else {key: value for key, value in block.items() if value is not None}, outside
 
     def _target(self, endpoint: str | None) -> Target:
         if endpoint is None:

@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.findings import nearest
 from reconciler.core.manifest.parsed import Path
-from reconciler.core.manifest.variables import RESERVED, VariableError, VariableTable
+from reconciler.core.manifest.variables import RESERVED, Source, VariableError, VariableTable
 
 OPEN = "{{"
 
@@ -22,6 +22,7 @@ class Rendered:
     Attributes:
         value: what it became.
         sensitive: whether a secret went into it.
+        outside: whether a value from outside the manifest went into it.
         error: why there is no value; never contains a secret.
     """
 
@@ -29,6 +30,7 @@ class Rendered:
     sensitive: bool = False
     error: str | None = None
     hint: str | None = None
+    outside: bool = False
 
 
 @dataclasses.dataclass
@@ -84,13 +86,13 @@ class Renderer:
         except expressions.ERRORS as error:
             return Rendered(error=f"not a valid expression: {_first_line(error)}")
         values: dict[str, Any] = {}
-        sensitive = False
+        sensitive = outside = False
         for name in sorted(names - RESERVED):
             self.used.add(name)
             if name not in self.table.sources:
                 continue
             part = self.variable(name)
-            sensitive = sensitive or part.sensitive
+            sensitive, outside = sensitive or part.sensitive, outside or part.outside
             if part.error:
                 return Rendered(error=part.error, hint=part.hint, sensitive=sensitive)
             values[name] = part.value
@@ -101,7 +103,8 @@ class Renderer:
         except expressions.ERRORS as error:
             sensitive = sensitive or not env.read.isdisjoint(self.table.secret_env)
             return self._failure(error, names, sensitive=sensitive)
-        return Rendered(value, sensitive or not env.read.isdisjoint(self.table.secret_env))
+        sensitive = sensitive or not env.read.isdisjoint(self.table.secret_env)
+        return Rendered(value, sensitive, outside=outside or bool(env.read))
 
     def variable(self, name: str) -> Rendered:
         """Return the value of a variable, rendered with the variables that it uses itself."""
@@ -121,24 +124,24 @@ class Renderer:
                 sensitive=source.sensitive,
             )
         elif source.literal:
-            result = Rendered(source.value, source.sensitive)
+            result = Rendered(source.value, source.sensitive, outside=source.outside)
         else:
-            result = self._declared(name, source.value, sensitive=source.sensitive)
+            result = self._declared(name, source)
         self._variables[name] = result
         return result
 
-    def _declared(self, name: str, value: Any, *, sensitive: bool) -> Rendered:
+    def _declared(self, name: str, source: Source) -> Rendered:
         seen: list[Rendered] = []
         self._open.append(name)
         try:
-            rendered = self.tree(value, (), lambda _path, result: seen.append(result))
+            rendered = self.tree(source.value, (), lambda _path, result: seen.append(result))
         finally:
             self._open.pop()
         failed = next((part for part in seen if part.error), None)
-        sensitive = sensitive or any(part.sensitive for part in seen)
+        sensitive = source.sensitive or any(part.sensitive for part in seen)
         if failed is not None:
             return Rendered(error=f"in the variable `{name}`: {failed.error}", hint=failed.hint, sensitive=sensitive)
-        return Rendered(rendered, sensitive)
+        return Rendered(rendered, sensitive, outside=source.outside or any(part.outside for part in seen))
 
     def _failure(self, error: Exception, names: Iterable[str], *, sensitive: bool) -> Rendered:
         known: Mapping[str, Any] = self.table.sources

@@ -120,6 +120,7 @@ def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:
         host=view,
         endpoints=endpoints,
         elsewhere={name: host for name, host in hosts.items() if host is not None and host != local},
+        hosts=tuple(manifest.hosts),
         pools=pools,
         moved=moved,
         declared=bool(manifest.endpoints),

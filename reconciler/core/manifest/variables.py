@@ -36,6 +36,7 @@ class Source:
     Attributes:
         value: the value, or text to be rendered when `literal` is false.
         path: its declaration in the manifest.
+        outside: whether it depends on the environment or the command line.
         missing: the environment variable that is not set, when there is no value.
     """
 
@@ -44,6 +45,7 @@ class Source:
     literal: bool = True
     path: Path | None = None
     missing: str | None = None
+    outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def variable_table(
         sensitive = name in secrets
         if name in given:
             by = f"--var {name}" if name in cli else PREFIX + name
-            sources[name] = Source(_typed(name, given[name], entry, place, by), sensitive, path=place)
+            sources[name] = Source(_typed(name, given[name], entry, place, by), sensitive, path=place, outside=True)
         else:
             sources[name] = _declared(entry, place, env, sensitive)
     return VariableTable(sources, env, frozenset(secret_env), host)
@@ -97,9 +99,9 @@ def _declared(entry: Any, path: Path | None, env: Mapping[str, str], sensitive: 
     if entry.env is None:
         return Source(entry.value, sensitive, literal=False, path=path)
     if entry.env in env:
-        return Source(env[entry.env], sensitive, path=path)
+        return Source(env[entry.env], sensitive, path=path, outside=True)
     if "default" in entry.model_fields_set:
-        return Source(entry.default, sensitive, literal=False, path=path)
+        return Source(entry.default, sensitive, literal=False, path=path, outside=True)
     return Source(None, sensitive, path=path, missing=entry.env)
 
 

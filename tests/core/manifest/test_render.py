@@ -105,8 +105,16 @@ def test_a_byte_of_the_environment_that_is_no_text() -> None:
 )
 def test_values(text: str, value: Any) -> None:
     result = renderer().render(text)
-    assert result == Rendered(value)
+    assert (result.value, result.sensitive, result.error) == (value, False, None)
     assert type(result.value) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ env.HOME }}", "{{ fallback }}", "{{ from_env }}", "{{ account }}", "{{ nested }}"]
+)
+def test_what_comes_from_outside_the_manifest_is_known(text: str) -> None:
+    assert renderer(cli={"account": "x"}).render(text).outside
+    assert not renderer().render("{{ account }}{{ lines[1] }}").outside
 
 
 def test_precedence() -> None:
@@ -242,7 +250,7 @@ def test_errors_do_not_tell_the_secret(text: str) -> None:
 
 
 def test_a_secret_given_another_way_stays_one() -> None:
-    assert renderer(cli={"token": "other"}).render("{{ token }}") == Rendered("other", sensitive=True)
+    assert renderer(cli={"token": "other"}).render("{{ token }}") == Rendered("other", sensitive=True, outside=True)
     assert renderer(env={"CHILTEPIN_VAR_token": "x"}).render("{{ env.CHILTEPIN_VAR_token }}").sensitive
 
 
