@@ -9,11 +9,12 @@ from pathlib import Path
 from reconciler.core.desired import Desired, TextFile
 from reconciler.core.frozen import dataclass
 from reconciler.core.invalid import ManifestInvalid
+from reconciler.core.live import Unknown
 from reconciler.core.manifest.hosts import Machine, local_host
 from reconciler.core.manifest.model import ClusterMatch, Manifest
 from reconciler.core.manifest.options import OptionTable
 from reconciler.core.manifest.resolve import Context, build_desired
-from reconciler.errors import EndpointCommandError, Refused, UsageError
+from reconciler.errors import EndpointCommandError, Refused, SchedulerError, UsageError
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _read(invocation: Invocation, *, every_host: bool = False) -> list[Desired]:
             raise
         if python and "{{" in python:  # rendering needs the whole view
             python = build_desired(manifest, parsed, context=context, findings=findings).host.python
-        table = _option_table(python_at(python, invocation.file))
+        table = _option_table(path_of_host(python, invocation.file))
         context = replace(context, option_table=table)
         views.append(build_desired(manifest, parsed, context=context, findings=findings))
     return views
@@ -105,9 +106,9 @@ def _python_of(manifest: Manifest, context: Context) -> str | None:
     return manifest.hosts[local].python if local else None
 
 
-def python_at(python: str | None, manifest: Path) -> str | None:
-    """Return where a host's `python` is: a relative path counts from the manifest, wherever the command runs."""
-    return None if python is None else str(manifest.absolute().parent / Path(python).expanduser())
+def path_of_host(path: str | None, manifest: Path) -> str | None:
+    """Return where a host's `python` or `config_dir` is: a relative path counts from the manifest, wherever we run."""
+    return None if path is None else str(manifest.absolute().parent / Path(path).expanduser())
 
 
 def _option_table(python: str | None) -> OptionTable | None:
@@ -151,10 +152,13 @@ def _context(manifest: Manifest, invocation: Invocation) -> Context:
     )
 
 
-def _cluster() -> str | None:
+def _cluster() -> str | Unknown | None:
     from reconciler.adapters.scheduler import Slurm
 
-    return Slurm().cluster()
+    try:
+        return Slurm().cluster()
+    except SchedulerError as e:
+        return Unknown(e.why or str(e))
 
 
 def _builtin(version: int | None) -> str:

@@ -279,10 +279,18 @@ class Scheduler(Protocol):
     """The batch system: questions only, never a submission."""
 
     def cluster(self) -> str | None:
-        """Return the cluster's name, or None when there is no batch system here."""
+        """Return the cluster's name, or None when there is no batch system here.
+
+        Raises:
+            SchedulerError: it could not be asked.
+        """
 
     def partitions(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the partitions (queues) with their limits."""
+        """Return the partitions (queues) with their limits; none when there is no batch system here.
+
+        Raises:
+            SchedulerError: it could not be asked.
+        """
 
     def jobs(self, system: BatchSystem, environment: Mapping[str, str]) -> tuple[BatchJob, ...]:
         """Return this user's jobs that are running or waiting.

@@ -15,7 +15,7 @@ from reconciler.core.desired import Desired, TextFile
 from reconciler.core.frozen import dataclass
 from reconciler.core.scope import Scope
 from reconciler.errors import UsageError
-from reconciler.invocation import Invocation, python_at, read_desired
+from reconciler.invocation import Invocation, path_of_host, read_desired
 from reconciler.ports import Clock, Outside
 from reconciler.reconcile import Request
 
@@ -44,7 +44,7 @@ def config_dir_of(invocation: Invocation, desired: Desired) -> str:
     """Return the config directory, an absolute path: the option, the manifest's, the environment's, the default."""
     chosen = (
         invocation.config_dir
-        or desired.host.config_dir
+        or path_of_host(desired.host.config_dir, invocation.file)
         or os.environ.get("GLOBUS_COMPUTE_USER_DIR")
         or "~/.globus_compute"
     )
@@ -69,7 +69,7 @@ def wire(invocation: Invocation, desired: Desired | None = None) -> Wired:
         config_dir,
         lock=invocation.lock_path,
         pools=invocation.pools_path,
-        python=python_at(desired.host.python, invocation.file),
+        python=path_of_host(desired.host.python, invocation.file),
         hidden=desired.secrets,
     )
     return Wired(invocation, desired, ports.outside, ports.clock, ports.run)

@@ -30,11 +30,13 @@ class Commands:
         system: what it is called, for the user.
         example: what the user may try by hand.
         timeout: seconds after which a command that gives no answer is given up.
+        unset: how the names of variables begin that stand for options of the commands, and would change the answer.
     """
 
     system: str
     example: str
     timeout: float = TIME_LIMIT
+    unset: tuple[str, ...] = ()
 
     def ask(self, command: tuple[str, ...], environ: Mapping[str, str]) -> str:
         """Return what a command prints.
@@ -50,7 +52,7 @@ class Commands:
         try:
             done = subprocess.run(
                 [program, *command[1:]],
-                env=dict(environ),
+                env={name: value for name, value in environ.items() if not name.startswith(self.unset)},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from reconciler.adapters.batch_commands import TIME_LIMIT, Commands, Queue
 from reconciler.adapters.pbs import Pbs
 from reconciler.core.live import BatchJob, BatchSystem
-from reconciler.errors import SchedulerError
 
 if TYPE_CHECKING:
     from reconciler.ports import Scheduler
@@ -25,21 +25,30 @@ class Slurm:
     """
 
     def __init__(self, *, timeout: float = TIME_LIMIT) -> None:
-        self._commands = Commands("Slurm", "squeue", timeout)
+        # A shell's habits (SQUEUE_STATES=RUNNING, ...) must not hide jobs.
+        self._commands = Commands("Slurm", "squeue", timeout, unset=("SQUEUE_", "SCONTROL_"))
         self._queue = Queue(self._jobs)
 
     def cluster(self) -> str | None:
-        """Return ClusterName of the Slurm that this node talks to; None where there is no Slurm."""
-        for line in self._ask_or_nothing("scontrol", "show", "config").splitlines():
+        """Return ClusterName of the Slurm that this node talks to; None where there is no Slurm.
+
+        Raises:
+            SchedulerError: `scontrol` gave no answer.
+        """
+        for line in self._ask_if_there("scontrol", "show", "config").splitlines():
             name, _, value = line.partition("=")
             if name.strip() == "ClusterName":
                 return value.strip() or None
         return None
 
     def partitions(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return what `scontrol show partition` says, by partition name; nothing where there is no Slurm."""
+        """Return what `scontrol show partition` says, by partition name; nothing where there is no Slurm.
+
+        Raises:
+            SchedulerError: `scontrol` gave no answer.
+        """
         found: dict[str, dict[str, Any]] = {}
-        for line in self._ask_or_nothing("scontrol", "--oneliner", "show", "partition").splitlines():
+        for line in self._ask_if_there("scontrol", "--all", "--oneliner", "show", "partition").splitlines():
             fields = dict(part.partition("=")[::2] for part in line.split() if "=" in part)
             if "PartitionName" in fields:
                 found[fields["PartitionName"]] = fields
@@ -56,7 +65,8 @@ class Slurm:
     def _jobs(self, environ: Mapping[str, str]) -> tuple[BatchJob, ...]:
         # As root, user endpoints are other users'.
         whose = () if os.getuid() == 0 else (f"--user={os.getuid()}",)
-        command = ("squeue", "--noheader", *whose, "--format", _BETWEEN.join(("%A", "%o", "%Z")))
+        # Those in hidden partitions, too.
+        command = ("squeue", "--noheader", "--all", *whose, "--format", _BETWEEN.join(("%A", "%o", "%Z")))
         found: list[BatchJob] = []
         for line in self._commands.ask(command, environ).splitlines():
             number, between, rest = line.partition(_BETWEEN)
@@ -65,11 +75,9 @@ class Slurm:
             found.append(BatchJob(number.strip(), tuple(rest.split(_BETWEEN))))
         return tuple(found)
 
-    def _ask_or_nothing(self, *command: str) -> str:
-        try:
-            return self._commands.ask(command, os.environ)
-        except SchedulerError:
-            return ""
+    def _ask_if_there(self, *command: str) -> str:
+        """Return what a command prints; nothing where there is no such command."""
+        return self._commands.ask(command, os.environ) if shutil.which(command[0]) else ""
 
 
 class BatchSystems:

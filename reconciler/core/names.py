@@ -11,6 +11,7 @@ from uuid import UUID
 
 MAX_LENGTH = 128
 _FORBIDDEN = re.compile(r"""[\\/\s'"]""")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _WHAT = {"/": "a slash", "\\": "a backslash", "'": "a quote", '"': "a quote"}
 
 
@@ -46,9 +47,19 @@ def name_fault(name: str) -> str | None:
     return upstream_fault(name)
 
 
-def pool_name_fault(name: str) -> str | None:
-    """Return why `name` cannot name a pool (Parsl makes it a label and a directory), or None."""
-    return _text_fault(name) or (None if name.isprintable() else "it contains an unprintable character")
+def pool_name_fault(name: str, *, local: bool = False) -> str | None:
+    """Return why `name` cannot name a pool (Parsl makes it a label and a directory), or None.
+
+    Args:
+        local: the workers are Parsl's own, and it puts the name into a shell's command line without quotes.
+    """
+    if fault := _text_fault(name) or (None if name.isprintable() else "it contains an unprintable character"):
+        return fault
+    if name == "_parsl_internal":
+        return "Parsl uses it itself"
+    if local and (found := _UNSAFE.search(name)):
+        return f"it contains `{found[0]}`, and Parsl puts a local pool's name into a shell's command line"
+    return None
 
 
 def _text_fault(name: str) -> str | None:

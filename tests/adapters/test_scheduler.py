@@ -111,6 +111,24 @@ def test_cluster_and_partitions(command: Command, monkeypatch: pytest.MonkeyPatc
     assert Slurm().partitions() == {"debug": {"PartitionName": "debug", "MaxTime": "30"}}
 
 
+@pytest.mark.parametrize("name", ["cluster", "partitions"])
+def test_a_scontrol_that_fails_is_not_no_slurm(command: Command, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    script = "echo 'slurm_load_ctl_conf error: Unable to contact slurm controller' >&2; exit 1"
+    monkeypatch.setenv("PATH", command("scontrol", script)["PATH"])
+    with pytest.raises(SchedulerError) as caught:
+        getattr(Slurm(), name)()
+    assert "Unable to contact slurm controller" in (caught.value.why or "")
+
+
+def test_the_shells_habits_hide_no_jobs(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("SQUEUE_STATES", "SQUEUE_PARTITION", "SCONTROL_LOCAL", "SLURM_CONF"):
+        monkeypatch.setenv(variable, "x")
+    environ = command("squeue", 'env | grep -E "^(SQUEUE|SCONTROL|SLURM)_" >"$HERE/seen"; echo "$*" >"$HERE/asked"')
+    Slurm().jobs({**environ, "SQUEUE_USERS": "nobody"})
+    assert (Path(environ["HERE"]) / "seen").read_text() == "SLURM_CONF=x\n"
+    assert "--all" in (Path(environ["HERE"]) / "asked").read_text()
+
+
 def test_no_slurm_is_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert (Slurm().cluster(), Slurm().partitions()) == (None, {})

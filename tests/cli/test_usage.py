@@ -492,6 +492,14 @@ def test_a_relative_python_counts_from_the_manifest(shell: Shell, monkeypatch: p
     done.says("4.14", "email")
 
 
+def test_a_relative_config_dir_counts_from_the_manifest(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.write(HEAD + "hosts: {here: {match: ['*'], config_dir: gc}}\nendpoints:\n  main: {state: stopped}\n")
+    shell.apply()
+    assert (shell.project / "gc" / "main" / "config.yaml").exists()
+    monkeypatch.chdir(shell.home)
+    shell.ok("plan", "-f", str(shell.manifest), "--detailed-exitcode")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_apply_that_is_ended_while_it_plans_gives_the_lease_back(shell: Shell, number: signal.Signals) -> None:
     shell.registered()

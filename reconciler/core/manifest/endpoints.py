@@ -55,7 +55,7 @@ class EndpointBuilder:
         if block is None:
             return None
         if results:
-            faults = validate_block(EndpointBlock, block)
+            faults = validate_block(EndpointBlock, block, results)
             for inner, message, hint in faults:
                 self._error(places, inner, message, hint)
             if faults:

@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Mapping
 
 from reconciler.core.frozen import dataclass
+from reconciler.core.live import Unknown
 from reconciler.core.manifest.findings import suggestion
 from reconciler.core.manifest.model import ClusterMatch, EnvMatch, HostBlock
 from reconciler.errors import Refused, UsageError
@@ -13,11 +14,11 @@ from reconciler.errors import Refused, UsageError
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine is called: short name, FQDN, and Slurm's cluster name if there is one."""
+    """What this machine is called: short name, FQDN, and Slurm's cluster name if there is a Slurm that can be asked."""
 
     name: str
     fqdn: str
-    cluster: str | None = None
+    cluster: str | Unknown | None = None
 
 
 def local_host(
@@ -48,11 +49,16 @@ def local_host(
         return matching[0]
     tried = ", ".join(dict.fromkeys((machine.name, machine.fqdn)))
     cluster = f", Slurm cluster {machine.cluster}" if machine.cluster else ""
+    remedy = "correct `match`, or say which one with --host NAME"
+    if isinstance(machine.cluster, Unknown):
+        cluster = f"; its Slurm cluster is not known, as Slurm could not be asked: {machine.cluster.reason}"
+        if not matching:
+            remedy = "see that `scontrol show config` answers in the shell from which this is run, or use --host NAME"
     raise Refused(
         f"two hosts match this machine: {', '.join(matching)}" if matching else "no host matches this machine",
         where=file,
         why=f"this machine is {tried}{cluster}; hosts: {', '.join(_tried(name, hosts[name]) for name in hosts)}",
-        remedy="correct `match`, or say which one with --host NAME",
+        remedy=remedy,
     )
 
 
@@ -79,6 +85,6 @@ def _fits(pattern: str | EnvMatch | ClusterMatch, machine: Machine, env: Mapping
         variable, _, wanted = pattern.env.partition("=")
         return variable in env and fnmatch.fnmatchcase(env[variable], wanted)
     if isinstance(pattern, ClusterMatch):
-        return machine.cluster is not None and fnmatch.fnmatchcase(machine.cluster, pattern.cluster)
+        return isinstance(machine.cluster, str) and fnmatch.fnmatchcase(machine.cluster, pattern.cluster)
     # Host names are compared without regard to case, as DNS does.
     return any(fnmatch.fnmatchcase(known.lower(), pattern.lower()) for known in (machine.name, machine.fqdn))

@@ -215,9 +215,18 @@ def _check_pbs(
         if options["mpi"]:
             message = "with PBS and MPI Chiltepin's own template always asks for one core per node"
             yield PoolFinding("warning", "mpi", message, "use an endpoint with `template: builtin`")
-        if not options["queue"] and not options["account"]:
-            message = "without queue and account Chiltepin's own template submits `qsub -q  -A`: `-A` becomes the queue"
-            yield PoolFinding("warning", None, message, "set `queue`, or use an endpoint with `template: builtin`")
+        if not (options["queue"] and options["account"]):
+            told = {
+                (False, False): "without queue and account Chiltepin's own template submits `qsub -q  -A  SCRIPT`:"
+                " `-A` becomes the queue",
+                (True, False): "without account Chiltepin's own template submits `qsub -q QUEUE -A  SCRIPT`:"
+                " the script becomes the account",
+                (False, True): "without queue Chiltepin's own template submits `qsub -q  -A ACCOUNT SCRIPT`:"
+                " `-A` becomes the queue",
+            }
+            message = told[bool(options["queue"]), bool(options["account"])]
+            hint = "set both `queue` and `account`, or use an endpoint with `template: builtin`"
+            yield PoolFinding("warning", None, message, hint)
     if options["partition"] and target.builtin:
         yield PoolFinding("error", "partition", "PBS has no partitions", "name the queue with `queue`")
     elif "partition" in own:

@@ -59,8 +59,8 @@ class PoolBuilder:
         return {name: pool for name, pool in built.items() if pool is not None}
 
     def _pool(self, name: str, layers_of: LayersOf) -> DesiredPool | None:
-        self._check_name(name)
         endpoint, host, usable = self._endpoint(layers_of(self.local))
+        self._check_name(name, local=usable and endpoint is None)
         layers = layers_of(host)
         places = Layers(*reversed(tuple(layers)))
         merged = merge(*layers.values())
@@ -68,6 +68,8 @@ class PoolBuilder:
         given, outside = self._render(merged, host, places)
         if given is None or not usable or not self.findings.broken.isdisjoint(layers):
             return None
+        if endpoint is None:  # Parsl would submit the empty text, as a queue or an account of no name
+            given = {key: value for key, value in given.items() if value != ""}
         own = frozenset(key for key, value in layers[places.paths[0]].items() if value is not None)
         target = self._target(endpoint)
         before = len(self.findings.problems)
@@ -81,9 +83,9 @@ class PoolBuilder:
         position = self.findings.parsed.at(("pools", name), key=True)
         return DesiredPool(name, endpoint, options, given, position, outside)
 
-    def _check_name(self, name: str) -> None:
+    def _check_name(self, name: str, *, local: bool) -> None:
         path: Path = ("pools", name)
-        if fault := pool_name_fault(name):
+        if fault := pool_name_fault(name, local=local):
             self.findings.error(path, f"{name!r} cannot be a pool's name: {fault}", key=True)
         elif name == "local":
             message = "a pool named `local` replaces the one that Chiltepin always adds under that name"
@@ -134,7 +136,7 @@ class PoolBuilder:
             elif isinstance(result.value, str) and len(path) == 1 and path[0] in _NOT_TEXT and "{{" in result.value:
                 faults.append((path, f"`{path[0]}` cannot be this text", None))
         if results and not faults:
-            faults = validate_block(PoolBlock, block)
+            faults = validate_block(PoolBlock, block, results)
         for path, message, hint in faults:
             self.findings.at(places.place(self.findings.parsed, path), message, hint)
         outside = frozenset(str(path[0]) for path, result in results.items() if result.outside)

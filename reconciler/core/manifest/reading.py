@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -54,12 +54,22 @@ def read_leniently(parsed: Parsed) -> tuple[m.Manifest | None, Findings]:
     return None, findings
 
 
-def validate_block(model: type[BaseModel], values: Mapping[str, Any]) -> list[tuple[Path, str, str | None]]:
-    """Check a merged and rendered block; return (path within it, message, hint) for all that is wrong."""
+def validate_block(
+    model: type[BaseModel], values: Mapping[str, Any], rendered: Container[Path] = ()
+) -> list[tuple[Path, str, str | None]]:
+    """Check a merged and rendered block; return (path within it, message, hint) for all that is wrong.
+
+    Args:
+        rendered: where values stand that are those of expressions.
+    """
     try:
         model.model_validate(values)
     except ValidationError as error:
-        return [(path, *_words(path, item, model)) for path, item in _errors(error, values)]
+        found = [(path, item, *_words(path, item, model)) for path, item in _errors(error, values)]
+        return [
+            (path, message, _OF_EXPRESSION if path in rendered and item["type"] in _TYPED else hint)
+            for path, item, message, hint in found
+        ]
     return []
 
 
@@ -164,7 +174,7 @@ def _type_words(name: str, item: Mapping[str, Any], shown: str, *, secret: bool)
         return f"`{name}` must be text{shown}", f"write its unit, too: {value}{unit}"
     if kind == "string_type":
         return f"`{name}` must be text{shown}", _quote(value, secret=secret)
-    if kind in ("bool_type", "int_type", "float_type"):
+    if kind in _TYPED:
         return _number_words(name, kind, value, shown)
     if kind == "list_type":
         one = isinstance(value, str) and "\n" not in value and not secret
@@ -191,6 +201,10 @@ ID_HINT = "e.g. 5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a"
 _EMPTY = {"schema": "write `none` for no schema"}
 
 
+_OF_EXPRESSION = "the expression's value must have that type; `| int` makes a number of text"
+_TYPED = ("bool_type", "int_type", "float_type")
+
+
 def _number_words(name: str, kind: str, value: Any, shown: str) -> tuple[str, str | None]:
     wanted = {"bool_type": "true or false", "int_type": "a whole number", "float_type": "a number"}[kind]
     hint = None
@@ -200,7 +214,7 @@ def _number_words(name: str, kind: str, value: Any, shown: str) -> tuple[str, st
         elif kind != "bool_type" and value.strip().lstrip("+-").replace(".", "", 1).isdigit():
             hint = f"write {value.strip()}, without quotes"
         elif "{{" in value:
-            hint = "the expression's value must have that type; `| int` makes a number of text"
+            hint = _OF_EXPRESSION
     return f"`{name}` must be {wanted}{shown}", hint
 
 

@@ -2,7 +2,7 @@
 
 Precedence, strongest first: `--var`, `CHILTEPIN_VAR_*`, the host's `variables`, `variables`. A value
 from the command line or the environment is never rendered itself; a value in the manifest may use
-other variables. Text from outside takes the type that the manifest's own value has.
+other variables. Text from outside takes the type that the manifest's own value, or the default, has.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from reconciler.core.manifest.parsed import Path
 PREFIX = "CHILTEPIN_VAR_"
 RESERVED = frozenset(("env", "host"))
 """Names that expressions have anyway."""
+_SHOWN = 60
+"""Characters of a value that a message shows."""
 
 
 class VariableError(Exception):
@@ -87,28 +89,31 @@ def variable_table(
         sensitive = name in secrets
         if name in given:
             by = f"--var {name}" if name in cli else PREFIX + name
-            sources[name] = Source(_typed(name, given[name], entry, place, by), sensitive, path=place, outside=True)
+            value = _typed(name, given[name], entry, place, by, sensitive=sensitive)
+            sources[name] = Source(value, sensitive, path=place, outside=True)
         else:
-            sources[name] = _declared(entry, place, env, sensitive)
+            sources[name] = _declared(name, entry, place, env, sensitive=sensitive)
     return VariableTable(sources, env, frozenset(secret_env), host)
 
 
-def _declared(entry: Any, path: Path | None, env: Mapping[str, str], sensitive: bool) -> Source:
+def _declared(name: str, entry: Any, path: Path | None, env: Mapping[str, str], *, sensitive: bool) -> Source:
     if not isinstance(entry, VariableSource):
         return Source(entry, sensitive, literal=False, path=path)
     if entry.env is None:
         return Source(entry.value, sensitive, literal=False, path=path)
     if entry.env in env:
-        return Source(env[entry.env], sensitive, path=path, outside=True)
+        value = _typed(name, env[entry.env], entry, path, entry.env, sensitive=sensitive)
+        return Source(value, sensitive, path=path, outside=True)
     if "default" in entry.model_fields_set:
         return Source(entry.default, sensitive, literal=False, path=path, outside=True)
     return Source(None, sensitive, path=path, missing=entry.env)
 
 
-def _typed(name: str, text: str, entry: Any, path: Path | None, by: str) -> Any:
+def _typed(name: str, text: str, entry: Any, path: Path | None, by: str, *, sensitive: bool) -> Any:
     """Give `text` from outside the type of the manifest's own value, so that `--var nodes=4` is a number."""
-    model = entry.value if isinstance(entry, VariableSource) else entry
-    given = f", as here; {by} gives another value"
+    model = (entry.default if entry.env else entry.value) if isinstance(entry, VariableSource) else entry
+    shown = "another value" if sensitive else repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+    given = f", as here; {by} gives {shown}"
     if isinstance(model, bool):
         if text in ("true", "false"):
             return text == "true"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from reconciler.core.live import Unknown
 from reconciler.core.manifest.hosts import Machine, local_host
 from reconciler.core.manifest.model import HostBlock
 from reconciler.errors import Refused, UsageError
@@ -50,6 +51,19 @@ def test_what_does_not_match(match: list[object]) -> None:
 
 def test_without_match_the_name_is_the_machine() -> None:
     assert find(ufe01=host(), ufe02=host()) == "ufe01"
+
+
+def test_a_slurm_that_cannot_be_asked_is_named_where_no_host_matches() -> None:
+    machine = Machine("ufe01", "ufe01.rdhpcs.noaa.gov", Unknown("scontrol failed: no route"))
+    assert find(machine=machine, a=host({"cluster": "*"}), b=host("ufe*")) == "b"
+    with pytest.raises(Refused) as raised:
+        find(machine=machine, a=host({"cluster": "ursa"}), b=host("y*"))
+    assert str(raised.value) == (
+        "m.yaml: no host matches this machine\n"
+        "  this machine is ufe01, ufe01.rdhpcs.noaa.gov; its Slurm cluster is not known, as Slurm could not be asked:"
+        " scontrol failed: no route; hosts: a (match: cluster ursa), b (match: y*)\n"
+        "  Next: see that `scontrol show config` answers in the shell from which this is run, or use --host NAME"
+    )
 
 
 def test_none_matching_is_refused_with_the_names_tried() -> None:

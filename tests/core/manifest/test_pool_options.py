@@ -52,14 +52,16 @@ def told(target: Target, *, inherited: dict[str, Any] | None = None, **own: Any)
         # 5 and 6: Chiltepin's own template and PBS
         (
             OTHER,
-            {"provider": "pbspro", "mpi": True, "queue": "q"},
+            {"provider": "pbspro", "mpi": True, "queue": "q", "account": "a"},
             "warning mpi: with PBS and MPI Chiltepin's own template",
         ),
         (OTHER, {"provider": "pbspro", "cores_per_node": 4}, "warning None: without queue and account"),
+        (OTHER, {"provider": "pbspro", "cores_per_node": 4, "queue": "q"}, "warning None: without account"),
+        (OTHER, {"provider": "pbspro", "cores_per_node": 4, "account": "a"}, "warning None: without queue Chiltepin's"),
         # 7: PBS ignores Slurm's words
         (
             OTHER,
-            {"provider": "pbspro", "queue": "q", "cores_per_node": 4, "partition": "p"},
+            {"provider": "pbspro", "queue": "q", "account": "a", "cores_per_node": 4, "partition": "p"},
             "warning partition: `partition` has no effect with PBS",
         ),
         (
@@ -171,7 +173,7 @@ def test_good_pools_have_no_findings(target: Target, options: dict[str, Any]) ->
 def test_defaults_that_do_not_concern_a_pool_are_no_findings() -> None:
     shared = {"account": "x", "walltime": "01:00:00", "partition": "p", "exclusive": True, "max_mpi_apps": 1}
     assert told(REMOTE, inherited=shared) == []
-    assert told(OTHER, inherited={**shared, "provider": "pbspro", "cores_per_node": 4}) == []
+    assert told(OTHER, inherited={**shared, "provider": "pbspro", "cores_per_node": 4, "queue": "q"}) == []
 
 
 @pytest.mark.parametrize(
@@ -219,6 +221,29 @@ def test_a_template_is_not_judged_when_its_endpoint_is_wrong_itself(place: str) 
 def test_01_00_00_without_quotes_stays_text_and_is_accepted() -> None:
     pool = desired("pools: {p: {walltime: 01:00:00, provider: slurm}}").pools["p"]
     assert pool.given["walltime"] == "01:00:00"
+
+
+@pytest.mark.parametrize("provider", ["pbspro", "slurm"])
+def test_an_empty_text_of_a_local_pool_is_as_if_it_were_not_set(provider: str) -> None:
+    block = f"{{provider: {provider}, cores_per_node: 4, queue: '{{{{ q }}}}', account: '', partition: ''}}"
+    pool = desired(f"variables: {{q: {{env: QUEUE, default: ''}}}}\npools: {{p: {block}}}").pools["p"]
+    assert pool.given == {"provider": provider, "cores_per_node": 4}
+    assert (pool.options["queue"], pool.options["account"], pool.options["partition"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ("{'a&b': {}}", "'a&b' cannot be a pool's name"),
+        ("{'x;y': {}}", "it contains `;`, and Parsl puts a local pool's name into a shell's command line"),
+        ("{'a&b': {endpoint: nowhere}}", "there is no endpoint `nowhere`"),
+        ("{_parsl_internal: {endpoint: e}}", "'_parsl_internal' cannot be a pool's name: Parsl uses it itself"),
+    ],
+)
+def test_names_that_parsl_cannot_take(pool: str, expected: str) -> None:
+    [found] = [line for line in problems(f"{ENDPOINTS}pools: {pool}") if "error: " in line]
+    assert expected in found
+    assert problems(ENDPOINTS + "pools: {'a&b': {endpoint: e}, 'a-B_1.2': {}}") == []
 
 
 def test_a_pool_named_local_is_a_warning() -> None:

@@ -117,6 +117,33 @@ def test_what_comes_from_outside_the_manifest_is_known(text: str) -> None:
     assert not renderer().render("{{ account }}{{ lines[1] }}").outside
 
 
+DEFAULTS = {
+    "n": VariableSource(env="N", default=40),
+    "x": VariableSource(env="X", default=1.5),
+    "b": VariableSource(env="B", default=True),
+    "t": VariableSource(env="T"),
+}
+
+
+def test_text_from_outside_takes_the_type_of_the_default() -> None:
+    table = renderer(**DEFAULTS, env={"N": "48", "X": "2", "B": "false", "T": "4"})
+    assert [table.variable(name).value for name in "nxbt"] == [48, 2.0, False, "4"]
+    assert renderer(**DEFAULTS, env={"T": ""}, cli={"n": "7"}).render("{{ n }}").value == 7
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("N", "the variable `n` must be a whole number, as here; N gives 'many'"),
+        ("X", "the variable `x` must be a number, as here; X gives 'many'"),
+        ("B", "the variable `b` must be true or false, as here; B gives 'many'"),
+    ],
+)
+def test_text_that_the_type_of_the_default_does_not_fit(variable: str, message: str) -> None:
+    with pytest.raises(VariableError, match=message):
+        renderer(**DEFAULTS, env={variable: "many"})
+
+
 def test_precedence() -> None:
     assert renderer(cli={"level": "cli"}).render("{{ level }}").value == "cli"
     assert renderer().render("{{ level }}").value == "env"
