@@ -53,9 +53,7 @@ def apply(
     parallelism: ParallelismOption = 4,
     wait: WaitOption = "online",
     drain: o.DrainOption = None,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Start daemons once more that died three times within 24 h.")
-    ] = False,
+    retry: o.RetryOption = False,
     output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",

@@ -159,6 +159,7 @@ def scope_of(saved: SavedPlan) -> Scope:
         limits.purge,
         frozenset(limits.reregister),
         limits.take_over,
+        retry=limits.retry,
     )
 
 

@@ -39,6 +39,8 @@ def export(
     output: Annotated[str, typer.Option("--format", metavar="yaml|json|env", help="How to print them.")] = "yaml",
 ) -> int:
     """Print the UUIDs of all endpoints in the lock, of every host. Contacts nothing."""
+    import yaml
+
     from reconciler.adapters.store import FileStore
     from reconciler.cli.console import Console, check_format
     from reconciler.core.lock import read_lock
@@ -67,7 +69,8 @@ def export(
         elif output == "env":
             Console().result(f"{variables[name]}={endpoint_id}")
         else:
-            Console().result(f"{name}: {endpoint_id}")
+            # A name may mean something else to YAML: `no`, `0123`, `#x`.
+            Console().result(yaml.safe_dump({name: endpoint_id}, allow_unicode=True, width=1_000))
     return int(ExitCode.OK)
 
 

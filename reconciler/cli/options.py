@@ -97,6 +97,9 @@ TakeOverOption = Annotated[
         help="Move the claims of other hosts, users, config directories or lockfiles to here first: they are gone.",
     ),
 ]
+RetryOption = Annotated[
+    bool, typer.Option("--retry", help="Start daemons once more that died three times within 24 h.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DrainOption = Annotated[
     str | None,

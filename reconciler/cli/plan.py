@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +39,9 @@ def plan(
     new: o.NewOption = None,
     reregister: o.ReregisterOption = None,
     take_over: o.TakeOverOption = False,
+    retry: o.RetryOption = False,
     destroy: Annotated[bool, typer.Option("--destroy", help="Plan what `destroy` would do.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="With --destroy: what `destroy --purge` would do.")] = False,
     detailed: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 2 when there are changes.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Keep the plan, for `chiltepin apply FILE`.")
@@ -72,16 +76,30 @@ def plan(
             ("--new", new),
             ("--reregister", reregister),
             ("--take-over", take_over),
+            ("--retry", retry),
             ("--destroy", destroy),
+            ("--purge", purge),
         )
         return int(_against(console, against, invocation, output, detailed=detailed))
+    if purge and not destroy:
+        raise UsageError("--purge goes with --destroy", remedy="`chiltepin purge NAME` empties the trash")
     wired = wire(invocation)
     print_warnings(console, wired.desired)
-    request = open_request(wired, target, exclude, new, destroy=destroy, reregister=reregister, take_over=take_over)
+    request = open_request(
+        wired,
+        target,
+        exclude,
+        new,
+        destroy=destroy,
+        purge=purge,
+        reregister=reregister,
+        take_over=take_over,
+        retry=retry,
+    )
     sight = make_sight(wired.outside, request)
     print_plan(console, sight, output)
     if out is not None:
-        _keep(console, out, sight, request)
+        _keep(console, out, sight, request, invocation)
     code = exit_code_of_plan(sight.plan)
     if code is ExitCode.OK and detailed and not sight.plan.is_empty:
         code = ExitCode.CHANGES
@@ -107,7 +125,7 @@ def _against(console: Console, what: str, invocation: Invocation, output: str, *
         console.result(to_json(against_lock_output(views[0].stack, changes)))
     elif output == "markdown":
         console.markdown("chiltepin plan", comparison_lines(changes, stack=views[0].stack))
-    else:
+    elif changes or not console.quiet:
         console.lines(comparison_lines(changes, stack=views[0].stack))
     return ExitCode.CHANGES if changes and detailed else ExitCode.OK
 
@@ -138,7 +156,7 @@ def _check_out(out: Path, against: str | None) -> None:
         raise UsageError("this file is there, and is no kept plan", where=str(out), remedy="choose another name")
 
 
-def _keep(console: Console, out: Path, sight: Sight, request: Request) -> None:
+def _keep(console: Console, out: Path, sight: Sight, request: Request, invocation: Invocation) -> None:
     import secrets
 
     from reconciler.adapters.store import write_private_text
@@ -147,6 +165,25 @@ def _keep(console: Console, out: Path, sight: Sight, request: Request) -> None:
 
     saved = save_plan(sight.plan, request.scope, request.new, secrets.token_hex(16))
     write_private_text(out, to_json(saved) + "\n", "plan")
-    consent = " --allow-delete" if sight.plan.deletes else ""
-    consent += f" --max-deletes {sight.plan.delete_count}" if sight.plan.delete_count > 1 else ""
-    console.say(f"kept in {out}; to do just this: chiltepin apply {out}{consent}")
+    consent = ["--allow-delete"] if sight.plan.deletes else []
+    consent += ["--max-deletes", str(sight.plan.delete_count)] if sight.plan.delete_count > 1 else []
+    words = ["chiltepin", "apply", *_given(invocation, request.desired.secrets), str(out), *consent]
+    console.say(f"kept in {out}; to do just this: {shlex.join(words)}")
+
+
+def _given(invocation: Invocation, secrets: Collection[str]) -> Iterator[str]:
+    """Yield the options of this command that an apply of the kept plan needs as well; of a secret only the name."""
+    shared = (
+        ("-f", invocation.file if invocation.file != o.DEFAULT_FILE else None),
+        ("-c", invocation.config_dir),
+        ("--host", invocation.host),
+        ("--lock", invocation.lock),
+    )
+    for option, value in shared:
+        if value is not None:
+            yield from (option, str(value))
+    for variable in invocation.variables:
+        name, _, value = variable.partition("=")
+        yield from ("--var", f"{name}=VALUE" if value in secrets else variable)
+    if invocation.allow_outside:
+        yield "--allow-outside"

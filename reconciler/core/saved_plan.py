@@ -37,6 +37,7 @@ class SavedScope(Output):
     purge: bool
     reregister: list[str] = Field(default_factory=list)
     take_over: bool = False
+    retry: bool = False
 
 
 class SavedPlan(Output):
@@ -109,6 +110,7 @@ def save_plan(plan: Plan, scope: Scope, new: frozenset[str], salt: str) -> Saved
             purge=scope.purge,
             reregister=sorted(scope.reregister),
             take_over=scope.take_over,
+            retry=scope.retry,
         ),
         new=sorted(new),
         lineage=plan.lock.lineage if plan.lock else "",

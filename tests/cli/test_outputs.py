@@ -330,6 +330,13 @@ def test_lock_export(shell: Shell) -> None:
     assert document["endpoints"] == {"main": ENDPOINT, "my-second.one": None}
 
 
+@pytest.mark.parametrize("name", ["no", "#x", "0123", "[x", "%x", "1e3", "~", "x", "ü", "a:b", "x:", "&a"])
+def test_lock_export_of_any_name_is_yaml(shell: Shell, name: str) -> None:
+    shell.write(f"{HEAD}endpoints:\n  main: {{state: stopped}}\n  '{name}': {{state: unmanaged, id: {ENDPOINT}}}\n")
+    shell.apply()
+    assert yaml.safe_load(shell.ok("lock", "export").out) == {name: ENDPOINT}
+
+
 def test_lock_export_of_a_damaged_lock(shell: Shell) -> None:
     shell.lock.write_text("{{{")
     shell.refused("lock", "export", code=4, says=("the lockfile is not valid YAML", "version control"))

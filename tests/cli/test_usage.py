@@ -18,14 +18,18 @@ import pytest
 import typer
 import yaml
 
+from reconciler.cli.carry import scope_of
 from reconciler.cli.console import Console
 from reconciler.cli.main import build_app, run
 from reconciler.cli.signals import graceful
+from reconciler.core.saved_plan import read_saved_plan, save_plan
 from reconciler.core.schemas import SCHEMAS
+from reconciler.core.scope import Scope
 from tests.adapters.globus_stub import Reply
 from tests.adapters.host_support import UUID_A, UUID_B, fake_environment
 from tests.cli.command_lines import parse
 from tests.cli.support import HEAD, ONE, POOLED, RENAMED, Done, Shell, chiltepin, environ
+from tests.core.builders import endpoint, settled
 
 MISTAKES: dict[str, tuple[str, ...]] = {
     "plam": ("there is no command `chiltepin plam`", "did you mean `plan`?", "`chiltepin --help`"),
@@ -44,6 +48,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "restart main --yes --drain 5m --interrupt": ("--interrupt and --drain contradict each other", "leave one"),
     "plan -q -v": ("--quiet and --verbose contradict each other", "leave one of them out"),
     "apply --retry plan.json": ("--retry do not go with a kept plan", "leave them out"),
+    "plan --purge": ("--purge goes with --destroy", "`chiltepin purge NAME`"),
     "lock exprot": ("there is no command `chiltepin lock exprot`", "did you mean `export`?"),
     "sandbox stats": ("there is no command `chiltepin sandbox stats`", "did you mean `status`?"),
     "sandbox exec": ("chiltepin sandbox exec:", "COMMAND"),
@@ -627,6 +632,48 @@ def test_a_kept_plan_says_with_which_options_it_is_done(shell: Shell) -> None:
     assert "2 done" in shell.ok(*command).err
 
 
+def test_the_command_for_a_kept_plan_is_whole(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = shell.base / "its place" / "m.yaml"
+    manifest.parent.mkdir()
+    (shell.base / "t").write_text("engine: {type: ThreadPoolEngine}\n")
+    declared = "variables: {token: {env: TOKEN, sensitive: true}, debug: false}\n"
+    declared += "hosts: {a: {match: [one]}, b: {match: [two]}}\n"
+    block = (
+        "host: b, state: stopped, template: ../t, config: {debug: '{{ debug }}'}, user_environment: {T: '{{ token }}'}"
+    )
+    manifest.write_text(f"{HEAD}{declared}endpoints:\n  main: {{{block}}}\n")
+    options = ["-f", str(manifest), "-c", str(shell.base / "c"), "--host", "b", "--lock", "l.yaml"]
+    more = ["--var", "debug=true", "--var", "token=s3same", "--allow-outside"]
+    said = shell.ok("plan", *options, *more, "--out", "p 1.json").err
+    assert "s3same" not in said
+    words = shlex.split(said.partition("to do just this: ")[2])
+    assert words == ["chiltepin", "apply", *options, *more[:3], "token=VALUE", "--allow-outside", "p 1.json"]
+    shell.ok(*(word.replace("VALUE", "s3same") for word in words[1:])).says("1 done")
+
+
+def test_the_limits_of_a_kept_plan_are_those_that_it_was_made_with() -> None:
+    scope = Scope(frozenset("a"), frozenset("b"), True, True, frozenset("c"), True, retry=True)
+    saved = save_plan(settled(endpoint()).plan(), scope, frozenset(), "0" * 32)
+    assert scope_of(read_saved_plan(saved.model_dump_json(), "p.json")) == scope
+
+
+def test_a_destroy_that_purges_is_shown_and_kept(shell: Shell) -> None:
+    shell.registered()
+    shell.refused("plan", "--destroy", "--purge", code=0, says=("- ", "deregister"))
+    assert "deregister" not in shell.ok("plan", "--destroy").out
+    shell.ok("plan", "--destroy", "--purge", "--out", "p.json")
+    shell.ok("apply", "p.json", "--allow-delete")
+    assert not (shell.config_dir / "main").exists()
+    assert list((shell.config_dir / ".chiltepin" / "trash").iterdir()) == []
+
+
+def test_quiet_says_nothing_when_the_lock_has_all(shell: Shell) -> None:
+    shell.write(ONE)
+    shell.ok("plan", "--against", "lock", "-q").says("+ endpoint main")
+    shell.apply()
+    assert shell.ok("plan", "--against", "lock", "-q").text == ""
+
+
 def test_what_a_marker_keeps_of_the_manifest_is_in_the_plan(shell: Shell) -> None:
     shell.write(ONE.replace("stopped}", "stopped, protect: true}"))
     shell.apply()
@@ -663,7 +710,7 @@ def test_a_variable_that_does_not_fit_is_said_to_come_from_outside(
 ) -> None:
     shell.write(ONE + "variables: {cores: 4}\n")
     says = "the variable `cores` must be a whole number, as here;"
-    shell.refused("validate", "--var", "cores=many", code=65, says=(says, "--var cores gives another value"))
+    shell.refused("validate", "--var", "cores=many", code=65, says=(says, "--var cores gives 'many'"))
     monkeypatch.setenv("CHILTEPIN_VAR_cores", "many")
     shell.refused("validate", code=65, says=(says, "CHILTEPIN_VAR_cores gives another value"))
 

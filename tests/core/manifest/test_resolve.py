@@ -193,7 +193,7 @@ def test_merging_is_associative_and_the_last_layer_wins(
         ),
         (
             "variables: {n: '3'}\npools: {p: {nodes_per_block: '{{ n }}'}}",
-            "must be a whole number, not the text '3'; the expression's value must have that type; `| int` makes a number",
+            "must be a whole number, not the text '3'; the expression's value must have that type; `| int` makes",
         ),
         ('pools: {p: {mpi: \'{{ "{" + "{" }}\'}}', "1:18: error: `mpi` cannot be this text"),
         ("pools: {a/b: }", "'a/b' cannot be a pool's name: it contains a slash"),
