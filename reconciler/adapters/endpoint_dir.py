@@ -46,15 +46,15 @@ class Contents:
     """The file contents seen in one pass, each held once however many directories share it."""
 
     _last: dict[str, LiveFile] = field(default_factory=dict)
-    _by_digest: dict[tuple[str, int], LiveFile] = field(default_factory=dict)
+    _by_digest: dict[tuple[str, int, str | None], LiveFile] = field(default_factory=dict)
 
-    def file(self, name: str, content: bytes, mode: int) -> LiveFile:
+    def file(self, name: str, content: bytes, mode: int, link: str | None) -> LiveFile:
         """Return the LiveFile of `content`; equal ones are the same object."""
         last = self._last.get(name)
-        if last is not None and last.content == content and last.mode == mode:
+        if last is not None and last.content == content and (last.mode, last.link) == (mode, link):
             return last
         digest = hashlib.sha256(content).hexdigest()
-        file = self._by_digest.setdefault((digest, mode), LiveFile(digest, content, mode))
+        file = self._by_digest.setdefault((digest, mode, link), LiveFile(digest, content, mode, link))
         self._last[name] = file
         return file
 
@@ -80,6 +80,16 @@ def read_regular(directory_fd: int, name: str, *, follow: bool) -> tuple[bytes, 
         return content, info
     finally:
         os.close(fd)
+
+
+def _read_through(directory_fd: int, name: str) -> tuple[bytes, os.stat_result, str | None]:
+    """Return a file's content and status, and the link through which it was read, if it is one."""
+    try:
+        return *read_regular(directory_fd, name, follow=False), None
+    except OSError as e:
+        if e.errno != errno.ELOOP:
+            raise
+    return *read_regular(directory_fd, name, follow=True), os.readlink(name, dir_fd=directory_fd)
 
 
 def parse_marker(content: bytes) -> Marker | Damaged:
@@ -170,8 +180,8 @@ def _read_entry(fd: int, name: str, reading: Reading, contents: Contents, age: A
     """Read one file of an endpoint directory into `reading`."""
     try:
         if name in MANAGED_FILES:
-            content, info = read_regular(fd, name, follow=True)
-            reading.files[name] = contents.file(name, content, stat.S_IMODE(info.st_mode))
+            content, info, link = _read_through(fd, name)
+            reading.files[name] = contents.file(name, content, stat.S_IMODE(info.st_mode), link)
             if name in DOCUMENTS:
                 reading.documents_age = _younger(reading.documents_age, age(info.st_mtime))
         elif name == PID_FILE:

@@ -57,7 +57,8 @@ class FileStore:
         _write_text(self._lock_path, text, "lockfile", ("lock.temp", "lock.written"))
 
     def read_pools(self) -> str | None:
-        return read_text(self._pools_path, "pools file")
+        # Nothing depends on what somebody else wrote into it: it is written again.
+        return read_text(self._pools_path, "pools file", errors="replace")
 
     def write_pools(self, text: str) -> None:
         _write_text(self._pools_path, text, "pools file", ("pools.temp", "pools.written"))
@@ -117,8 +118,15 @@ class FileStore:
         return f"{self._config_dir}/{OWN_DIRECTORY}" + (f"/{name}" if name else "")
 
 
-def read_text(path: Path, what: str) -> str | None:
-    """Return a text file's content, None when there is none."""
+def read_text(path: Path, what: str, *, errors: str = "strict") -> str | None:
+    """Return a text file's content, None when there is none.
+
+    Args:
+        errors: what becomes of bytes that are not UTF-8, as of `bytes.decode`.
+
+    Raises:
+        StateFileError: there are such bytes, and `errors` is "strict".
+    """
     try:
         with files.translating(f"read the {what}", str(path)), files.opened(str(path.parent)) as folder:
             content = files.read_file(folder, path.name, follow=True)
@@ -127,7 +135,7 @@ def read_text(path: Path, what: str) -> str | None:
             return None
         raise
     try:
-        return content.decode("utf-8") if content is not None else None
+        return content.decode("utf-8", errors) if content is not None else None
     except UnicodeDecodeError as e:
         raise StateFileError(
             f"the {what} is damaged",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from reconciler.core.changes import ABSENT, SENSITIVE, Cause, FieldChange, FileChange
@@ -91,9 +92,11 @@ def diff_file(spec: FileSpec, live: LiveFile | None, record: FileRecord | None) 
         cause = Cause.NEW if record is None else Cause.EDITED
         change = FileChange(spec.file, "add", cause, _added(spec), label=spec.label)
         return FileDiff(change, content, new_record, backup=False, mode=spec.mode)
-    if spec.keys is not None:
-        return _diff_mapping(spec, live, record)
-    return _diff_text(spec, live, record)
+    found = _diff_text(spec, live, record) if spec.keys is None else _diff_mapping(spec, live, record)
+    if found is None or live.link is None:
+        return found
+    unlinked = FieldChange("(link)", live.link, "a file of its own")
+    return replace(found, change=replace(found.change, fields=(unlinked, *found.change.fields)))
 
 
 def _is_edited(live: LiveFile | None, record: FileRecord | None) -> bool:

@@ -124,10 +124,13 @@ def load_mapping(content: bytes) -> dict[str, Any]:
 
 
 def dump_mapping(value: Mapping[str, Any]) -> bytes:
-    """Return YAML text that PyYAML reads back as the same mapping, keys in the given order."""
+    """Return YAML text that PyYAML reads back as the same mapping, keys in the given order.
+
+    It is ASCII: globus-compute-endpoint reads it in the locale's encoding, whatever that is.
+    """
     if not value:
         return b"{}\n"
-    text: str = yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
+    text: str = yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=False)
     return text.encode()
 
 

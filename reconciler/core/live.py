@@ -34,11 +34,15 @@ class Damaged:
 
 @dataclass(frozen=True)
 class LiveFile:
-    """One file of an endpoint directory: SHA-256 (hex) of its bytes, the bytes, its permission bits."""
+    """One file of an endpoint directory: SHA-256 (hex) of its bytes, the bytes, its permission bits.
+
+    `link` is the path in it, when it is a symbolic link to the file that holds the bytes.
+    """
 
     digest: str
     content: bytes
     mode: int
+    link: str | None = None
 
 
 @dataclass(frozen=True)

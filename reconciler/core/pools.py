@@ -66,7 +66,7 @@ def pools_file(wanted: Mapping[str, DesiredPool], ids: Mapping[str, str | None])
         Dumper=_PoolDumper,
         sort_keys=False,
         default_flow_style=False,
-        allow_unicode=True,
+        allow_unicode=False,  # Chiltepin reads it in the locale's encoding, whatever that is
         width=1_000_000,
     )
     return PoolsFile(HEADER + text, left_out)

@@ -80,10 +80,32 @@ def test_a_directory_for_a_lockfile(shell: Shell) -> None:
     refused_by_all(shell, "chiltepin.lock.yaml: cannot read the lockfile", "move it aside", code=1)
 
 
-def test_a_pools_file_that_is_no_text(shell: Shell) -> None:
+@pytest.mark.parametrize("content", [b"\xff\0", b"\xff", b"{{{", b"- 1\n"])
+def test_a_pools_file_that_somebody_edited_is_written_again(shell: Shell, content: bytes) -> None:
     shell.registered()
-    shell.pools.write_bytes(b"\xff\0")
-    refused_by_all(shell, "chiltepin.pools.yaml: the pools file is damaged", "move it aside")
+    before = shell.pools.read_bytes()
+    for damaged in (content, before + content):
+        shell.pools.write_bytes(damaged)
+        shell.refused("plan", code=0, says=("write the pools file",))
+        shell.apply()
+        assert shell.pools.read_bytes() == before
+
+
+@pytest.mark.parametrize("linked", ["config.yaml", "user_environment.yaml"])
+def test_a_link_that_becomes_a_file_is_in_the_plan(shell: Shell, linked: str) -> None:
+    shell.registered()
+    file, target = shell.config_dir / "main" / linked, shell.base / "dotfiles"
+    file.rename(target)
+    file.symlink_to(target)
+    shell.refused("plan", "--detailed-exitcode", code=0, says=("No changes.",))
+    before = target.read_bytes()
+    block = "config: {debug: true}, user_environment: {A: b}"
+    shell.write(POOLED.replace("stopped}", f"stopped, {block}}}"))
+    shell.refused("plan", code=0, says=(f'(link): "{target}" -> "a file of its own"',))
+    shell.apply()
+    assert not file.is_symlink()
+    assert target.read_bytes() == before
+    shell.ok("plan", "--detailed-exitcode").says("No changes.")
 
 
 # --- the marker

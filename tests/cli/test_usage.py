@@ -712,7 +712,7 @@ def test_a_variable_that_does_not_fit_is_said_to_come_from_outside(
     says = "the variable `cores` must be a whole number, as here;"
     shell.refused("validate", "--var", "cores=many", code=65, says=(says, "--var cores gives 'many'"))
     monkeypatch.setenv("CHILTEPIN_VAR_cores", "many")
-    shell.refused("validate", code=65, says=(says, "CHILTEPIN_VAR_cores gives another value"))
+    shell.refused("validate", code=65, says=(says, "CHILTEPIN_VAR_cores gives 'many'"))
 
 
 def test_a_first_manifest_of_another_config_directory_says_how_to_go_on(shell: Shell) -> None:

@@ -66,6 +66,13 @@ def test_order_in_the_manifest_makes_no_difference() -> None:
     assert one == pools_file(desired(pools=(pool("b", None), pool("a", None))).pools, {})
 
 
+def test_it_is_the_same_in_every_locale() -> None:
+    options = {"environment": ["# \u00fc \u2603 \U0001f600"], "account": "\u00e9"}
+    text = pools_file(desired(pools=(pool("\u00fc", **options),)).pools, {"main": uuid("main")}).text
+    assert text.isascii()
+    assert yaml.safe_load(text) == {"\u00fc": {"endpoint": uuid("main"), **options}}
+
+
 def test_equal_values_are_spelt_out() -> None:
     shared = ["module load gcc"]
     pools = (pool("a", None, environment=shared), pool("b", None, environment=shared))

@@ -128,6 +128,9 @@ class EndpointBuilder:
             place = places.place(self.findings.parsed, inner, key=True)
             if not _ENV_NAME.fullmatch(variable):
                 self.findings.at(place, f"{variable!r} is no name of an environment variable")
+            elif variable == "PATH" and value not in (None, AUTO_PATH) and not _is_absolute(str(value)):
+                message = "an entry of `PATH` is empty or relative: what it finds depends on where a program runs"
+                self.findings.at(place, message, "write directories as absolute paths, or `auto`", show=False)
             elif result is not None and result.sensitive:
                 hidden.add(variable)
             elif value and (_SECRET_NAME.search(variable) or has_password(value)):
@@ -172,6 +175,10 @@ class EndpointBuilder:
         if uuid is None:
             self._error(places, ("id",), f"{text!r} is not a UUID", ID_HINT)
         return uuid
+
+
+def _is_absolute(path: str) -> bool:
+    return all(entry.startswith("/") for entry in path.split(":"))
 
 
 def leak(path: Path) -> tuple[str, str]:

@@ -307,6 +307,14 @@ def test_problems_of_all_stages_come_together() -> None:
     ]
 
 
+@pytest.mark.parametrize("path", ["", "bin:.", "/bin:", ":/bin", "/a::/b", "~/bin:/bin", "$HOME/bin", "{{ 'bin' }}"])
+def test_a_path_that_depends_on_where_a_program_runs(path: str) -> None:
+    [found] = problems(f'endpoints: {{a: {{user_environment: {{PATH: "{path}"}}}}}}')
+    assert found.startswith("1:36: error: an entry of `PATH` is empty or relative: what it finds depends on where")
+    good = "endpoints: {a: {user_environment: {PATH: '/a b/bin:/bin'}}, b: {user_environment: {PATH: null}}}"
+    assert problems(good) == []
+
+
 def test_a_problem_from_defaults_stands_there() -> None:
     assert problems("defaults: {endpoint: {config: {debug: 5}}}\nendpoints: {a: , b: }") == [
         "1:39: error: `debug` must be true or false"
