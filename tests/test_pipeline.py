@@ -278,15 +278,18 @@ def test_what_another_host_writes_into_the_lock_meanwhile_stays(when: str) -> No
     far = lab.lock().endpoints["main"].model_copy(update={"id": None})
     far = far.model_copy(update={"claim": far.claim.model_copy(update={"host": "hera"})})
     lab.world.lock = emit_lock(lab.lock().with_endpoint("far", far))
-    lab.wants(endpoint(), endpoint("two"), elsewhere={"far": "hera"})
+    lab.wants(endpoint(), endpoint("two"), elsewhere={"far": "hera"}, hosts=("ursa", "hera"))
     main = lab.ids()["main"]
 
     def register(*_: object) -> None:
-        lab.world.lock = emit_lock(lab.lock().with_endpoint("far", far.model_copy(update={"id": uuid("far")})))
+        lock = lab.lock().with_endpoint("far", far.model_copy(update={"id": uuid("far")}))
+        pools = {**lock.pools, "far-mpi": {"endpoint": "far", "mpi": True}}
+        lab.world.lock = emit_lock(lock.model_copy(update={"pools": pools}))
 
     assert lab.apply(**{when: register}).code == ExitCode.OK
     assert lab.ids() == {"main": main, "two": lab.ids()["two"], "far": uuid("far")}
     assert lab.ids()["two"]
+    assert set(lab.lock().pools) == {"mpi", "far-mpi"}
 
 
 def test_a_first_lock_that_another_run_made_meanwhile_is_not_replaced() -> None:

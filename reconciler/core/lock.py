@@ -133,7 +133,7 @@ def read_lock(text: str, file: str) -> Lock:
     except ValidationError as e:
         first = e.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        said = _SAID.get(first["type"], first["msg"])
+        said = _SAID.get(first["type"], first["msg"].removeprefix("Value error, "))
         raise StateFileError(f"the lockfile is damaged at `{where}`: {said}", where=file, remedy=remedy) from e
 
 

@@ -91,7 +91,7 @@ def file_pools(desired: Desired, lock: Lock | None, text: str | None) -> FilePoo
         given = pool.given
         if pool.endpoint in desired.elsewhere and name in known and POOL_HOSTS not in known[name]:
             theirs = {key: known[name][key] for key in pool.outside if key in known[name]}
-            given = {**given, **theirs}
+            given = {key: value for key, value in {**given, **theirs}.items() if value is not None}
         elif _is_everybodys(pool, desired) and (owner := _owner(pool, there.get(name), known.get(name, {}), desired)):
             held[name] = owner
             given = {key: value for key, value in there[name].items() if key != "endpoint"}

@@ -57,18 +57,14 @@ def read_leniently(parsed: Parsed) -> tuple[m.Manifest | None, Findings]:
 def validate_block(
     model: type[BaseModel], values: Mapping[str, Any], rendered: Container[Path] = ()
 ) -> list[tuple[Path, str, str | None]]:
-    """Check a merged and rendered block; return (path within it, message, hint) for all that is wrong.
-
-    Args:
-        rendered: where values stand that are those of expressions.
-    """
+    """Check a merged block, expressions' values where `rendered` says; return (path in it, message, hint) of faults."""
     try:
         model.model_validate(values)
     except ValidationError as error:
-        found = [(path, item, *_words(path, item, model)) for path, item in _errors(error, values)]
         return [
             (path, message, _OF_EXPRESSION if path in rendered and item["type"] in _TYPED else hint)
-            for path, item, message, hint in found
+            for path, item in _errors(error, values)
+            for message, hint in [_words(path, item, model)]
         ]
     return []
 
