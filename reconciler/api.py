@@ -32,6 +32,7 @@ from reconciler.core.report import plan_lines
 from reconciler.core.work import Work
 from reconciler.errors import ExitCode, UsageError
 from reconciler.invocation import Invocation, read_desired
+from reconciler.paths import absolute
 from reconciler.reconcile import Applied, Request, Sight, Status, apply, make_sight, make_status
 from reconciler.wiring import config_dir_of, open_request, wire
 
@@ -65,11 +66,11 @@ def load(
         UsageError: `host` or one of `variables` is not one of the manifest's.
     """
     invocation = Invocation(
-        Path(manifest).absolute(),
+        absolute(manifest),
         str(config_dir) if config_dir is not None else None,
         host,
         tuple(f"{name}={value}" for name, value in (variables or {}).items()),
-        Path(lock).absolute() if lock is not None else None,
+        absolute(lock) if lock is not None else None,
         allow_outside,
     )
     return Stack(invocation, read_desired(invocation))

@@ -12,15 +12,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from reconciler import by_hand
 from reconciler.core.single import listing, of_nobody
 from reconciler.errors import TimedOut
+from reconciler.paths import config_directory
 from reconciler.wiring import Ports, builtin_documents, chiltepin_apps, connect, translating_globus
 
 if TYPE_CHECKING:
@@ -288,8 +287,7 @@ def _timing() -> Iterator[None]:
 
 
 def _ports(config_dir: str | None, timeout: float | None = None) -> Ports:
-    chosen = config_dir or os.environ.get("GLOBUS_COMPUTE_USER_DIR") or "~/.globus_compute"
-    directory = Path(chosen).expanduser().absolute()
+    directory = config_directory(config_dir)
     # No manifest: nobody reads or writes a lock or pools file of this name.
     return connect(
         str(directory), lock=directory / "no.lock.yaml", pools=directory / "no.pools.yaml", start_limit=timeout

@@ -15,6 +15,7 @@ from reconciler.core.manifest.model import ClusterMatch, Manifest
 from reconciler.core.manifest.options import OptionTable
 from reconciler.core.manifest.resolve import Context, build_desired
 from reconciler.errors import EndpointCommandError, Refused, SchedulerError, UsageError
+from reconciler.paths import absolute
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Invocation:
         if not self.file.name:
             remedy = "name a file: -f chiltepin.yaml"
             raise UsageError("this is a directory, and no manifest", where=str(self.file), remedy=remedy)
+        for path in (self.file, self.lock):
+            if path is not None:
+                absolute(path)  # refuses what no path could be relative to
         # An apply would put its lockfile in the place of what it was made from.
         for other, what in ((self.file, "the manifest"), (self.pools_path, "the pools file")):
             if self.lock is not None and os.path.realpath(self.lock) == os.path.realpath(other):
@@ -107,8 +111,11 @@ def _python_of(manifest: Manifest, context: Context) -> str | None:
 
 
 def path_of_host(path: str | None, manifest: Path) -> str | None:
-    """Return where a host's `python` or `config_dir` is: a relative path counts from the manifest, wherever we run."""
-    return None if path is None else str(manifest.absolute().parent / Path(path).expanduser())
+    """Return where a host's `python` or `config_dir` is: a relative path counts from the manifest, wherever we run.
+
+    A `~` stays: whether its user is known matters only on the host that the path belongs to.
+    """
+    return path if path is None or path.startswith("~") else str(absolute(manifest).parent / path)
 
 
 def _option_table(python: str | None) -> OptionTable | None:
@@ -180,4 +187,4 @@ def read_lock_text(path: Path) -> str | None:
     """Return a lockfile's text, None when there is none."""
     from reconciler.adapters.store import read_text
 
-    return read_text(path.absolute(), "lockfile")
+    return read_text(absolute(path), "lockfile")

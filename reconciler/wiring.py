@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import uuid
 from collections.abc import Collection
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ from reconciler.core.frozen import dataclass
 from reconciler.core.scope import Scope
 from reconciler.errors import UsageError
 from reconciler.invocation import Invocation, path_of_host, read_desired
+from reconciler.paths import absolute, config_directory
 from reconciler.ports import Clock, Outside
 from reconciler.reconcile import Request
 
@@ -42,13 +42,8 @@ class Wired:
 
 def config_dir_of(invocation: Invocation, desired: Desired) -> str:
     """Return the config directory, an absolute path: the option, the manifest's, the environment's, the default."""
-    chosen = (
-        invocation.config_dir
-        or path_of_host(desired.host.config_dir, invocation.file)
-        or os.environ.get("GLOBUS_COMPUTE_USER_DIR")
-        or "~/.globus_compute"
-    )
-    return str(Path(chosen).expanduser().absolute())
+    of_host = path_of_host(desired.host.config_dir, invocation.file)
+    return str(config_directory(invocation.config_dir, of_host))
 
 
 def wire(invocation: Invocation, desired: Desired | None = None) -> Wired:
@@ -112,7 +107,7 @@ def connect(
     from reconciler.adapters.web import GlobusCompute
 
     clock = SystemClock()
-    store = FileStore(config_dir, str(lock.absolute()), str(pools.absolute()), clock=clock)
+    store = FileStore(config_dir, str(absolute(lock)), str(absolute(pools)), clock=clock)
     limit = TIME_LIMIT if start_limit is None else start_limit
     host = LocalHost(
         config_dir, python=python, extra=client_environment(), clock=clock, start_limit=limit, hidden=hidden

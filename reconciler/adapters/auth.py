@@ -156,7 +156,7 @@ class Login:
         self._tokens: dict[str, Token] = {}
 
     def __repr__(self) -> str:
-        return f"Login({self.settings.namespace!r}, store={str(self.store.path)!r})"
+        return f"Login({self.settings.namespace!r}, store={str(self.store.own)!r})"
 
     def identity(self) -> Identity:
         """Return who we are; a client's own identity has the client's UUID, a user's is in the store.

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.adapters import batch, changes, environment, faults, files, login_shell, machine, remains, tool, trash
@@ -35,7 +34,8 @@ from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.pid_file import is_stale
 from reconciler.core.redact import last_lines, redact
-from reconciler.errors import FileSystemError, Overtaken, UsageError
+from reconciler.errors import FileSystemError, Overtaken
+from reconciler.paths import expanded
 from reconciler.ports import Clock, EndpointHost, NewFile, Started
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class LocalHost:
         hidden: Iterable[str] = (),
     ) -> None:
         faults.check()
-        self._path = _absolute(config_dir)
+        self._path = str(expanded(config_dir))
         self._python = python
         self._environ = {**(os.environ if environ is None else environ), **(extra or {})}
         self._clock = clock or SystemClock()
@@ -334,15 +334,6 @@ class LocalHost:
                     why="the directory is not there (any more)",
                     remedy="run `chiltepin plan` again",
                 ) from e
-
-
-def _absolute(path: str) -> str:
-    try:
-        return str(Path(path).expanduser().absolute())
-    except RuntimeError as e:
-        raise UsageError(
-            f"{path}: there is no home directory", why=str(e), remedy="set HOME, or name the directory in full"
-        ) from e
 
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from reconciler.core.invalid import ManifestInvalid
 from reconciler.core.manifest.source import MAX_BYTES
 from reconciler.core.problems import Position, Problem
 from reconciler.errors import FileSystemError, Refused, UsageError
+from reconciler.paths import expanded
 
 
 def read_manifest_text(path: Path) -> bytes:
@@ -96,11 +97,12 @@ class NamedFileReader:
         Raises:
             Refused: it lies outside the manifest's directory.
             FileSystemError: it cannot be read.
+            UsageError: it lies in a home directory that is not there.
         """
-        path = self._directory / Path(name).expanduser()
+        path = self._directory / (expanded(name) if name.startswith("~") else name)
         if not self._allow_outside:
-            root = self._directory.resolve()
-            real = path.resolve()
+            # Not `Path.resolve`, which raises for links in a circle, or not, as the version of Python has it.
+            root, real = (Path(os.path.realpath(p)) for p in (self._directory, path))
             if root not in real.parents and root != real:
                 raise Refused(
                     f"{name} lies outside the manifest's directory ({real})",

@@ -17,6 +17,7 @@ from reconciler.adapters.names import OWN_DIRECTORY
 from reconciler.adapters.own_dir import TRASH, open_config_dir, open_own, sweep_leftovers
 from reconciler.core.live import JournalEntry
 from reconciler.errors import FileSystemError, LeaseHeld, StateFileError, UsageError
+from reconciler.paths import absolute, exists
 from reconciler.ports import Clock, Store
 
 _PUBLIC_FILE = 0o644
@@ -161,15 +162,16 @@ def write_private_text(path: Path, text: str, what: str) -> None:
         UsageError: its directory is not there.
         FileSystemError: it cannot be written.
     """
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise UsageError(
-            f"the {what} cannot be kept there: the directory does not exist",
-            where=str(folder),
-            remedy="make it (`mkdir -p`), or choose another path",
-        )
-    with files.translating(f"write the {what}", str(path)), files.opened(str(folder)) as opened:
-        files.replace(opened, path.name, text.encode("utf-8"), mode=files.PRIVATE_FILE)
+    folder = absolute(path).parent
+    with files.translating(f"write the {what}", str(path)):
+        if not exists(folder):
+            raise UsageError(
+                f"the {what} cannot be kept there: the directory does not exist",
+                where=str(folder),
+                remedy="make it (`mkdir -p`), or choose another path",
+            )
+        with files.opened(str(folder)) as opened:
+            files.replace(opened, path.name, text.encode("utf-8"), mode=files.PRIVATE_FILE)
 
 
 if TYPE_CHECKING:

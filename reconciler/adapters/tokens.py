@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from reconciler.adapters.files import translated
+from reconciler.adapters.files import translated, translating
 from reconciler.core.frozen import dataclass
-from reconciler.errors import FileSystemError, LoginRequired
+from reconciler.errors import FileSystemError, LoginRequired, UsageError
+from reconciler.paths import CONFIG_DIR, CONFIG_DIR_VARIABLE, config_directory, exists, expanded
 
 FILE = "storage.db"
 
@@ -59,12 +61,9 @@ class Token:
     renewable: bool
 
 
-def default_directories(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """Return the directories where `login` without --config-dir may have put the store."""
-    directories = [Path("~/.globus_compute").expanduser()]
-    if from_environment := environ.get("GLOBUS_COMPUTE_USER_DIR"):
-        directories.insert(0, Path(from_environment).expanduser())
-    return tuple(directories)
+def default_directories(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return the directories where `login` without --config-dir may have put the store, as they are named."""
+    return tuple(named for named in (environ.get(CONFIG_DIR_VARIABLE), CONFIG_DIR) if named)
 
 
 class TokenStore:
@@ -76,33 +75,40 @@ class TokenStore:
     Args:
         config_dir: the Globus Compute config directory.
         namespace: the SDK's name for client and environment, e.g. "user/production".
-        defaults: where a store may be that serves config directories without one.
+        defaults: the directories where a store may be that serves config directories without one; looked at, and
+            `~` expanded, when that is needed.
     """
 
-    def __init__(self, config_dir: str | Path, namespace: str, defaults: Sequence[Path] = ()) -> None:
-        self.own = Path(config_dir).expanduser().absolute() / FILE
+    def __init__(self, config_dir: str | Path, namespace: str, defaults: Sequence[str] = ()) -> None:
+        self.own = expanded(config_dir) / FILE
         self.namespace = namespace
-        self._defaults = tuple(directory.absolute() / FILE for directory in defaults)
+        self._defaults = tuple(defaults)
 
     @property
     def path(self) -> Path:
-        """The file in use: the directory's own (or its link), else an existing default, else its own."""
-        if os.path.lexists(self.own):
+        """The file in use: the directory's own (or its link), else an existing default, else its own.
+
+        Raises:
+            FileSystemError: it cannot be told whether one of them is there.
+            UsageError: a default lies in a home directory that is not there.
+        """
+        if _exists(self.own, follow=False):
             return self.own
         return self._default() or self.own
 
     def exists(self) -> bool:
-        """Say whether there is a file to read."""
-        return self.path.exists()
+        """Say whether there is a file to read; raises what `path` raises."""
+        return _exists(self.path)
 
     def read(self) -> dict[str, Token]:
         """Return our namespace's tokens by resource server; an absent or empty store has none.
 
         Raises:
             LoginRequired: the file cannot be read, or is not a token store.
+            FileSystemError, UsageError: as with `path`.
         """
         path = self.path
-        if not path.exists():
+        if not _exists(path):
             return {}
         try:
             rows = self._rows(path, "ro")
@@ -120,18 +126,18 @@ class TokenStore:
         Raises:
             FileSystemError: it could be neither linked nor created.
         """
-        if self.own.exists():
+        if _exists(self.own):
             return
         try:
             self.own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             default = self._default()
-            if default is not None and not self.own.is_symlink():
+            if default is not None and not _exists(self.own, follow=False):
                 self._link(default)
             else:
-                self._create(self.own.resolve())
+                self._create(Path(os.path.realpath(self.own)))
         except OSError as error:
             raise translated(error, "make the token store", str(self.own)) from error
-        except (sqlite3.Error, RuntimeError) as error:  # RuntimeError: links in a circle (Python < 3.13)
+        except sqlite3.Error as error:
             raise FileSystemError(
                 "cannot make the token store",
                 where=str(self.own),
@@ -140,8 +146,9 @@ class TokenStore:
             ) from error
 
     def _default(self) -> Path | None:
-        for path in self._defaults:
-            if path != self.own and path.exists():
+        for directory in self._defaults:
+            path = expanded(directory) / FILE
+            if path != self.own and _exists(path):
                 return path
         return None
 
@@ -193,10 +200,22 @@ class TokenStore:
         )
 
 
+def _exists(path: Path, *, follow: bool = True) -> bool:
+    """Say whether there is a store; one that cannot be looked at must not read as no login.
+
+    Raises:
+        FileSystemError: that cannot be told.
+    """
+    with translating("look for the token store", str(path)):
+        return exists(path, follow=follow)
+
+
 def login_command(store: Path) -> str:
     """Return the command that logs in to the store at `store`, with its directory unless it is the usual one."""
-    usual = [directory / FILE for directory in default_directories()][:1]
-    return "`chiltepin login`" if store in usual else f"`chiltepin login --config-dir {store.parent}`"
+    with suppress(UsageError):  # without a home directory, none is the usual one
+        if store == config_directory() / FILE:
+            return "`chiltepin login`"
+    return f"`chiltepin login --config-dir {shlex.quote(str(store.parent))}`"
 
 
 def parse(data: Any) -> Token | None:

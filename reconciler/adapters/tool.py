@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.core.machine import EndpointTool
-from reconciler.errors import EndpointCommandError
+from reconciler.errors import EndpointCommandError, UsageError
+from reconciler.paths import expanded, is_directory, is_file
 
 NAME = "globus-compute-endpoint"
 OLDEST = (4, 13)
@@ -49,13 +50,13 @@ def find(python: str | None, environ: Mapping[str, str]) -> EndpointTool:
 def _command(python: str | None, environ: Mapping[str, str]) -> Path:
     """Return the executable's absolute path."""
     if python is not None:
-        place = Path(python).expanduser().absolute()
-        candidates = [place.parent / NAME] if place.is_file() else [place / "bin" / NAME, place / NAME]
+        place = _place(python)
+        candidates = [place.parent / NAME] if is_file(place) else [place / "bin" / NAME, place / NAME]
     else:
         folders = [p for p in environ.get("PATH", "").split(":") if p.startswith("/")]
         candidates = [Path(folder) / NAME for folder in (*folders, f"{sys.prefix}/bin")]
     for candidate in candidates:
-        if candidate.is_file() and os.access(candidate, os.X_OK):
+        if is_file(candidate) and os.access(candidate, os.X_OK):
             return candidate
     raise EndpointCommandError(
         f"{NAME} was not found",
@@ -63,6 +64,13 @@ def _command(python: str | None, environ: Mapping[str, str]) -> Path:
         why="no executable of that name is there",
         remedy=_INSTALL,
     )
+
+
+def _place(python: str) -> Path:
+    try:
+        return expanded(python)
+    except UsageError as e:  # of this host's environment, and of nothing else
+        raise EndpointCommandError(f"{NAME} was not found", where=python, why=e.what, remedy=_INSTALL) from e
 
 
 def _interpreter(command: Path) -> Path | None:
@@ -88,16 +96,19 @@ def _site_directories(prefix: Path, command: Path) -> Iterator[Path]:
     for base in dict.fromkeys((prefix, command.parent.parent)):
         for library in ("lib", "lib64", "local/lib"):
             folder = base / library
-            if folder.is_dir():
-                for entry in sorted(folder.iterdir()):
-                    if entry.name.startswith("python3"):
-                        yield entry / "site-packages"
-                        yield entry / "dist-packages"
+            try:
+                names = sorted(os.listdir(folder))  # noqa: PTH208  names are enough
+            except OSError:  # not there, or not readable: then it tells nothing, and the tool itself is asked
+                continue
+            for name in names:
+                if name.startswith("python3"):
+                    yield folder / name / "site-packages"
+                    yield folder / name / "dist-packages"
 
 
 def _linked(site: Path) -> Iterator[Path]:
     """Return the directories that `.pth` files add: an environment may share the packages of another."""
-    for file in sorted(site.glob("*.pth")) if site.is_dir() else ():
+    for file in sorted(site.glob("*.pth")) if is_directory(site) else ():
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):  # Python passes it over, too
@@ -129,7 +140,11 @@ def _versions(prefix: Path, command: Path) -> dict[str, str]:
 def _python(prefix: Path, site: Path) -> str:
     """Return the environment's Python version, as exactly as its files tell."""
     settings = prefix / "pyvenv.cfg"
-    for line in settings.read_text(encoding="utf-8").splitlines() if settings.is_file() else ():
+    try:
+        lines = settings.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # there is none, or it tells nothing
+        lines = []
+    for line in lines:
         name, _, value = line.partition("=")
         if name.strip() in {"version", "version_info"}:
             return ".".join(value.strip().split(".")[:3])

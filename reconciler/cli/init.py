@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,8 +60,9 @@ def init(
     """Write a first manifest. Never overwrites one."""
     from reconciler.adapters.manifest_files import write_first_manifest
     from reconciler.errors import ExitCode
+    from reconciler.paths import absolute
 
-    name = _safe(file.absolute().parent.name) if stack is None else _checked(stack)
+    name = _safe(absolute(file).parent.name) if stack is None else _checked(stack)
     text = _existing(name, config_dir) if from_existing else _first(name)
     write_first_manifest(file, text)
     option = "" if file == o.DEFAULT_FILE else f" -f {shlex.quote(str(file))}"
@@ -99,12 +99,10 @@ def _scalar(name: str) -> str:
 
 
 def _existing(stack: str, config_dir: str | None) -> str:
-    import os
-
     from reconciler.adapters.host import LocalHost
+    from reconciler.paths import config_directory
 
-    chosen = config_dir or os.environ.get("GLOBUS_COMPUTE_USER_DIR") or "~/.globus_compute"
-    found = LocalHost(str(Path(chosen).expanduser().absolute())).directories()
+    found = LocalHost(str(config_directory(config_dir))).directories()
     names = [name for name, d in found.items() if d.kind in ("endpoint", "legacy")]
     blocks = "".join(f"\n  {_scalar(name)}: {{state: unmanaged}}" for name in names) or " {}"
     return EXISTING.format(stack=_scalar(stack), blocks=blocks)

@@ -100,9 +100,9 @@ def whoami(
 
 def _login(config_dir: Path | None) -> Login:
     from reconciler.adapters.auth import Login
-    from reconciler.adapters.tokens import default_directories
+    from reconciler.paths import config_directory
 
-    return Login(str(config_dir or default_directories()[0]))
+    return Login(str(config_directory(config_dir)))
 
 
 def _ask(url: str) -> str:

@@ -189,11 +189,13 @@ def _is_unknown(arguments: list[str], command: object) -> bool:
 
 def _may_be_upstreams(word: str) -> bool:
     """Whether upstream's command line may know this command: its text has the word. Importing it takes seconds."""
+    from reconciler.paths import is_file
+
     found = find_spec("chiltepin")
     if found is None:
         return False
     texts = [path for folder in found.submodule_search_locations or () for path in Path(folder).glob("cli*")]
-    if not texts or any(not path.is_file() for path in texts):
+    if not texts or any(not is_file(path) for path in texts):
         return True  # it is made otherwise by now: it must be asked
     return any(word in path.read_text(encoding="utf-8", errors="replace") for path in texts)
 

@@ -141,12 +141,13 @@ def _check_out(out: Path, against: str | None) -> None:
     """Refuse to keep a plan over anything but an older plan: a slip of the hand must not cost a manifest."""
     from reconciler.adapters.store import read_text
     from reconciler.core.saved_plan import is_saved_plan
+    from reconciler.paths import is_directory
 
     if against is not None:
         raise UsageError("--out does not go with --against: what the lock alone shows cannot be applied")
     if str(out) == "-":
         raise UsageError("--out needs a file", remedy="`--format json` prints the plan")
-    if out.is_dir():
+    if is_directory(out):
         raise UsageError("this is a directory", where=str(out), remedy="name a file for the plan")
     try:
         there = read_text(out, "plan")

@@ -1,0 +1,86 @@
+"""Paths as people write them: made absolute, and looked at.
+
+What pathlib raises of them (no home directory, a name that is too long, a folder that may not be searched) depends
+on the version of Python, and would read as a bug. Here each is either an error of ours or an answer.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reconciler.errors import FileSystemError, UsageError
+
+CONFIG_DIR = "~/.globus_compute"
+CONFIG_DIR_VARIABLE = "GLOBUS_COMPUTE_USER_DIR"
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return a path that does not depend on the working directory; `~` is a name like any other.
+
+    Raises:
+        FileSystemError: the path is relative, and there is no working directory any more.
+    """
+    try:
+        return Path(path).absolute()
+    except OSError as e:
+        raise FileSystemError(
+            "there is no working directory that a relative path could count from",
+            where=str(path),
+            why=e.strerror,
+            remedy="change to a directory that is there (`cd`), or name the path in full",
+        ) from e
+
+
+def expanded(path: str | Path) -> Path:
+    """Return an absolute path, in which `~` is the home directory and `~NAME` that of a user.
+
+    Raises:
+        UsageError: there is no such home directory.
+        FileSystemError: as with `absolute`.
+    """
+    try:
+        found = Path(path).expanduser()
+    except RuntimeError as e:
+        named = Path(path).parts[0]
+        why = "neither HOME nor the user database names one" if named == "~" else f"no user {named[1:]} is known here"
+        remedy = "name the directory in full" if named != "~" else "set HOME, or name the directory in full"
+        raise UsageError(f"there is no home directory {named}", where=str(path), why=why, remedy=remedy) from e
+    return absolute(found)
+
+
+def config_directory(*named: str | Path | None) -> Path:
+    """Return the config directory: the first that is `named`, or else the environment's, or else the usual one.
+
+    Raises:
+        UsageError: it lies in a home directory that is not there.
+        FileSystemError: as with `absolute`.
+    """
+    of_environment = os.environ.get(CONFIG_DIR_VARIABLE)
+    return expanded(next((str(n) for n in (*named, of_environment) if n and str(n)), CONFIG_DIR))
+
+
+def is_file(path: str | Path) -> bool:
+    """Say whether a regular file is seen there: for where one that cannot be looked at is as good as none."""
+    return os.path.isfile(path)  # noqa: PTH113  pathlib's raises before Python 3.14
+
+
+def is_directory(path: str | Path) -> bool:
+    """Say whether a directory is seen there: for where one that cannot be looked at is as good as none."""
+    return os.path.isdir(path)  # noqa: PTH112  as above
+
+
+def exists(path: str | Path, *, follow: bool = True) -> bool:
+    """Say whether something is there; False is certain.
+
+    Args:
+        follow: whether a symbolic link stands for what it points to.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        os.stat(path, follow_symlinks=follow)  # noqa: PTH116  pathlib has no `follow_symlinks` for `exists` before 3.12
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
