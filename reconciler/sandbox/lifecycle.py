@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.errors import LoginRequired, Refused, ServiceUnreachable, UsageError
+from reconciler.errors import FileSystemError, LoginRequired, Refused, ServiceUnreachable, UsageError
 from reconciler.sandbox import server_process
 from reconciler.sandbox.amqp_address import AmqpAddress
 from reconciler.sandbox.ports_in_use import can_listen, describe_holder
@@ -72,7 +72,8 @@ def up(
         faults: whether tests may tell it to misbehave.
 
     Raises:
-        Refused: the port is taken, or it already runs otherwise or on another host.
+        Refused: the port is taken, or it already runs otherwise or on another host, or its directory is shared.
+        FileSystemError: its directory cannot be used.
         ReconcilerError: it did not come up; the error quotes the end of its log.
     """
     _check_installed()
@@ -99,9 +100,10 @@ def down(state_dir: Path | None = None) -> bool:
 
     Raises:
         Refused: it runs on another host.
+        FileSystemError: its directory cannot be used.
     """
     state = StateDir(state_dir or default_state_dir())
-    if not state.path.is_dir():
+    if not state.is_there():
         return False
     with _exclusive(state):
         record = _running(state)
@@ -256,8 +258,17 @@ def _request(
 
 @contextlib.contextmanager
 def _exclusive(state: StateDir) -> Iterator[None]:
-    """Let one `up` or `down` at a time work on a state directory."""
-    handle = os.open(state.lifecycle_lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    """Let one `up` or `down` at a time work on a state directory.
+
+    Raises:
+        Refused: another one does not end.
+        FileSystemError: nobody can be kept out.
+    """
+    try:
+        handle = os.open(state.lifecycle_lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        remedy = "see that the directory is yours, or pass --state-dir with another one"
+        raise _no_lock(state, e, remedy) from e
     try:
         deadline = time.monotonic() + server_process.START_DEADLINE + server_process.STOP_DEADLINE
         while True:
@@ -268,6 +279,14 @@ def _exclusive(state: StateDir) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise Refused("Another 'sandbox up' or 'down' is under way", where=str(state.path)) from None
                 time.sleep(0.05)
+            except OSError as e:
+                remedy = "its file system knows no locks: pass --state-dir with a directory on a local disk"
+                raise _no_lock(state, e, remedy) from e
         yield
     finally:
         os.close(handle)
+
+
+def _no_lock(state: StateDir, error: OSError, remedy: str) -> FileSystemError:
+    why = error.strerror or str(error)
+    return FileSystemError("The sandbox's lock cannot be had", where=str(state.lifecycle_lock), why=why, remedy=remedy)

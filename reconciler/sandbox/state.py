@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import socket
 import stat
@@ -19,18 +20,30 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from reconciler.errors import FileSystemError, StateFileError
+from reconciler.errors import FileSystemError, Refused, StateFileError
+from reconciler.paths import absolute, exists, expanded
 
 STATE_DIR_ENV = "CHILTEPIN_SANDBOX_DIR"
 _T = TypeVar("_T")
 _LARGEST = 1 << 20
+_ANOTHER = "pass --state-dir with a directory of its own, which need not be there yet"
+_PERMISSIONS = f"see that the directory is yours and its disk not full, or {_ANOTHER}"
+# What a sandbox makes in its directory; of some there are temporary or earlier ones.
+_OURS = re.compile(
+    r"sandbox\.db(-wal|-shm|-journal)?|server\.(log|log\.1|lock|json)|lifecycle\.lock|credentials\.json"
+    r"|\.(server|credentials)\.json\..*|academy"
+)
 DEFAULT_PORT = 5000  # globus_compute_sdk's environment `local` is fixed to it
 
 
 def default_state_dir() -> Path:
-    """Return the directory that CHILTEPIN_SANDBOX_DIR names, or ``~/.chiltepin-sandbox``."""
+    """Return the directory that CHILTEPIN_SANDBOX_DIR names, or ``~/.chiltepin-sandbox``.
+
+    Raises:
+        UsageError: it lies in a home directory that is not there.
+    """
     named = os.environ.get(STATE_DIR_ENV)
-    return Path(named).expanduser() if named else Path.home() / ".chiltepin-sandbox"
+    return expanded(named or "~/.chiltepin-sandbox")
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class StateDir:
     """Paths in one state directory, and reading and writing the small files there."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        self.path = absolute(path)
         self.database = self.path / "sandbox.db"
         self.log = self.path / "server.log"
         self.lock = self.path / "server.lock"
@@ -75,19 +88,58 @@ class StateDir:
         self._server = self.path / "server.json"
 
     def create(self) -> None:
-        """Create the directory, readable by its owner only.
+        """Create the directory, readable by its owner only; one that is there is made so if it is the sandbox's alone.
 
         Raises:
+            Refused: it is another user's, or shared with others who would lose what they have there.
             FileSystemError: that is not possible.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self.path.stat().st_mode & 0o077:
-                self.path.chmod(0o700)
+            try:
+                self.path.mkdir(mode=0o700, parents=True)
+            except FileExistsError:
+                self._make_private()
+            else:
+                self.path.chmod(0o700)  # whatever the umask says
         except OSError as e:
-            remedy = "pass --state-dir with a directory of your own"
             raise FileSystemError(
-                "The sandbox's directory cannot be made", where=str(self.path), why=str(e), remedy=remedy
+                "The sandbox's directory cannot be made", where=str(self.path), why=_words(e), remedy=_ANOTHER
+            ) from e
+
+    def _make_private(self) -> None:
+        info = self.path.stat()
+        if not stat.S_ISDIR(info.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
+        if info.st_uid != os.getuid():
+            why = f"its owner has UID {info.st_uid}, you have UID {os.getuid()}"
+            what = "The directory for the sandbox belongs to another user"
+            raise Refused(what, where=str(self.path), why=why, remedy=_ANOTHER)
+        mode = stat.S_IMODE(info.st_mode)
+        if not mode & 0o077:
+            return
+        others = sorted(name for name in os.listdir(self.path) if not _OURS.fullmatch(name))  # noqa: PTH208  names
+        if others or mode & stat.S_ISVTX:
+            why = "the sandbox keeps its secrets in a directory that is its own"
+            why += f", and this one holds {', '.join(others[:3])}" if others else ", and this one is everybody's"
+            raise Refused(
+                f"Other users may enter the directory for the sandbox (its mode is {mode:04o})",
+                where=str(self.path),
+                why=why,
+                remedy=_ANOTHER,
+            )
+        self.path.chmod(mode & ~0o077)
+
+    def is_there(self) -> bool:
+        """Say whether there is such a directory.
+
+        Raises:
+            FileSystemError: that cannot be told.
+        """
+        try:
+            return exists(self.path)
+        except OSError as e:
+            raise FileSystemError(
+                "The sandbox's directory cannot be looked at", where=str(self.path), why=_words(e), remedy=_ANOTHER
             ) from e
 
     def credentials(self) -> Credentials | None:
@@ -113,8 +165,15 @@ class StateDir:
         self._write(self._server, asdict(record))
 
     def forget_server(self) -> None:
-        """Remove that record."""
-        self._server.unlink(missing_ok=True)
+        """Remove that record.
+
+        Raises:
+            FileSystemError: that is not possible.
+        """
+        try:
+            self._server.unlink(missing_ok=True)
+        except OSError as e:
+            raise _unwritable(self._server, e) from e
 
     def _read(self, path: Path, kind: type[_T]) -> _T | None:
         try:
@@ -123,7 +182,9 @@ class StateDir:
         except FileNotFoundError:
             return None
         except OSError as e:
-            raise FileSystemError("The sandbox's state cannot be read", where=str(path), why=str(e)) from e
+            raise FileSystemError(
+                "The sandbox's state cannot be read", where=str(path), why=_words(e), remedy=_PERMISSIONS
+            ) from e
         except (ValueError, RecursionError) as e:
             why = "nested too deeply" if isinstance(e, RecursionError) else str(e)
             remedy = "remove the file"
@@ -136,7 +197,17 @@ class StateDir:
                 json.dump(values, f, indent=1)
             Path(temporary).replace(path)
         except OSError as e:
-            raise FileSystemError("The sandbox's state cannot be written", where=str(path), why=str(e)) from e
+            raise _unwritable(path, e) from e
+
+
+def _unwritable(path: Path, error: OSError) -> FileSystemError:
+    return FileSystemError(
+        "The sandbox's state cannot be written", where=str(path), why=_words(error), remedy=_PERMISSIONS
+    )
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _content(path: Path) -> bytes:
