@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -31,9 +30,10 @@ from reconciler.core.settled import settled
 from reconciler.core.work import Work
 from reconciler.doubles import look_for_doubles
 from reconciler.effects import Effect, Effects
-from reconciler.errors import EndpointCommandError, LeaseHeld, Overtaken, ReconcilerError
+from reconciler.errors import EndpointCommandError, LeaseHeld, NoMoreThreads, Overtaken, ReconcilerError
 from reconciler.ports import Clock, Outside
 from reconciler.records import Records
+from reconciler.threads import for_each
 from reconciler.workload import Workload
 
 MAX_THREADS = 64
@@ -133,10 +133,13 @@ class _Walker:
 
     def walk(self, groups: list[tuple[EndpointAction, ...]]) -> None:
         """Work on several endpoints at once; the first one's actions begin first."""
-        if not groups:
-            return
-        with ThreadPoolExecutor(max_workers=min(len(groups), MAX_THREADS)) as pool:
-            _wait_for(pool.submit(self._endpoint, group) for group in groups)
+        try:
+            for_each(groups, self._endpoint, MAX_THREADS)
+        except NoMoreThreads as e:
+            for first, *others in groups:
+                outcome = _failed(first, e)
+                self._end(outcome)
+                self._skip(others, outcome)
 
     def walk_last(self, groups: list[tuple[EndpointAction, ...]]) -> None:
         """Delete, if nothing failed: what leaves may be needed until what takes its place is there."""
@@ -341,14 +344,3 @@ def _failed(action: EndpointAction, error: ReconcilerError, log: str = "") -> Ou
         log=log,
         exit_code=code_of_error(error),
     )
-
-
-def _wait_for(futures: Iterable[Future[None]]) -> None:
-    """Wait for all; in short steps, so that the main thread takes signals. A bug in one is raised at the end."""
-    pending = set(futures)
-    done: list[Future[None]] = []
-    while pending:
-        ready, pending = wait(pending, timeout=0.5)
-        done += ready
-    for future in done:
-        future.result()

@@ -113,6 +113,10 @@ class FileSystemError(ReconcilerError):
     exit_code = ExitCode.FAILED
 
 
+class NoMoreThreads(ReconcilerError):
+    """The system gives this user no more threads: a limit on processes, or memory that is used up."""
+
+
 class EndpointCommandError(ReconcilerError):
     """globus-compute-endpoint is missing, of an unsupported version, or failed.
 

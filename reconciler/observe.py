@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -27,6 +26,7 @@ from reconciler.core.marker import Marker
 from reconciler.core.pins import takes_login_path
 from reconciler.errors import EndpointCommandError, ReconcilerError, ServiceRefused, ServiceUnreachable
 from reconciler.ports import ComputeService, EndpointHost, Outside
+from reconciler.threads import started
 
 
 def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: bool = True) -> LiveState:
@@ -105,7 +105,7 @@ def _ask(question: Callable[[], Mapping[str, Registration]]) -> Future[Mapping[s
         except BaseException as e:  # noqa: BLE001 - whoever waits for the answer gets it
             answer.set_exception(e)
 
-    threading.Thread(target=work, daemon=True).start()
+    started(work, "registrations")
     return answer
 
 

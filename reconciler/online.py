@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from reconciler.conduct import Conduct
 from reconciler.core.exit_codes import code_of_error
 from reconciler.core.running import Running, Unconfirmed
-from reconciler.errors import EndpointCommandError, ReconcilerError
+from reconciler.errors import EndpointCommandError, NoMoreThreads, ReconcilerError
 from reconciler.ports import Clock, Outside
+from reconciler.threads import for_each
 
 MAX_ASKING = 8
 """How many daemons are asked for at the service at the same time; its limit of requests is the tighter bound."""
@@ -77,12 +77,15 @@ def unseen(running: Sequence[Running], outside: Outside, clock: Clock, conduct: 
                 stop=conduct.stop,
             )
         except ReconcilerError as e:
-            reason = f"{e.what}: {e.why}" if e.why else e.what
-            return Unconfirmed(daemon.endpoint, reason, e.remedy, code_of_error(e))
+            return _unconfirmed(daemon, e)
         return None
 
-    if not running:
-        return ()
-    with ThreadPoolExecutor(max_workers=min(len(running), MAX_ASKING)) as pool:
-        futures = [pool.submit(ask, daemon) for daemon in running]
-        return tuple(found for future in futures if (found := future.result()))
+    try:
+        return tuple(found for found in for_each(running, ask, MAX_ASKING) if found)
+    except NoMoreThreads as e:
+        return tuple(_unconfirmed(daemon, e) for daemon in running)
+
+
+def _unconfirmed(daemon: Running, error: ReconcilerError) -> Unconfirmed:
+    reason = f"{error.what}: {error.why}" if error.why else error.what
+    return Unconfirmed(daemon.endpoint, reason, error.remedy, code_of_error(error))

@@ -35,7 +35,6 @@ _REMEDIES: dict[int, str] = {
     errno.EIO: "the disk or file server reported an error: check `dmesg` or ask the administrators, then run it again",
     errno.ESTALE: "the file server replaced that directory: leave it (`cd`), then run the command again",
     errno.EFBIG: "a file size limit is in force: raise it (`ulimit -f unlimited`), then run the command again",
-    errno.EMFILE: "too many open files: raise the limit (`ulimit -n`) or lower --parallelism",
     errno.ENOTDIR: "something that is not a directory is in the way: move it aside",
     errno.EISDIR: "a directory is in the way: move it aside",
     errno.EINVAL: "something that is not a regular file is in the way: move it aside",
@@ -45,6 +44,17 @@ _REMEDIES: dict[int, str] = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "it is not there, or not any more: see that the path is right, then run the command again",
 }
+_SCARCE: dict[int, str] = {
+    errno.EMFILE: "too many open files: raise the limit (`ulimit -n`) or lower --parallelism",
+    errno.ENFILE: "too many files are open on this machine: wait, or ask the administrators, then run it again",
+    errno.ENOMEM: "memory is used up: end what you do not need, then run the command again",
+    errno.EAGAIN: "a limit on processes is reached: end some, or raise it (`ulimit -u`), then run the command again",
+}
+
+
+def scarcity(error: OSError) -> str | None:
+    """Return what to do where `error` only says that we may have no more of something; None for any other error."""
+    return _SCARCE.get(error.errno or 0)
 
 
 def translated(error: OSError, doing: str, where: str) -> FileSystemError:
@@ -56,7 +66,7 @@ def translated(error: OSError, doing: str, where: str) -> FileSystemError:
     """
     reason = error.strerror or str(error)
     code = errno.errorcode.get(error.errno or 0, "")
-    remedy = _REMEDIES.get(error.errno or 0, "look at that path, then run the command again")
+    remedy = scarcity(error) or _REMEDIES.get(error.errno or 0, "look at that path, then run the command again")
     return FileSystemError(f"cannot {doing}", where=where, why=f"{reason} ({code})" if code else reason, remedy=remedy)
 
 

@@ -8,7 +8,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from reconciler.adapters import batch, changes, environment, faults, files, login_shell, machine, remains, tool, trash
+from reconciler.adapters import (
+    batch,
+    changes,
+    environment,
+    faults,
+    files,
+    login_shell,
+    machine,
+    remains,
+    signals,
+    tool,
+    trash,
+)
 from reconciler.adapters import process as processes
 from reconciler.adapters import start as starting
 from reconciler.adapters.clock import SystemClock
@@ -225,26 +237,27 @@ class LocalHost:
 
     @contextmanager
     def many_starts(self, count: int, tool: EndpointTool, kept: Mapping[str, str] | None = None) -> Iterator[None]:
-        from reconciler.adapters.nursery import Nursery, interpreter  # noqa: PLC0415  # a plan never starts anything
+        from reconciler.adapters.nursery import hatched, interpreter  # noqa: PLC0415  # a plan never starts anything
 
         nursery_python = interpreter(tool)
         if count < NURSERY_WORTH_IT or not os.access(nursery_python, os.X_OK):
             yield
             return
-        self._nursery = Nursery(tool, environment.declared(self._environ, self._bin_dir(tool), kept))
+        self._nursery = hatched(tool, environment.declared(self._environ, self._bin_dir(tool), kept))
         try:
             yield
         finally:
             nursery, self._nursery = self._nursery, None
-            nursery.close()
+            if nursery is not None:
+                nursery.close()
 
     def signal_stop(self, name: str, process: Process) -> None:
         log.info("end process %d of %s", process.pid, name)
-        if processes.terminate(process, name):
+        if signals.terminate(process, name):
             faults.reached("stop.signalled")
 
     def wait_stopped(self, name: str, process: Process, timeout: float) -> bool:
-        if not processes.wait_gone(process, timeout):
+        if not signals.wait_gone(process, timeout):
             return False
         faults.reached("stop.gone")
         with self._writing("remove the PID file", name) as root:

@@ -40,6 +40,7 @@ from reconciler.adapters.lease_file import (
     refusal,
 )
 from reconciler.errors import LeaseHeld
+from reconciler.threads import started
 
 _CLAIM = "lease.taken."
 
@@ -165,7 +166,7 @@ class Lease:
         self._ours = ours
         self._ended = threading.Event()
         self._renewed = time.monotonic()
-        self._thread = threading.Thread(target=self._renew_regularly, name="chiltepin-lease", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def _renew_once(self) -> bool:
         with files.opened(self._path) as directory:
@@ -201,13 +202,17 @@ class Lease:
             )
 
     def start(self) -> None:
-        """Begin to renew."""
-        self._thread.start()
+        """Begin to renew.
+
+        Raises:
+            NoMoreThreads: there is no thread for it.
+        """
+        self._thread = started(self._renew_regularly, "chiltepin-lease")
 
     def end(self) -> None:
         """Stop renewing and release the lease."""
         self._ended.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
         with files.opened(self._path) as directory:
             release(directory, self._ours)
@@ -219,6 +224,7 @@ def held(path: str, run: str, now: float) -> Iterator[Lease]:
 
     Raises:
         LeaseHeld: somebody else has it.
+        NoMoreThreads: nothing would renew it.
     """
     with files.translating("take the lease", f"{path}/{LEASE}"), files.opened(path) as directory:
         ours = acquire(directory, run, now)

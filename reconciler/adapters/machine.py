@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from functools import lru_cache
 from pathlib import Path
 
 from reconciler.core.machine import HostFacts
+from reconciler.threads import started
 
 _NAME_SERVER_PATIENCE = 1.0
 """Seconds that a look-up of the full host name may take; an unreachable name server takes minutes."""
@@ -92,7 +92,6 @@ def _ask_resolver(node: str) -> str:
     import socket  # noqa: PLC0415  # only for hosts that /etc/hosts does not name
 
     answers: list[str] = []
-    asking = threading.Thread(target=lambda: answers.append(socket.getfqdn(node)), daemon=True)
-    asking.start()
+    asking = started(lambda: answers.append(socket.getfqdn(node)), "resolver")
     asking.join(_NAME_SERVER_PATIENCE)
     return answers[0] if answers and answers[0].startswith(node) else node

@@ -7,6 +7,7 @@ whatever reason, its user runs the ordinary command instead.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import threading
@@ -14,6 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reconciler.core.machine import EndpointTool
+from reconciler.errors import NoMoreThreads
+from reconciler.threads import started
+
+log = logging.getLogger(__name__)
 
 READY_LIMIT = 60.0
 """Seconds that importing globus-compute-endpoint may take before the ordinary command is run instead."""
@@ -70,6 +75,9 @@ class Nursery:
     Args:
         tool: the globus-compute-endpoint to import.
         environment: the declared environment, which the daemons inherit.
+
+    Raises:
+        OSError, NoMoreThreads: it cannot be made.
     """
 
     def __init__(self, tool: EndpointTool, environment: Mapping[str, str]) -> None:
@@ -90,7 +98,12 @@ class Nursery:
             cwd="/",
             start_new_session=True,
         )
-        threading.Thread(target=self._listen, name="nursery", daemon=True).start()
+        try:
+            started(self._listen, "nursery")
+        except NoMoreThreads:
+            self._process.kill()
+            self.close()
+            raise
 
     def serves(self, tool: EndpointTool, environment: Mapping[str, str]) -> bool:
         """Whether it can start daemons of this tool in this environment; waits until it is ready."""
@@ -165,6 +178,15 @@ class Nursery:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def hatched(tool: EndpointTool, environment: Mapping[str, str]) -> Nursery | None:
+    """Return a nursery, or None when the system gives it no process or no thread: the ordinary command serves, too."""
+    try:
+        return Nursery(tool, environment)
+    except (OSError, NoMoreThreads) as e:
+        log.info("daemons are started one by one, as their common process cannot be made: %s", e)
+        return None
 
 
 def interpreter(tool: EndpointTool) -> Path:

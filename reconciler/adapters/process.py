@@ -1,4 +1,4 @@
-"""Endpoint daemons among this user's processes, read from /proc once, and signals that hit only them.
+"""Endpoint daemons among this user's processes, read from /proc once.
 
 A daemon titles itself `Globus Compute Endpoint *(UUID, NAME) [its first command line]`. The title holds
 no config directory that could be relied on, so a daemon is tied to a directory by its working directory
@@ -7,16 +7,14 @@ no config directory that could be relied on, so a daemon is tied to a directory 
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import select
-import signal
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
+from reconciler.adapters import files
 from reconciler.core.frozen import dataclass
 from reconciler.core.live import Process
 
@@ -57,11 +55,22 @@ class Daemon:
         return self.endpoint_id is None
 
 
+def unless_it_is_us(error: OSError, pid: int) -> None:
+    """Let it pass that a process cannot be read: it is gone, or hidden.
+
+    Raises:
+        FileSystemError: it is we who can read nothing more now, so that nothing can be said of the process.
+    """
+    if files.scarcity(error):
+        raise files.translated(error, f"look at process {pid}", f"/proc/{pid}") from error
+
+
 def _stat(pid: int) -> tuple[int, str, int] | None:
     """Return (start time in ticks since boot, state letter, parent's PID), or None when it is gone."""
     try:
         text = (_PROC / str(pid) / "stat").read_bytes()
-    except OSError:  # gone, or (hidepid) not ours to see
+    except OSError as e:  # gone, or (hidepid) not ours to see
+        unless_it_is_us(e, pid)
         return None
     rest = text[text.rindex(b")") + 2 :].split()  # the command name before it may hold spaces and brackets
     return int(rest[19]), rest[0].decode(), int(rest[1])
@@ -71,7 +80,8 @@ def _command_line(pid: int) -> bytes:
     """Return the NUL-separated command line, empty when it is gone or hidden."""
     try:
         return (_PROC / str(pid) / "cmdline").read_bytes()
-    except OSError:  # as above
+    except OSError as e:  # as above
+        unless_it_is_us(e, pid)
         return b""
 
 
@@ -89,7 +99,8 @@ def _inner_pids(pid: int) -> tuple[int, ...] | None:
     """Return the PIDs that it has in PID namespaces within this one (NSpid: outermost first; since Linux 4.1)."""
     try:
         status = (_PROC / str(pid) / "status").read_bytes()
-    except OSError:  # gone, or hidden
+    except OSError as e:  # gone, or hidden
+        unless_it_is_us(e, pid)
         return None
     found = _NAMESPACED.search(status)
     return tuple(int(inner) for inner in found[1].split()[1:]) if found else None
@@ -107,7 +118,8 @@ def _environment_directory(pid: int) -> str | None:
     """Return the config directory that a start without `-c` was given by its environment."""
     try:
         variables = dict(v.partition(b"=")[::2] for v in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"))
-    except OSError:  # as above
+    except OSError as e:  # as above
+        unless_it_is_us(e, pid)
         return None
     if named := variables.get(b"GLOBUS_COMPUTE_USER_DIR"):
         return os.fsdecode(named)
@@ -266,70 +278,3 @@ def process_at(pid: int) -> Process | None:
     title = os.fsdecode(_command_line(pid)).replace("\0", " ").strip()
     answer = _process(pid, uid, title)
     return answer[0] if answer else None
-
-
-def _pidfd(pid: int) -> int | None:
-    """Open a pidfd; None when this kernel (before 5.3) or this Python build has none.
-
-    Raises:
-        ProcessLookupError: there is no such process.
-    """
-    opener = getattr(os, "pidfd_open", None)
-    if opener is None:
-        return None
-    try:
-        return int(opener(pid))
-    except OSError as e:
-        if e.errno in {errno.ENOSYS, errno.EPERM}:  # an old kernel, or a container's system call filter
-            return None
-        raise
-
-
-def terminate(process: Process, name: str) -> bool:
-    """Send SIGTERM to exactly this process; say whether it was there.
-
-    It must be this user's daemon of endpoint `name`, or a start command, with the PID and start time
-    of `process`. The pidfd is opened first and everything compared afterwards: from then on the PID cannot
-    pass to another process without the descriptor noticing. A kernel without pidfds gets a plain signal
-    right after the comparison.
-    """
-    try:
-        fd = _pidfd(process.pid)
-    except ProcessLookupError:
-        return False
-    try:
-        now = daemon_at(process.pid)
-        if now is None or now.process.start_time != process.start_time or not (now.starting or now.name == name):
-            return False
-        if fd is None:
-            os.kill(process.pid, signal.SIGTERM)
-        else:
-            signal.pidfd_send_signal(fd, signal.SIGTERM)
-    except ProcessLookupError:
-        return False
-    finally:
-        if fd is not None:
-            os.close(fd)
-    return True
-
-
-def wait_gone(process: Process, seconds: float) -> bool:
-    """Wait until exactly this process has ended (a zombie has), at most `seconds`; say whether it has."""
-    try:
-        fd = _pidfd(process.pid)
-    except ProcessLookupError:
-        return True
-    try:
-        if fd is not None and lives(process.pid, process.start_time):
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            return bool(poll.poll(max(0.0, seconds) * 1000))
-    finally:
-        if fd is not None:
-            os.close(fd)
-    deadline = time.monotonic() + seconds
-    while alive := lives(process.pid, process.start_time):
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(0.05)
-    return not alive

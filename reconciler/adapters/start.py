@@ -235,7 +235,7 @@ class _Child:
                 command=line,
                 where=line[0],
                 why=e.strerror or str(e),
-                remedy="see that this file is there and can be executed, then apply again",
+                remedy=files.scarcity(e) or "see that this file is there and can be executed, then apply again",
             ) from e
 
     def code(self) -> int | None:

@@ -54,7 +54,8 @@ def _children_of_threads(pid: int) -> list[int] | None:
     """Ask the kernel for the children; None where it was built without that."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208  # many of them: pathlib is 5 times slower
-    except OSError:  # gone
+    except OSError as e:  # gone
+        processes.unless_it_is_us(e, pid)
         return []
     found: list[int] = []
     for thread in threads:
@@ -64,7 +65,8 @@ def _children_of_threads(pid: int) -> list[int] | None:
             if thread == str(pid) and _PROC.joinpath(str(pid)).exists():
                 return None
             continue  # that thread has ended
-        except OSError:  # hidden from this user
+        except OSError as e:  # hidden from this user
+            processes.unless_it_is_us(e, pid)
             return None
     return found
 

@@ -16,6 +16,8 @@ from reconciler.core.durations import say_duration
 from reconciler.core.lines import Line, Style
 from reconciler.core.progress import Outcome
 from reconciler.core.work import Work
+from reconciler.errors import NoMoreThreads
+from reconciler.threads import started
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -165,19 +167,24 @@ def progress(console: Console, width: int) -> Iterator[Events]:
     listener = LiveProgress(console, width)
     rich_console = RichConsole(file=cast(TextIO, Unbreakable(sys.stderr)), highlight=False)
     stop = threading.Event()
-    with Live(console=rich_console, refresh_per_second=8, transient=True, get_renderable=listener.table) as live:
+    live = Live(console=rich_console, auto_refresh=False, transient=True, get_renderable=listener.table)
 
-        def print_finished() -> None:
-            for line in listener.take_finished():
-                style = {"add": "green", "error": "bold red", "warning": "yellow", "dim": "dim"}.get(line.style, "")
-                live.console.print(shown(line.text), style=style, markup=False, soft_wrap=True)
+    def print_finished() -> None:
+        for line in listener.take_finished():
+            style = {"add": "green", "error": "bold red", "warning": "yellow", "dim": "dim"}.get(line.style, "")
+            live.console.print(shown(line.text), style=style, markup=False, soft_wrap=True)
 
-        def pump() -> None:
-            while not stop.wait(0.1):
-                print_finished()
+    def pump() -> None:
+        while not stop.wait(0.1):
+            print_finished()
+            live.refresh()
 
-        thread = threading.Thread(target=pump, daemon=True)
-        thread.start()
+    try:
+        thread = started(pump, "live-view")
+    except NoMoreThreads:
+        yield PlainProgress(console, width)
+        return
+    with live:
         try:
             yield listener
         finally:
