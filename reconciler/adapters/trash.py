@@ -116,7 +116,11 @@ def _user_endpoints(directory: Directory, ids: set[str]) -> list[str]:
 def entries(
     trash: Directory, now_at_server: Callable[[], float | None], *, sizes: bool = False
 ) -> tuple[TrashEntry, ...]:
-    """Return the entries, oldest first; one whose move never happened is none. An empty trash asks for no time."""
+    """Return the entries, oldest first; one whose move never happened is none. An empty trash asks for no time.
+
+    Raises:
+        FileSystemError: an entry cannot be read; it is named.
+    """
     contents = Contents()
     names = _names(trash)
     now = now_at_server() if names else None
@@ -133,11 +137,13 @@ def _entry(trash: Directory, name: str, contents: Contents, now: float | None, *
     try:
         with files.entered(trash, name) as folder:
             directory = read_directory(folder, _ENDPOINT, contents, age=lambda _: None, daemons=(), user_endpoints={})
-            record = files.read_file(folder, _RECORD) or b""
+            record = _record(folder)
             modified = os.fstat(folder.fd).st_mtime
             size = _size(folder) if sizes else None
     except (FileNotFoundError, NotADirectoryError):  # a purge that goes on, or a file of somebody else's
         return None
+    except OSError as e:  # what it holds is not known, so that it must not read as nothing
+        raise files.translated(e, "read an entry of the trash", trash.at(name)) from e
     if directory is None:  # a move that was cut short
         return None
     try:
@@ -158,8 +164,25 @@ def _entry(trash: Directory, name: str, contents: Contents, now: float | None, *
     )
 
 
-def _size(folder: Directory) -> int:
-    """Return the bytes that a directory takes, without those of the directories themselves."""
+def _record(folder: Directory) -> bytes:
+    """Return what `entry.json` holds; one that cannot be read says as little as a damaged one: the time is unknown."""
+    try:
+        return files.read_file(folder, _RECORD) or b""
+    except OSError as e:
+        if files.scarcity(e):
+            raise
+        return b""
+
+
+def _size(folder: Directory) -> int | None:
+    """Return the bytes that a directory takes, without those of the directories themselves; None if that is hidden."""
+    try:
+        return _bytes(folder)
+    except PermissionError:
+        return None
+
+
+def _bytes(folder: Directory) -> int:
     total = 0
     with os.scandir(folder.fd) as found:
         listed = [(e.name, e.is_dir(follow_symlinks=False)) for e in found]
@@ -167,7 +190,7 @@ def _size(folder: Directory) -> int:
         try:
             if is_directory:
                 with files.entered(folder, name) as inner:
-                    total += _size(inner)
+                    total += _bytes(inner)
             else:
                 total += os.stat(name, dir_fd=folder.fd, follow_symlinks=False).st_blocks * 512
         except FileNotFoundError:  # it goes while we look
@@ -233,13 +256,13 @@ def purge(trash: Directory, entry: str) -> None:
 def tidy(root: Directory, trash: Directory) -> None:
     """Finish what runs that were killed left half done: deletes that moved nothing, restores, purges.
 
-    Under the lease only. What cannot be removed now (NFS keeps files that a process has open) is left for a later
-    run: nothing depends on it, and no run should fail for it.
+    Under the lease only. What cannot be removed or put back now (NFS keeps files that a process has open) is left for
+    a later run: nothing depends on it, and no run should fail for it.
     """
     with os.scandir(trash.fd) as found:
         going = [e.name for e in found if e.name.startswith(_GOING)]
     for name in _names(trash):
-        with suppress(FileNotFoundError, NotADirectoryError), files.entered(trash, name) as folder:
+        with suppress(OSError), files.entered(trash, name) as folder:
             if files.exists(folder, _ENDPOINT):
                 continue
             _put_back(root, folder)

@@ -176,7 +176,7 @@ class TrashEntry:
         deleted_at: seconds since the epoch, to sort by.
         age: seconds since it was deleted, by the file server's clock then and now; negative when that was wrong,
             None without a record, or when the server's time cannot be told.
-        size: bytes on disk; None when nobody asked.
+        size: bytes on disk; None when nobody asked, or when they cannot be seen.
         directory: the endpoint's directory as it lies in the trash.
     """
 

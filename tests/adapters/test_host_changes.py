@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import stat
 import subprocess
@@ -594,3 +595,25 @@ def test_a_pid_file_whose_daemon_runs_here_is_not_withdrawn(tmp_path: Path) -> N
     finally:
         end(daemon)
     assert (directory / "daemon.pid").exists()
+
+
+@pytest.mark.parametrize("stands_there", ["directory", "pipe", "link", "nothing"])
+def test_an_entry_without_a_readable_record_has_no_age_and_the_others_theirs(tmp_path: Path, stands_there: str) -> None:
+    host = LocalHost(str(tmp_path))
+    entries = []
+    for name in ("main", "other"):
+        endpoint(tmp_path, name)
+        entries.append(host.to_trash(name))
+    record = tmp_path / ".chiltepin" / "trash" / entries[0] / "entry.json"
+    record.unlink()
+    if stands_there == "directory":
+        record.mkdir()
+    elif stands_there == "pipe":
+        os.mkfifo(record)
+    elif stands_there == "link":
+        record.symlink_to(record)
+    ages = {e.name: e.age for e in host.trash(sizes=True)}
+    assert ages[entries[0]] is None
+    assert ages[entries[1]] is not None
+    host.restore(entries[0], "main")
+    assert [e.name for e in host.trash()] == entries[1:]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import NOBODY, POOLED, RENAMED, ROOT, Shell, as_ordinary_user
+from tests.cli.support import HEAD, NOBODY, POOLED, RENAMED, ROOT, Shell, as_ordinary_user
 
 pytestmark = pytest.mark.usefixtures("everything_imported")
 OWNER = "check the owner and the permissions of that path"
@@ -110,6 +110,31 @@ def test_a_read_only_own_directory(shell: Shell) -> None:
     closed(shell.config_dir / ".chiltepin", 0o500)
     with as_ordinary_user(shell.base):
         shell.refused("apply", "--yes", code=1, says=("cannot take the lease", "Permission denied (EACCES)", OWNER))
+
+
+def test_an_entry_of_the_trash_that_cannot_be_opened_is_named(shell: Shell) -> None:
+    """It may hold the UUID of an endpoint that is declared: nothing is planned as if it were not there."""
+    with as_ordinary_user(shell.base):
+        shell.registered()
+        shell.ok("destroy", "--yes")
+    (entry,) = (shell.config_dir / ".chiltepin" / "trash").iterdir()
+    closed(entry)
+    with as_ordinary_user(shell.base):
+        for command in (["plan"], ["status"], ["apply", "--yes"]):
+            shell.refused(*command, code=1, says=(f"{entry}: cannot read an entry of the trash", "(EACCES)", OWNER))
+
+
+def test_an_entry_of_the_trash_that_cannot_be_measured_stays(shell: Shell) -> None:
+    with as_ordinary_user(shell.base):
+        shell.registered()
+        shell.ok("destroy", "--yes")
+    (entry,) = (shell.config_dir / ".chiltepin" / "trash").iterdir()
+    (entry / "endpoint" / "tasks").mkdir()
+    closed(entry / "endpoint" / "tasks")
+    shell.write(f"{HEAD}trash: {{max: 1 KB}}\nendpoints:\n  other: {{state: stopped}}\n")
+    with as_ordinary_user(shell.base):
+        shell.ok("plan").says("1 to create")
+        shell.ok("status").says("main")
 
 
 def test_a_read_only_endpoint_directory_keeps_its_files_and_the_plan(shell: Shell) -> None:
