@@ -59,15 +59,19 @@ def init(
 ) -> int:
     """Write a first manifest. Never overwrites one."""
     from reconciler.adapters.manifest_files import write_first_manifest
+    from reconciler.cli.console import Console
     from reconciler.errors import ExitCode
     from reconciler.paths import absolute
 
+    console = Console()
     name = _safe(absolute(file).parent.name) if stack is None else _checked(stack)
-    text = _existing(name, config_dir) if from_existing else _first(name)
+    text, left_out = _existing(name, config_dir) if from_existing else (_first(name), {})
     write_first_manifest(file, text)
+    for directory, why in left_out.items():
+        console.warn(f"{directory} is left out: its name can stand in no manifest: {why}")
     option = "" if file == o.DEFAULT_FILE else f" -f {shlex.quote(str(file))}"
     option += f" -c {shlex.quote(config_dir)}" if config_dir and from_existing else ""
-    typer.echo(f"wrote {file}; next: chiltepin plan{option}", err=True)
+    console.say(f"wrote {file}; next: chiltepin plan{option}")
     return int(ExitCode.OK)
 
 
@@ -98,11 +102,15 @@ def _scalar(name: str) -> str:
     return name if plain else json.dumps(name, ensure_ascii=False)
 
 
-def _existing(stack: str, config_dir: str | None) -> str:
+def _existing(stack: str, config_dir: str | None) -> tuple[str, dict[str, str]]:
+    """Return the manifest, and the endpoints that no manifest can name, each with the reason."""
     from reconciler.adapters.host import LocalHost
+    from reconciler.core.names import name_fault
     from reconciler.paths import config_directory
 
     found = LocalHost(str(config_directory(config_dir))).directories()
     names = [name for name, d in found.items() if d.kind in ("endpoint", "legacy")]
-    blocks = "".join(f"\n  {_scalar(name)}: {{state: unmanaged}}" for name in names) or " {}"
-    return EXISTING.format(stack=_scalar(stack), blocks=blocks)
+    faults = {name: fault for name in names if (fault := name_fault(name))}
+    listed = [name for name in names if name not in faults]
+    blocks = "".join(f"\n  {_scalar(name)}: {{state: unmanaged}}" for name in listed) or " {}"
+    return EXISTING.format(stack=_scalar(stack), blocks=blocks), faults

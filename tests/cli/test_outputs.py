@@ -307,6 +307,18 @@ def test_init_from_existing_takes_what_is_there_and_leaves_it_alone(shell: Shell
     assert json_of(shell.ok("plan", "-f", "other.yaml", "--format", "json"))["actions"] == []
 
 
+def test_init_from_existing_leaves_out_what_no_manifest_can_name(shell: Shell) -> None:
+    for name in ("-x", "uep.foo", "good"):
+        (shell.config_dir / name).mkdir()
+        (shell.config_dir / name / "config.yaml").write_text("display_name: x\n")
+    shell.ok("init", "--from-existing").says(
+        "-x is left out: its name can stand in no manifest: it begins with a hyphen",
+        "uep.foo is left out: its name can stand in no manifest: `uep.` is reserved",
+    )
+    shell.ok("validate").says("1 endpoint,")
+    assert list(yaml.safe_load(shell.manifest.read_text())["endpoints"]) == ["good"]
+
+
 def test_init_from_existing_without_any(shell: Shell) -> None:
     shell.config_dir.rmdir()
     shell.ok("init", "--from-existing")
