@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from reconciler.cli.console import shown
+from reconciler.cli.console import prompt
 from reconciler.core.consent import Allowed
 from reconciler.core.frozen import dataclass
 from reconciler.core.plan import Plan
@@ -31,8 +31,7 @@ class Answer:
 
 def agreed(question: str, word: str = "yes") -> bool:
     """Ask; the end of the input is a no."""
-    sys.stderr.write(f"{shown(question)} Only `{word}` is taken as yes: ")
-    sys.stderr.flush()
+    prompt(f"{question} Only `{word}` is taken as yes: ")
     return sys.stdin.readline().strip() == word
 
 

@@ -97,6 +97,11 @@ class Console:
         return f"\x1b[{code}m{line.text}\x1b[0m" if code and line.text else line.text
 
 
+def prompt(text: str) -> None:
+    """Print to stderr what is asked; the answer is typed behind it."""
+    _write(sys.stderr, shown(text))
+
+
 def _write(stream: TextIO, text: str) -> None:
     """Write, unless the reader went away: what is being done goes on, and ends with its own exit code.
 

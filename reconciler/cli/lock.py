@@ -65,7 +65,7 @@ def export(
         _check_unique(variables)
     for name, endpoint_id in ids.items():
         if endpoint_id is None:
-            typer.echo(f"{name} has no UUID yet", err=True)
+            Console().say(f"{name} has no UUID yet")
         elif output == "env":
             Console().result(f"{variables[name]}={endpoint_id}")
         else:

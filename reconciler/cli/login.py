@@ -47,27 +47,29 @@ def login(
     force: Annotated[bool, typer.Option("--force", help="Log in again, also when there is a login.")] = False,
 ) -> None:
     """Log in to Globus Compute. With $GLOBUS_COMPUTE_CLIENT_ID and _SECRET as that client, else as yourself."""
+    from reconciler.cli.console import Console
+
     account = _login(config_dir)
     new = account.log_in(_ask, force=force)
     who = account.identity()
-    typer.echo(
+    Console().say(
         f"{'Logged in' if new else 'Already logged in'} at {who.service} as {who.id or 'an unknown identity'} "
-        f"(client {who.client_id}); tokens are in {account.store.path}.",
-        err=True,
+        f"(client {who.client_id}); tokens are in {account.store.path}."
     )
 
 
 def logout(config_dir: ConfigDirOption = None) -> None:
     """Revoke the login's tokens and remove them from the token store."""
+    from reconciler.cli.console import Console
+
     account = _login(config_dir)
     if account.log_out():
-        typer.echo(
+        Console().say(
             f"Logged out: the tokens in {account.store.path} are revoked. "
-            "Daemons that still run had them too, and cannot renew theirs.",
-            err=True,
+            "Daemons that still run had them too, and cannot renew theirs."
         )
     else:
-        typer.echo(f"Nobody was logged in: {account.store.path} has no login of {account.settings.who}.", err=True)
+        Console().say(f"Nobody was logged in: {account.store.path} has no login of {account.settings.who}.")
 
 
 def whoami(
@@ -107,10 +109,11 @@ def _login(config_dir: Path | None) -> Login:
 
 def _ask(url: str) -> str:
     """Show the URL and read the code that the user gets there, from any browser on any machine."""
+    from reconciler.cli.console import prompt
     from reconciler.errors import LoginRequired
 
-    typer.echo(f"Open this address in a browser, on any machine, and log in:\n\n{url}\n", err=True)
-    typer.echo("Then paste the authorization code here: ", nl=False, err=True)
+    prompt(f"Open this address in a browser, on any machine, and log in:\n\n{url}\n\n")
+    prompt("Then paste the authorization code here: ")
     try:
         return input().strip()
     except EOFError as error:

@@ -64,23 +64,23 @@ def up(
     Console().result(info.url or "")
     broker = "your RabbitMQ" if info.external_amqp else f"AMQP on 127.0.0.1:{info.amqp_port}"
     suffix = f" --state-dir {shlex.quote(str(state_dir))}" if state_dir else ""
-    typer.echo(
+    Console().say(
         f"The sandbox is {'already ' if info.already_up else ''}up ({broker}, process {info.pid}).\n"
         "Nothing it knows exists at Globus; its UUIDs mean something here only.\n"
         f'Next: eval "$(chiltepin sandbox env{suffix})"\n'
         f"  or: chiltepin sandbox exec{suffix} -- COMMAND\n"
-        f"Stop: chiltepin sandbox down{suffix}",
-        err=True,
+        f"Stop: chiltepin sandbox down{suffix}"
     )
 
 
 @app.command("down", epilog=o.examples("chiltepin sandbox down"))
 def down(state_dir: StateDirOption = None) -> None:
     """Stop the sandbox. What is registered there stays for the next time."""
+    from reconciler.cli.console import Console
     from reconciler.sandbox import lifecycle
 
     was_up = lifecycle.down(state_dir)
-    typer.echo("The sandbox is down; its state is kept." if was_up else "The sandbox was not up.", err=True)
+    Console().say("The sandbox is down; its state is kept." if was_up else "The sandbox was not up.")
 
 
 @app.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -18,6 +19,7 @@ import pytest
 import typer
 import yaml
 
+from reconciler.cli.ask import agreed
 from reconciler.cli.carry import scope_of
 from reconciler.cli.console import Console
 from reconciler.cli.main import build_app, run
@@ -336,6 +338,25 @@ def test_an_apply_goes_on_when_nobody_can_be_told(shell: Shell) -> None:
     with Path("/dev/full").open("w") as full:
         assert run_apart("apply", "--yes", stderr=full).code == 0
     shell.ok("plan").says("No changes.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["init"], ["lock", "export"], ["login"], ["logout"], ["sandbox", "down", "--state-dir", "no-sandbox"]],
+)
+def test_a_command_has_done_its_work_when_nobody_can_be_told(shell: Shell, arguments: list[str]) -> None:
+    shell.write(POOLED)
+    shell.apply()
+    shell.manifest.unlink()
+    with Path("/dev/full").open("w") as full:
+        assert run_apart(*arguments, stderr=full).code == 0
+
+
+def test_a_question_that_cannot_be_asked_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("no\n"))
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        assert not agreed("Sure?")
 
 
 def test_an_apply_goes_on_when_its_terminal_goes_away(shell: Shell) -> None:
