@@ -10,6 +10,8 @@ import re
 from uuid import UUID
 
 MAX_LENGTH = 128
+MAX_BYTES = 200
+"""A file's name may have 255 bytes: this leaves 33 for an entry of the trash, and 55 for a batch script of Parsl's."""
 _FORBIDDEN = re.compile(r"""[\\/\s'"]""")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _WHAT = {"/": "a slash", "\\": "a backslash", "'": "a quote", '"': "a quote"}
@@ -44,7 +46,7 @@ def name_fault(name: str) -> str | None:
         return "it contains an unprintable character"
     if name.startswith("uep."):
         return "`uep.` is reserved for the directories of user endpoints"
-    return upstream_fault(name)
+    return upstream_fault(name) or _size_fault(name)
 
 
 def pool_name_fault(name: str, *, local: bool = False) -> str | None:
@@ -59,7 +61,12 @@ def pool_name_fault(name: str, *, local: bool = False) -> str | None:
         return "Parsl uses it itself"
     if local and (found := _UNSAFE.search(name)):
         return f"it contains `{found[0]}`, and Parsl puts a local pool's name into a shell's command line"
-    return None
+    return _size_fault(name)
+
+
+def _size_fault(name: str) -> str | None:
+    size = len(name.encode())
+    return f"it has {size} bytes; the limit is {MAX_BYTES}, as files are named after it" if size > MAX_BYTES else None
 
 
 def _text_fault(name: str) -> str | None:

@@ -22,7 +22,7 @@ from reconciler.core.redact import has_password
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
-_NAME_RULE = "1 to 128 characters, no white space, slash, backslash or quote, no dot at the start"
+_NAME_RULE = "1 to 128 characters and at most 200 bytes, no white space, slash, backslash or quote, no dot at the start"
 
 
 @dataclass

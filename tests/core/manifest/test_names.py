@@ -1,5 +1,7 @@
 """Names of endpoints: our rule is globus-compute-endpoint's, and a little stricter."""
 
+from pathlib import Path
+
 import pytest
 from globus_compute_endpoint.endpoint.endpoint import Endpoint
 from hypothesis import given
@@ -52,6 +54,21 @@ def test_names_that_would_not_survive_the_command_line(name: str, fault: str) ->
     assert name_fault(name) == fault
 
 
+@pytest.mark.parametrize("letter", ["\u00fc", "\u65e5", "\U0001f600"])
+def test_a_name_leaves_room_for_what_files_append_to_it(letter: str, tmp_path: Path) -> None:
+    most = 200 // len(letter.encode())
+    for fault in (name_fault, pool_name_fault):
+        assert fault(min(most, 128) * letter) is None
+        said = fault((most + 1) * letter)
+        assert said is not None
+        assert "bytes; the limit is 200" in said
+    longest = most * letter
+    appended = (f"{longest}~20261121T064948Z-33d7187a", f".going-{longest}~20261121T064948Z-33d7187a")
+    scripts = (f"parsl.{longest}.block-12345.1764326167.1234567.submit.stderr",)
+    for name in (*appended, *scripts):
+        (tmp_path / name).touch()
+
+
 @pytest.mark.parametrize("name", ["main", "ursa-main", "a", "1", "a.b", "x" * 128, "\u00fcber", "~x", "$x"])
 def test_good_names(name: str) -> None:
     assert name_fault(name) is None
@@ -63,7 +80,7 @@ def test_what_we_accept_upstream_accepts(name: str) -> None:
     if name_fault(name) is None:
         assert upstream_accepts(name)
         assert pool_name_fault(name) is None
-    elif name.isprintable() and not name.startswith(("-", "uep.")):
+    elif name.isprintable() and not name.startswith(("-", "uep.")) and len(name.encode()) <= 200:
         assert not upstream_accepts(name)
 
 
