@@ -26,7 +26,7 @@ from reconciler.core.daemon import is_up
 from reconciler.core.desired import CONFIG, DOCUMENTS, IDENTITY_MAPPING, SCHEMA, TEMPLATE, USER_ENVIRONMENT
 from reconciler.core.live import Damaged, DirectoryKind, LiveDirectory, LiveFile, PidFile, Process, UserEndpoint
 from reconciler.core.marker import FORMAT_VERSION, MARKER, Marker
-from reconciler.core.names import is_uuid, upstream_fault
+from reconciler.core.names import canonical_uuid, upstream_fault
 from reconciler.core.pid_file import START_REFUSES
 
 MANAGED_FILES = frozenset({CONFIG, TEMPLATE, SCHEMA, USER_ENVIRONMENT, IDENTITY_MAPPING})
@@ -123,14 +123,13 @@ def _newer(content: bytes) -> Damaged | None:
 
 
 def parse_registration(content: bytes) -> str | Damaged:
-    """Interpret endpoint.json: its UUID in lower case, or what is wrong with it."""
+    """Interpret endpoint.json: its UUID in its usual form, or what is wrong with it."""
     try:
         found = json.loads(content)["endpoint_id"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return Damaged(f"{REGISTRATION} does not hold an endpoint_id (cut short, or edited)")
-    if not isinstance(found, str) or not is_uuid(found):
-        return Damaged(f"{REGISTRATION}'s endpoint_id is not a UUID")
-    return found.lower()
+    known = canonical_uuid(found) if isinstance(found, str) else None
+    return known or Damaged(f"{REGISTRATION}'s endpoint_id is not a UUID")
 
 
 def parse_pid(content: bytes) -> int | None:
@@ -317,7 +316,7 @@ def known_ids(endpoint_id: str | Damaged | None, marker: Marker | Damaged | None
     """Return the UUIDs that this directory is known by."""
     ids = {endpoint_id} if isinstance(endpoint_id, str) else set()
     if isinstance(marker, Marker) and marker.id:
-        ids.add(marker.id.lower())
+        ids.add(marker.id)
     return ids
 
 

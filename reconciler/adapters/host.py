@@ -203,7 +203,7 @@ class LocalHost:
             found = self.directory(name)
             marked = found.marker if found and isinstance(found.marker, Marker) else None
             named = (found.endpoint_id if found else None, marked.id if marked else None)
-            ids = {value.lower() for value in named if isinstance(value, str)}
+            ids = {value for value in named if isinstance(value, str)}
             running = found.processes if found else ()
             changes.clear_pid_file(
                 directory, seen, running, lambda daemon: processes.may_belong(daemon, name, self._path, ids)

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from reconciler.core.names import canonical_uuid
+
 MARKER = ".chiltepin.json"
 FORMAT_VERSION = 1
 
@@ -117,6 +119,12 @@ class Marker(Document):
     environment: dict[str, str] = Field(default_factory=dict)
     daemon: DaemonRecord | None = None
     deaths: tuple[Death, ...] = ()
+
+    @field_validator("id")
+    @classmethod
+    def _usual_form(cls, value: str | None) -> str | None:
+        """Read a UUID that somebody wrote otherwise: it is compared with others."""
+        return value and (canonical_uuid(value) or value)
 
     def but(self, **changes: Any) -> Marker:
         """Return a copy with `changes`."""

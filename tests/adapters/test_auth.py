@@ -697,3 +697,9 @@ def test_an_identity_that_cannot_be_had_is_nobodys(
         put(store, login.settings.namespace, server, **{**known, "identity_id": None})
     stub.script[USERINFO] = [reply]
     assert login.ask_identity().id is None
+
+
+@pytest.mark.parametrize("written", [CLIENT.upper(), CLIENT.replace("-", "")])
+def test_a_clients_identity_is_the_same_however_it_is_written(home: Path, written: str) -> None:
+    environ = {"GLOBUS_COMPUTE_CLIENT_ID": written, "GLOBUS_COMPUTE_CLIENT_SECRET": SECRET}
+    assert Login(str(home / "gc"), environ=environ).identity().id == CLIENT

@@ -74,6 +74,8 @@ def test_equal_contents_are_held_once(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ('{"endpoint_id": "' + UUID_A.upper() + '"}', UUID_A),
+        ('{"endpoint_id": "' + UUID_A.replace("-", "") + '"}', UUID_A),
+        ('{"endpoint_id": "urn:uuid:' + UUID_A + '"}', UUID_A),
         ('{"endpoint_id"', "does not hold"),
         ("[]", "does not hold"),
         ("", "does not hold"),

@@ -55,6 +55,21 @@ LOCKS: dict[str, tuple[Callable[[str], str | bytes], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("form", [str.upper, lambda text: text.replace("-", "")])
+def test_a_uuid_that_is_written_otherwise_is_the_same_uuid(shell: Shell, form: Callable[[str], str]) -> None:
+    """In our files and in endpoint.json; their text stays as it is."""
+    shell.registered()
+    registration = shell.config_dir / "main" / "endpoint.json"
+    registration.write_text(f'{{"endpoint_id": "{form(ENDPOINT)}"}}')
+    shell.refused("plan", code=0, says=("No changes.",))
+    shell.marker.write_text(shell.marker.read_text().replace(ENDPOINT, form(ENDPOINT)))
+    shell.refused("plan", code=0, says=("No changes.",))
+    shell.write(RENAMED.replace("state: stopped", f"state: stopped, id: '{form(ENDPOINT)}'"))
+    shell.apply()
+    assert ENDPOINT in shell.lock.read_text()
+    assert form(ENDPOINT) in registration.read_text()
+
+
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lockfile_that_cannot_be_used(shell: Shell, name: str) -> None:
     damage, says = LOCKS[name]

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from reconciler.core.marker import Marker
-from tests.core.builders import applied, endpoint
+from tests.core.builders import applied, endpoint, uuid
 
 WANTED = endpoint(user_environment={"TOKEN": "hunter22"}, sensitive=frozenset({"TOKEN"}))
 
@@ -45,3 +45,9 @@ def test_it_is_not_changed_in_place() -> None:
     assert before.but(protect=True) != before
     with pytest.raises(ValidationError):
         before.protect = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("written", [uuid("j"), uuid("j").upper(), uuid("j").replace("-", ""), f"{{{uuid('j')}}}"])
+def test_a_uuid_is_the_same_however_it_is_written(written: str) -> None:
+    text = marker().but(id="HERE").model_dump_json().replace("HERE", written)
+    assert Marker.model_validate_json(text).id == uuid("j")
