@@ -36,7 +36,7 @@ def expanded(path: str | Path) -> Path:
     """Return an absolute path, in which `~` is the home directory and `~NAME` that of a user.
 
     Raises:
-        UsageError: there is no such home directory.
+        UsageError: there is no such home directory, or the path is one that our files cannot name.
         FileSystemError: as with `absolute`.
     """
     try:
@@ -46,7 +46,23 @@ def expanded(path: str | Path) -> Path:
         why = "neither HOME nor the user database names one" if named == "~" else f"no user {named[1:]} is known here"
         remedy = "name the directory in full" if named != "~" else "set HOME, or name the directory in full"
         raise UsageError(f"there is no home directory {named}", where=str(path), why=why, remedy=remedy) from e
-    return absolute(found)
+    return recordable(absolute(found))
+
+
+def recordable(path: Path) -> Path:
+    """Return a path that markers, lockfile and outputs, which are UTF-8, can name.
+
+    Raises:
+        UsageError: it is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as e:
+        remedy = "rename it, or name another one"
+        raise UsageError(
+            "this path is not UTF-8", where=str(path), why="no file of ours could name it", remedy=remedy
+        ) from e
+    return path
 
 
 def config_directory(*named: str | Path | None) -> Path:

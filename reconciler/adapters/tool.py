@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reconciler.core.machine import EndpointTool
 from reconciler.errors import EndpointCommandError, UsageError
-from reconciler.paths import expanded, is_directory, is_file
+from reconciler.paths import expanded, is_directory, is_file, recordable
 
 NAME = "globus-compute-endpoint"
 OLDEST = (4, 13)
@@ -40,6 +40,11 @@ def find(python: str | None, environ: Mapping[str, str]) -> EndpointTool:
             why=f"its Python, {interpreter}, is missing or not executable",
             remedy=f"rebuild that environment; {_INSTALL}",
         )
+    try:
+        recordable(prefix)
+        recordable(command)
+    except UsageError as e:
+        raise EndpointCommandError(f"{NAME} cannot be used: {e.what}", where=e.where, why=e.why, remedy=e.remedy) from e
     versions = _versions(prefix, command)
     if NAME not in versions:
         versions[NAME] = _ask(command, environ)

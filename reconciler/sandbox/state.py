@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from reconciler.errors import FileSystemError, Refused, StateFileError
-from reconciler.paths import absolute, exists, expanded
+from reconciler.paths import absolute, exists, expanded, recordable
 
 STATE_DIR_ENV = "CHILTEPIN_SANDBOX_DIR"
 _T = TypeVar("_T")
@@ -79,7 +79,7 @@ class StateDir:
     """Paths in one state directory, and reading and writing the small files there."""
 
     def __init__(self, path: Path) -> None:
-        self.path = absolute(path)
+        self.path = recordable(absolute(path))
         self.database = self.path / "sandbox.db"
         self.log = self.path / "server.log"
         self.lock = self.path / "server.lock"

@@ -144,6 +144,25 @@ def test_a_directory_of_the_environment_matters_only_where_no_other_is_named(
             shell.ok(*command, *own)
 
 
+def test_what_no_file_of_ours_could_name(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = shell.base / "b\udcffd"
+    place.mkdir()
+    shell.write(POOLED)
+    says = ("this path is not UTF-8", "rename it, or name another one")
+    for command in COMMANDS.values():
+        shell.refused(*command, "-c", str(place), code=64, says=says)
+    shell.refused("plan", "--format", "json", "-c", str(place), code=64, says=says)
+    shell.refused("sandbox", "status", "--format", "json", "--state-dir", str(place), code=64, says=says)
+    with pytest.raises(UsageError, match="not UTF-8"):
+        endpoint.show(str(place))
+    shell.tool.rename(place / "tool")
+    tool = place / "tool" / "bin" / "globus-compute-endpoint"
+    tool.write_bytes(b"#!" + os.fsencode(tool.with_name("python")) + b"\n")
+    monkeypatch.setenv("PATH", f"{place}/tool/bin:/usr/bin:/bin")
+    shell.write(POOLED.replace("stopped", "running"))
+    shell.refused("plan", code=4, says=("globus-compute-endpoint cannot be used: this path is not UTF-8",))
+
+
 def test_no_home_at_all(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_: int) -> pwd.struct_passwd:
         raise KeyError("uid not found")
