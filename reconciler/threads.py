@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from reconciler.errors import NoMoreThreads
@@ -47,6 +46,8 @@ def for_each(items: Sequence[_Item], work: Callable[[_Item], _Result], most: int
     Raises:
         NoMoreThreads: there is not even one; nothing was begun.
     """
+    from concurrent.futures import Future, wait  # noqa: PLC0415  # whoever makes a single thread needs none of it
+
     results: list[Future[_Result]] = [Future() for _ in items]
     waiting = deque(zip(items, results, strict=True))
 

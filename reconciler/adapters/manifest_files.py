@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.adapters.files import translated, translating
@@ -63,7 +64,8 @@ def write_first_manifest(path: Path, text: str) -> None:
         with stream:
             stream.write(text)
     except OSError as e:
-        path.unlink()  # half a manifest is none, and would be in the way
+        with suppress(OSError):  # half a manifest is none, and would be in the way; what made it so is to be told
+            path.unlink()
         raise translated(e, "write the manifest", str(path)) from e
 
 
