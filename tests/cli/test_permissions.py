@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -159,6 +160,19 @@ def test_init_in_a_read_only_directory(shell: Shell) -> None:
     closed(shell.project, 0o500)
     with as_ordinary_user(shell.base):
         shell.refused("init", code=1, says=("chiltepin.yaml: cannot write the manifest", OWNER))
+
+
+def test_a_first_manifest_that_can_be_neither_written_nor_removed(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    full = Path("/dev/full").open("w")  # noqa: SIM115  closed by what writes to it
+    monkeypatch.setattr(Path, "open", lambda *_, **__: full)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    done = shell.run("init").says("cannot write the manifest", "No space left on device")
+    assert done.code == 1
 
 
 def test_the_config_directory_of_somebody_else(shell: Shell) -> None:
