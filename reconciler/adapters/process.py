@@ -209,7 +209,8 @@ def _look_at(pid: int, uid: int) -> tuple[Daemon, int] | None:
     try:
         if os.stat(f"/proc/{pid}").st_uid != uid:  # noqa: PTH116  # thousands of them: pathlib is 5 times slower
             return None
-    except OSError:  # gone meanwhile
+    except OSError as e:  # gone meanwhile
+        unless_it_is_us(e, pid)
         return None
     raw = _command_line(pid)
     return _daemon(pid, uid, raw) if b"lobus" in raw else None
