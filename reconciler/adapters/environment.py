@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 
 from reconciler.core.environment import PATH, SECRETS, Variable, is_declared, is_selecting, is_session, join_path
 from reconciler.core.environment import variable as known_variable
+from reconciler.core.redact import url_passwords
 
 _FALLBACK_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-_PASSWORD = re.compile(r"://[^/\s@:]*:([^/\s]*)@")
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, Variable]:
@@ -40,7 +39,7 @@ def secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     found = [value for name, value in environ.items() if name in SECRETS]
     for name, value in environ.items():
         if is_declared(name):
-            found += _PASSWORD.findall(value)
+            found += url_passwords(value)
     return tuple(dict.fromkeys(found))
 
 

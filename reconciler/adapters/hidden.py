@@ -18,7 +18,7 @@ def remember(values: Iterable[str]) -> None:
 
 def without_secrets(text: str, more: Iterable[str] = ()) -> str:
     """Return `text` without the secrets of the manifest and of the environment, and without `more`."""
-    return redact(text, sorted({*_known, *secrets(os.environ), *more}, key=len, reverse=True))
+    return redact(text, {*_known, *secrets(os.environ), *more})
 
 
 def cleaned(text: str, arguments: Sequence[str]) -> str:

@@ -1,37 +1,140 @@
-"""Taking secrets out of other programs' output, and out of texts that others wrote, before anybody sees it."""
+"""Taking secrets out of other programs' output, and out of texts that others wrote, before anybody sees it.
+
+What looks like a secret is decided here, for output, plans and manifests alike. Every search is linear in the
+length of the text, whatever stands in it: logs are other people's, and their lines may be of any length.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 HIDDEN = "***"
-_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^/\s:@'\"]*:[^/\s@'\"]*@")
-_BEARER = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
-_NAMED = re.compile(
-    r"((?:secret|password|passwd|passphrase|token|api_?key|enckey|credential)[A-Za-z_]*['\"]?\s*[:=]\s*['\"]?)([^\s'\",}]{4,})",
+SHORTEST = 4
+"""Characters that a known secret must have to be looked for in texts."""
+
+_SECRET_NAME = re.compile(
+    r"token(?!i[sz])|secret|passw|passphrase|(?<=[_-])pwd|credential|api[_-]?key|enc[_-]?key|private[_-]?key"
+    r"|access[_-]?key|authorization",
     re.IGNORECASE,
 )
+_NAMES_A_PLACE = re.compile(r"[_-](?:file|path|dir)$|\.py$", re.IGNORECASE)
+
+# A name with what separates it from its value; in JSON inside of JSON the quotes have backslashes.
+_NAME = re.compile(r"""(?<![\w.-])([\w.-]+)\\*['"]?[ \t]*[:=]+>?([ \t]*)""")
+_OPENING = re.compile(r"""[bBfFrRuU]{0,2}(\\*)(["'])""")
+# Quotes inside of quotes: after a backslash, or doubled as in YAML and SQL.
+_QUOTED = {
+    '"': re.compile(r'[^"\\\n]*(?:(?:\\[^\n]|"")[^"\\\n]*)*'),
+    "'": re.compile(r"[^'\\\n]*(?:(?:\\[^\n]|'')[^'\\\n]*)*"),
+}
+# Where a value without quotes ends: one that may hold blanks, and one that may not.
+_LINE_END = re.compile("$", re.MULTILINE)
+_NEXT = re.compile(r"""(?<![,;&])[,;&]+[ \t]*\\*['"]?[\w.-]+\\*['"]?[ \t]*[:=]|$""", re.MULTILINE)
+_WORD_END = re.compile(r"""(?<![,;&])[,;&]+(?:\\*['"]?[\w.-]+\\*['"]?[:=]|(?=\s|$))|\s|$""", re.MULTILINE)
+
+# What ends with the last `@` before a blank or a quote: that a password holds `/` or `@` itself is against the
+# rules and common, and no text says where such a one ends.
+_BEFORE_AT = re.compile(r"""(?<![^\s'"])[^\s'"]*@""")
+# A user and a password (and no port, after which a path has an `@`), or a token in the place of the user.
+_USER = re.compile(
+    r"""://[^\s/:@'"\[]*:(?!\d{1,5}[/?#])|(?<=http)://[^\s/:@'"?#]+@|(?<=https)://[^\s/:@'"?#]+@""", re.IGNORECASE
+)
+
+_SCHEME = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what has this name (a variable, an option, a header) is a secret; the path of a file is none."""
+    return _SECRET_NAME.search(name) is not None and _NAMES_A_PLACE.search(name) is None
 
 
 def has_password(text: str) -> bool:
-    """Whether a URL in `text` holds a password."""
-    return _URL.search(text) is not None
+    """Whether a URL in `text` holds a password, or a token in its place."""
+    return "://" in text and any(_USER.search(found[0]) for found in _BEFORE_AT.finditer(text))
+
+
+def url_passwords(text: str) -> tuple[str, ...]:
+    """Return what stands between user and host in the URLs of `text`, or in the place of the user."""
+    found: list[str] = []
+    for before in _BEFORE_AT.finditer(text):
+        user = _USER.search(before[0])
+        if user is not None:
+            start = user.end() if user[0].endswith(":") else user.start() + len("://")
+            found.append(before[0][start:-1])
+    return tuple(password for password in found if password)
 
 
 def without_passwords(text: str) -> str:
     """Return `text` without user and password of URLs."""
-    return _URL.sub(rf"\1{HIDDEN}@", text)
+    return _BEFORE_AT.sub(_without_user, text) if "://" in text else text
 
 
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return `text` without user and password of URLs, tokens, values that are named secret, and `secrets`."""
-    for secret in secrets:
-        if len(secret) >= 4:
+def _without_user(before: re.Match[str]) -> str:
+    user = _USER.search(before[0])
+    return before[0] if user is None else f"{before[0][: user.start()]}://{HIDDEN}@"
+
+
+def named_secrets(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield each name in `text` that is a secret's and has a value, with the value's start and end.
+
+    A value in quotes ends with them. One that follows a blank (`password: correct horse`) ends with its line, any
+    other with the word; both end before a comma, semicolon or `&` that the next name follows.
+    """
+    at = 0
+    while (found := _NAME.search(text, at)) is not None:
+        at = found.end()
+        in_a_path = text[found.start() - 1 : found.start()] == "/" and text[at - 1 : at + 1] == ":/"
+        if is_secret_name(found[1]) and not in_a_path:
+            start, at = _value(text, at, has_blanks=bool(found[2]) or "authorization" in found[1].lower())
+            if at > start:
+                yield found[1], start, at
+
+
+def _value(text: str, start: int, *, has_blanks: bool) -> tuple[int, int]:
+    """Return start and end of the value at `start`, without its quotes."""
+    opening = _OPENING.match(text, start)
+    if opening is None:
+        return start, _next(_NEXT if has_blanks else _WORD_END, text, start)
+    start = opening.end()
+    escapes, quote = opening[1], opening[2]
+    if escapes:  # it ends with the same quote after as many backslashes, not more
+        return start, _next(re.compile(rf"(?<!\\)\\{{{len(escapes)}}}{quote}|$", re.MULTILINE), text, start)
+    inside = _QUOTED[quote].match(text, start)
+    end = inside.end() if inside else start
+    closed = text[end : end + 1] == quote
+    return start, end if closed else _next(_LINE_END, text, end)
+
+
+def _next(pattern: re.Pattern[str], text: str, start: int) -> int:
+    """Return where `pattern` is found first."""
+    found = pattern.search(text, start)
+    return found.start() if found else len(text)
+
+
+def redact(text: str, secrets: Iterable[str] = (), *, keep: re.Pattern[str] | None = None) -> str:
+    """Return `text` without user and password of URLs, tokens, values that are named secret, and `secrets`.
+
+    Secrets of less than 4 characters are left: they are in many a word.
+
+    Args:
+        text: one line or many.
+        secrets: known ones.
+        keep: found in what is named a secret and is none, but says where to get one.
+    """
+    # The longest first: what begins with another secret must not keep its end.
+    for secret in sorted(set(secrets), key=lambda each: (-len(each), each)):
+        if len(secret) >= SHORTEST:
             text = text.replace(secret, HIDDEN)
     text = without_passwords(text)
-    text = _BEARER.sub(rf"\1 {HIDDEN}", text)
-    return _NAMED.sub(rf"\1{HIDDEN}", text)
+    parts: list[str] = []
+    done = 0
+    for _, start, end in named_secrets(text):
+        if keep is None or not keep.search(text, start, end):
+            parts += [text[done:start], HIDDEN]
+            done = end
+    text = "".join([*parts, text[done:]])
+    return _SCHEME.sub(rf"\1 {HIDDEN}", text)
 
 
 def last_lines(text: str, count: int) -> str:

@@ -18,10 +18,9 @@ from reconciler.core.manifest.reading import ID_HINT, validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.names import canonical_uuid, name_fault
 from reconciler.core.problems import Problem
-from reconciler.core.redact import has_password
+from reconciler.core.redact import has_password, is_secret_name
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET_NAME = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
 _NAME_RULE = "1 to 128 characters and at most 200 bytes, no white space, slash, backslash or quote, no dot at the start"
 
 
@@ -133,7 +132,7 @@ class EndpointBuilder:
                 self.findings.at(place, message, "write directories as absolute paths, or `auto`", show=False)
             elif result is not None and result.sensitive:
                 hidden.add(variable)
-            elif value and (_SECRET_NAME.search(variable) or has_password(value)):
+            elif value and (is_secret_name(variable) or has_password(value)):
                 hidden.add(variable)
                 if result is None:
                     message = f"`{variable}` looks like a secret written in the manifest"

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from reconciler.core.frozen import dataclass
 from reconciler.core.problems import Position, Problem
-from reconciler.core.redact import without_passwords
+from reconciler.core.redact import redact
 
 Path: TypeAlias = "tuple[str | int, ...]"
 """Keys and indices from the root of a document to a value."""
@@ -17,11 +17,7 @@ Path: TypeAlias = "tuple[str | int, ...]"
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What YAML counts as the end of a line."""
 
-_SECRET_LINE = re.compile(
-    r"""^(?P<key>\s*(?:-\s+)?["']?[\w.-]*(?:token|secret|passw|credential|api_?key)[\w.-]*["']?\s*:\s*)"""
-    r"""(?!.*(?:\{\{|\benv\s*:))(?P<value>\S.*)$""",
-    re.IGNORECASE,
-)
+_REFERS = re.compile(r"\{\{|\benv\s*:")
 _SHOWN_COLUMNS = 160
 _SHOWN_CHARACTERS = 400
 
@@ -91,8 +87,7 @@ class Parsed:
         raw = self._lines[number - 1]
         if any(secret in raw for secret in self._secrets()) or (self.root is None and "sensitive" in raw):
             return None
-        shown = raw.replace("\t", " ")[:_SHOWN_COLUMNS]
-        return without_passwords(_SECRET_LINE.sub(lambda found: found["key"] + "***", shown))
+        return redact(raw.replace("\t", " "), keep=_REFERS)[:_SHOWN_COLUMNS]
 
     def masked(self, problem: Problem) -> Problem:
         """Return `problem` with its line as `line` shows it now that all values are known."""

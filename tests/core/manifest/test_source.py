@@ -156,7 +156,7 @@ def test_lines_that_look_like_secrets_are_masked(line: str) -> None:
     shown = parse(line, "f").line(1)
     assert shown is not None
     assert "hunter2" not in shown
-    assert shown.endswith("***")
+    assert "***" in shown
 
 
 @given(st.binary(max_size=200))

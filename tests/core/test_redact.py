@@ -1,0 +1,102 @@
+"""What looks like a secret, and texts without it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from reconciler.core.redact import has_password, is_secret_name, redact, url_passwords
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Token abcdefghijkl", "Authorization: ***"),
+        ("authorization:Negotiate abc def", "authorization:***"),
+        ('{"client_secret": "abc,def}ghi", "x": 1}', '{"client_secret": "***", "x": 1}'),
+        (r'{"password": "a\"b, c", "x": 1}', '{"password": "***", "x": 1}'),
+        (r"{\"password\": \"a\\\"b\", \"x\": 1}", r"{\"password\": \"***\", \"x\": 1}"),
+        ("{'token': 'it''s, it', 'x': 1}", "{'token': '***', 'x': 1}"),
+        ("{'token': b'ab cd', 'x': 1}", "{'token': b'***', 'x': 1}"),
+        ('"token" => "abc"', '"token" => "***"'),
+        ('password: "never closed', 'password: "***'),
+        ("X-Api-Key: 123456789", "X-Api-Key: ***"),
+        ("password: correct horse", "password: ***"),
+        ("password: correct horse, host: h", "password: ***, host: h"),
+        ("password = hunter2\nstarted", "password = ***\nstarted"),
+        ("token=abc, next=1", "token=***, next=1"),
+        ("token=abc,def next=1", "token=*** next=1"),
+        ("/login?access_token=abc&next=1", "/login?access_token=***&next=1"),
+        ("PRIVATE_KEY=abc", "PRIVATE_KEY=***"),
+        ("DB_PWD=abc", "DB_PWD=***"),
+        ("https://user:pa@ss@host", "https://***@host"),
+        ("amqps://user:p/ss:w@ord@host:5671/v", "amqps://***@host:5671/v"),
+        ("https://ghp_abc@github.com/o/r", "https://***@github.com/o/r"),
+        ("got Bearer abcdefgh1234", "got Bearer ***"),
+    ],
+)
+def test_nothing_of_a_secret_stays_and_the_rest_does(text: str, shown: str) -> None:
+    assert redact(text) == shown
+    assert redact(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://localhost:4873/@scope/pkg and http://[::1]:5000/a@b",
+        "git+https://github.com/o/r@main, ssh://git@github.com/o/r",
+        "globus_sdk/token_storage.py:123 DEBUG token storage opened",
+        'TOKENIZERS_PARALLELISM=false TOKEN_FILE=/home/me/.token PWD=/home/me "token": ""',
+        "PATH=/opt/token:/usr/bin",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_a_secret_that_begins_with_another_leaves_nothing() -> None:
+    secrets = ["hunter22", "hunter22-and-more", "hunter22-and"]
+    for order in itertools.permutations(secrets):
+        assert redact("said hunter22-and-more, hunter22", order) == "said ***, ***"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "client_secret",
+        "API-KEY",
+        "apikey",
+        "MY_TOKEN",
+        "passwd",
+        "Passphrase",
+        "AWS_SECRET_ACCESS_KEY",
+        "Authorization",
+    ],
+)
+def test_names_of_secrets(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "display_name", "TOKEN_FILE", "tokenizer", "PATH"])
+def test_names_of_other_things(name: str) -> None:
+    assert not is_secret_name(name)
+
+
+def test_passwords_of_urls() -> None:
+    assert url_passwords("http://user:pa@ss@proxy:3128 https://tok@h http://h:80/a@b") == ("pa@ss", "tok")
+    assert has_password("socks5://user:@proxy")
+    assert not has_password("http://proxy:3128/x@y")
+
+
+_UNITS = (
+    *("a", "a.", "token", "token ", "token: ", "token=", "token=,", "token: a, ", "token=a ", 'token: "', "token='a"),
+    *('"', "'", "''", "\\", '\\"', "token=\\", 'token:\\"', 'password="" ', "=", ":", ",", ", ", " ", "\t", "@", "-"),
+    *("://", "://a:", "http://a:", "a://b:c", "a:b@", "Bearer ", "Basic"),
+)
+
+
+@pytest.mark.parametrize("before", ["", 'token: "'])
+def test_a_line_of_a_megabyte_takes_no_longer_than_its_length(before: str) -> None:
+    for unit in _UNITS:  # a search that starts anew at each of these would take hours
+        assert redact(before + unit * (1_000_000 // len(unit)), ["hunter22"])
