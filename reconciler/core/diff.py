@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from reconciler.core.changes import ABSENT, SENSITIVE, Cause, FieldChange, FileChange
+from reconciler.core.changes import ABSENT, Cause, FieldChange, FileChange
 from reconciler.core.desired import SCHEMA, TEMPLATE
 from reconciler.core.digest import digest_bytes, same_value
 from reconciler.core.documents import (
     WITHHELD,
     FileSpec,
-    KeyPath,
     NotAMapping,
     dump_mapping,
     leaves,
@@ -25,7 +24,8 @@ from reconciler.core.documents import (
 from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveFile
 from reconciler.core.marker import FileRecord
-from reconciler.core.redact import has_password, redact
+from reconciler.core.redact import redact
+from reconciler.core.secrecy import concealed
 
 
 @dataclass(frozen=True)
@@ -166,21 +166,8 @@ def _mode_change(live: LiveFile, spec: FileSpec) -> tuple[FieldChange, ...]:
 
 
 def _added(spec: FileSpec) -> tuple[FieldChange, ...]:
-    hide = _hider(spec.sensitive)
-    return tuple(
-        FieldChange(".".join(p), ABSENT, hide(p, v)) for p, v in leaves(spec.keys or {}) if p[-1] not in WITHHELD
-    )
-
-
-def _hider(sensitive: frozenset[str]) -> Callable[[KeyPath, Any], Any]:
-    """Return what shows a value: not one that is sensitive, or holds a URL with a password."""
-
-    def hide(path: KeyPath, value: Any) -> Any:
-        if value is ABSENT:
-            return value
-        return SENSITIVE if path[0] in sensitive or has_password(str(value)) else value
-
-    return hide
+    added = ((path, value) for path, value in leaves(spec.keys or {}) if path[-1] not in WITHHELD)
+    return tuple(FieldChange(".".join(path), *concealed(path, ABSENT, value, spec.sensitive)) for path, value in added)
 
 
 def unified(old: bytes, new: bytes, name: str) -> tuple[str, ...]:
@@ -201,7 +188,7 @@ def field_changes(
         return ()
     from deepdiff import DeepDiff  # noqa: PLC0415 - only when something differs
 
-    hide = _hider(frozenset(sensitive))
+    names = frozenset(sensitive)
     tree = DeepDiff(_told_apart(old), _told_apart(new), view="tree", threshold_to_diff_deeper=0)
     found: list[FieldChange] = []
     for group in tree.values():
@@ -212,7 +199,7 @@ def field_changes(
             # A leaf below a value that appears as a whole is not listed by itself.
             before = ABSENT if _is_missing(item.t1) else _together(item.t1)
             after = ABSENT if _is_missing(item.t2) else _together(item.t2)
-            found.append(FieldChange(_dotted(parts), hide(parts, before), hide(parts, after)))
+            found.append(FieldChange(_dotted(parts), *concealed(parts, before, after, names)))
     return tuple(sorted(found, key=lambda change: change.path))
 
 

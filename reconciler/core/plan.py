@@ -35,6 +35,7 @@ from reconciler.core.pools import pools_file, read_pools
 from reconciler.core.removal import removals
 from reconciler.core.renamed_in_trash import find_return
 from reconciler.core.renaming import find_renaming, renamed
+from reconciler.core.reported import reported, reported_files
 from reconciler.core.reregistration import Renewal, renew
 from reconciler.core.retention import plan_expiry
 from reconciler.core.running import Running
@@ -333,8 +334,8 @@ def _finish(
     return Plan(
         desired=desired,
         config_dir=live.config_dir,
-        actions=tuple(draft.actions),
-        files=tuple(files),
+        actions=reported(draft.actions, desired.secrets),
+        files=reported_files(files, desired.secrets),
         refusals=tuple(draft.refusals),
         blocked=tuple(draft.blocked),
         notes=tuple(draft.notes),

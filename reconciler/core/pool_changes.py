@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from reconciler.core.changes import ABSENT, FieldChange
 from reconciler.core.frozen import dataclass
+from reconciler.core.secrecy import concealed
 
 PoolChangeKind = Literal["add", "change", "remove"]
 
@@ -41,6 +42,6 @@ def pool_changes(
     return tuple(found)
 
 
-def _fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[FieldChange, ...]:
-    pairs = ((key, old.get(key, ABSENT), new.get(key, ABSENT)) for key in sorted({*old, *new}))
-    return tuple(FieldChange(key, before, after) for key, before, after in pairs if before != after)
+def _fields(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[FieldChange, ...]:
+    pairs = ((key, known.get(key, ABSENT), wanted.get(key, ABSENT)) for key in sorted({*known, *wanted}))
+    return tuple(FieldChange(key, *concealed((key,), old, new)) for key, old, new in pairs if old != new)

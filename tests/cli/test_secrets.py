@@ -31,6 +31,7 @@ OF_TEMPLATE = "canary-of-the-template-7"
 OF_BROKER = "canary-of-the-broker-8"
 OF_HEADER = "canary-of-a-header-9"
 OF_HAND = "canary-of-an-edit-by-hand-10"
+OF_FILE = "canary, of: a file that was there 11"
 
 MANIFEST = f"""\
 version: 1
@@ -68,7 +69,7 @@ the secret of the client is {SECRET}, and {OF_VARIABLE} and {OF_OPTION} and {WRI
 VAR = ("--var", f"third={OF_OPTION}")
 # Where a canary may be, as paths below the user's directory.
 MAY_HOLD = re.compile(
-    r"^project/(chiltepin\.yaml|main\.yaml\.j2)$|user_environment\.yaml|user_config_template|endpoint\.log$|storage\.db"
+    r"^project/(chiltepin\.yaml|main\.yaml\.j2)$|user_environment\.yaml|user_config_template|backups/main/config\.yaml|endpoint\.log$|storage\.db"
 )
 
 
@@ -97,8 +98,8 @@ class Aviary:
             rows = connection.execute("SELECT token_data_json FROM token_storage").fetchall()
         tokens = [json.loads(text)["access_token"] for (text,) in rows]
         assert tokens
-        fixed = [value for name, value in globals().items() if name.isupper() and str(value).startswith("canary-")]
-        assert len(fixed) == 10
+        fixed = [value for name, value in globals().items() if name.isupper() and str(value).startswith("canary")]
+        assert len(fixed) == 11
         return [*fixed, SECRET, *tokens]
 
     def assert_silent(self) -> None:
@@ -170,6 +171,26 @@ def test_a_changed_secret_shows_as_changed(
     assert "edited outside" in aviary.run("plan", *VAR, *options)
     aviary.run("apply", "--yes", *VAR)
     assert f"{OF_ENVIRONMENT}-changed" in environment.read_text()
+
+
+def test_secrets_in_files_that_were_there_are_not_shown_as_old_values(aviary: Aviary) -> None:
+    shell, files = aviary.shell, aviary.shell.config_dir / "main"
+    shell.write(MANIFEST.replace("ONE:", 'MY_TOKEN: ""\n      NOTE: none\n      ONE:'))
+    aviary.run("apply", "--yes", *VAR)
+    (files / ".chiltepin.json").unlink()
+    held = f"GLOBUS_COMPUTE_CLIENT_SECRET: {SECRET}\nMY_TOKEN: '{OF_FILE}'\nNOTE: it is {SECRET}\nOTHER: '{OF_FILE}'\n"
+    (files / "user_environment.yaml").write_text(held)
+    (files / "user_config_template.yaml.j2").write_text(f"{TEMPLATE}x: {SECRET}\nsecret_of_it: {OF_FILE}\n")
+    (files / "config.yaml").write_text(f"display_name: {SECRET}\nsome_secret: '{OF_FILE}'\n")
+    aviary.run("adopt", "main", "--yes", *VAR)
+    for options in ((), ("--format", "json"), ("--format", "markdown"), ("-v",), ("--out", "plan.json")):
+        said = aviary.run("plan", *VAR, *options)
+        for name in ("GLOBUS_COMPUTE_CLIENT_SECRET", "MY_TOKEN", "NOTE", "display_name", "x: ***"):
+            assert name in said, "that it changes is shown"
+    aviary.run("apply", "plan.json", *VAR)
+    assert OF_FILE in (files / "config.yaml").read_text(), "keys that the manifest never set survive"
+    (files / "config.yaml").unlink()  # it is the user's, and may hold what it held
+    aviary.run("status", *VAR)
 
 
 @pytest.mark.parametrize("options", [(), ("--format", "json")])

@@ -96,6 +96,26 @@ def test_a_secret_that_leaves_or_is_no_longer_declared_secret_is_not_shown() -> 
         assert "hunter" not in repr(found.change)
 
 
+def test_what_is_named_a_secret_is_hidden_whatever_stands_on_either_side() -> None:
+    old = {"MY_TOKEN": "hunter22", "GLOBUS_COMPUTE_CLIENT_SECRET": "hunter22", "A": "1"}
+    new = {"MY_TOKEN": "", "GLOBUS_COMPUTE_CLIENT_SECRET": "", "A": "2", "API_KEY": "hunter22"}
+    for found in (field_changes(old, new), field_changes(new, old)):
+        assert "hunter" not in repr(found)
+        assert [change.path for change in found if change.path != "A"] == sorted({*old, *new} - {"A"})
+
+
+def test_a_secret_inside_of_a_value_is_hidden_and_the_rest_is_shown() -> None:
+    mapping = {"engine": {"password": "hunter22", "max": 3}}
+    assert field_changes({}, mapping) == (FieldChange("engine", ABSENT, {"password": "***", "max": 3}),)
+    lines = ["export API_TOKEN=hunter22", "module load x"]
+    assert field_changes({"a": "none"}, {"a": lines}) == (
+        FieldChange("a", "none", ["export API_TOKEN=***", "module load x"]),
+    )
+    assert field_changes({"a": [1, {"deep": {"token": "x"}}]}, {"a": [1, {"deep": {"token": "y"}}]}) == (
+        FieldChange("a[1].deep.token", SENSITIVE, SENSITIVE),
+    )
+
+
 def test_causes() -> None:
     content, record = new_file(text("one\n"))
     one, two = text("one\n"), text("two\n")

@@ -11,6 +11,7 @@ from dataclasses import field
 from typing import Any
 
 from reconciler.core.desired import Desired, DesiredEndpoint, HostView, TextFile
+from reconciler.core.environment import SECRETS
 from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.endpoints import EndpointBuilder, leak
 from reconciler.core.manifest.findings import Findings, suggestion
@@ -127,7 +128,10 @@ def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:
         refused=builder.refused,
         warnings=findings.finish(),
         trash=trash,
-        secrets=renderers.secrets() | {e.user_environment[name] for e in endpoints.values() for name in e.sensitive},
+        secrets=frozenset(
+            {*renderers.secrets(), *(e.user_environment[name] for e in endpoints.values() for name in e.sensitive)}
+            | {context.env.get(name, "") for name in SECRETS} - {""}
+        ),
     )
 
 

@@ -1,0 +1,67 @@
+"""What of a change may be shown: never a secret, on neither side, and always that it changes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from reconciler.core.changes import ABSENT, SENSITIVE, FieldChange, FileChange
+from reconciler.core.redact import HIDDEN, is_secret_name, redact
+
+
+def concealed(path: tuple[str, ...], old: Any, new: Any, sensitive: Collection[str] = ()) -> tuple[Any, Any]:
+    """Return both sides of a change as they may be shown.
+
+    What a name or the manifest says is secret is hidden whatever its value: what is empty on one side may be a
+    secret on the other.
+
+    Args:
+        path: keys and indices from the document's root.
+        old: the value before, or ABSENT.
+        new: the value after, or ABSENT.
+        sensitive: names at the root whose values must not be shown.
+    """
+    if path[0] in sensitive or any(is_secret_name(part) for part in path):
+        return _hidden(old), _hidden(new)
+    return _without(old, new, ())
+
+
+def without_values(change: FileChange, secrets: Collection[str]) -> FileChange:
+    """Return `change` without these values, wherever they stand in it."""
+    fields = fields_without(change.fields, secrets)
+    diff = tuple(redact(line, secrets) for line in change.diff)
+    return change if (fields, diff) == (change.fields, change.diff) else replace(change, fields=fields, diff=diff)
+
+
+def fields_without(fields: tuple[FieldChange, ...], secrets: Collection[str]) -> tuple[FieldChange, ...]:
+    """Return `fields` without these values."""
+    return tuple(FieldChange(item.path, *_without(item.old, item.new, secrets)) for item in fields)
+
+
+def _without(old: Any, new: Any, secrets: Collection[str]) -> tuple[Any, Any]:
+    shown = _masked(old, secrets), _masked(new, secrets)
+    if shown[0] == shown[1] and shown != (old, new):
+        return _hidden(old), _hidden(new)
+    return shown
+
+
+def _hidden(side: Any) -> Any:
+    return side if side is ABSENT else SENSITIVE
+
+
+def _masked(value: Any, secrets: Collection[str]) -> Any:
+    """Return a value as it may be shown: of a text that holds a secret nothing, of what holds such texts the rest."""
+    if isinstance(value, str):
+        return value if redact(value, secrets) == value else SENSITIVE
+    return _inner(value, secrets)
+
+
+def _inner(value: Any, secrets: Collection[str]) -> Any:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, Mapping):
+        return {key: HIDDEN if is_secret_name(str(key)) else _inner(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_inner(item, secrets) for item in value]
+    return value
