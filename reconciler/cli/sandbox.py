@@ -52,7 +52,13 @@ def up(
         int, typer.Option(metavar="PORT", help="Port on 127.0.0.1; globus_compute_sdk looks at 5000 only.")
     ] = 5000,
     amqp_url: Annotated[
-        str | None, typer.Option("--amqp-url", metavar="URL", help="Use this RabbitMQ instead of the embedded broker.")
+        str | None,
+        typer.Option(
+            "--amqp-url",
+            metavar="URL",
+            help="Use this RabbitMQ instead of the embedded broker [default: $CHILTEPIN_SANDBOX_AMQP_URL, if set: "
+            "the place for one with a password, which others could read here].",
+        ),
     ] = None,
     faults: Annotated[bool, typer.Option("--faults", help="Let tests tell it to misbehave.")] = False,
 ) -> None:

@@ -68,7 +68,7 @@ def up(
     Args:
         state_dir: where it keeps its state; default `default_state_dir()`.
         port: of the HTTP service on 127.0.0.1. globus_compute_sdk only ever looks at 5000.
-        amqp_url: a RabbitMQ to use instead of the embedded broker.
+        amqp_url: a RabbitMQ to use instead of the embedded broker; default CHILTEPIN_SANDBOX_AMQP_URL, if set.
         faults: whether tests may tell it to misbehave.
 
     Raises:
@@ -79,6 +79,7 @@ def up(
     _check_installed()
     if not 0 < port < 65536:
         raise UsageError(f"{port} is no port number", remedy="pass --port with a number from 1 to 65535")
+    amqp_url = amqp_url or os.environ.get(server_process.AMQP_URL_ENV) or None
     if amqp_url is not None:
         AmqpAddress.parse(amqp_url)  # refuse now what the server could not use
     state = StateDir(state_dir or default_state_dir())

@@ -15,6 +15,7 @@ from reconciler.errors import FileSystemError, ReconcilerError
 from reconciler.sandbox.state import ServerRecord, StateDir, boot_id, process_start_time
 
 AMQP_URL_ENV = "CHILTEPIN_SANDBOX_AMQP_URL"
+"""Names the RabbitMQ, for who starts a sandbox and for the server: arguments can be read by everybody here."""
 START_DEADLINE = 30.0  # seconds
 STOP_DEADLINE = 15.0
 _LOG_KEPT = 5_000_000  # bytes

@@ -173,6 +173,21 @@ def test_damaged_state_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     assert "cannot be read" in str(failed.value)
 
 
+def test_an_amqp_url_in_the_environment_counts_unless_the_option_names_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, named, other = tmp_path / "s", free_port(), free_port()
+    monkeypatch.setenv("CHILTEPIN_SANDBOX_AMQP_URL", f"amqp://guest:secret-pw@127.0.0.1:{named}/")
+    for url, port in ((None, named), (f"amqp://guest:guest@127.0.0.1:{other}/", other)):
+        with pytest.raises(ReconcilerError, match="did not come up") as failed:
+            lifecycle.up(state, free_port(), url)
+        assert str(port) in str(failed.value)
+        assert "secret-pw" not in str(failed.value)
+    monkeypatch.setenv("CHILTEPIN_SANDBOX_AMQP_URL", "")
+    with sandbox(state) as info:
+        assert not info.external_amqp
+
+
 @pytest.mark.parametrize("url", ["http://x", "amqp://", "amqps://x", "amqp://h:99999/"])
 def test_unusable_amqp_url(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError):
