@@ -72,6 +72,7 @@ def load(
         tuple(f"{name}={value}" for name, value in (variables or {}).items()),
         absolute(lock) if lock is not None else None,
         allow_outside,
+        on_command_line=False,
     )
     return Stack(invocation, read_desired(invocation))
 

@@ -25,8 +25,9 @@ class Invocation:
     Attributes:
         file: the manifest.
         config_dir: of `-c`, or None.
-        variables: of `--var`.
+        variables: of `--var`, each as NAME=VALUE.
         lock: the lockfile, or None for the one beside the manifest.
+        on_command_line: whether this was read from the arguments of a command.
     """
 
     file: Path
@@ -35,6 +36,7 @@ class Invocation:
     variables: tuple[str, ...] = ()
     lock: Path | None = None
     allow_outside: bool = False
+    on_command_line: bool = True
 
     def __post_init__(self) -> None:
         if not self.file.name:
@@ -152,6 +154,7 @@ def _context(manifest: Manifest, invocation: Invocation) -> Context:
         read_file=NamedFileReader(directory, allow_outside=invocation.allow_outside),
         env=os.environ,
         cli_variables=_variables(invocation.variables),
+        on_command_line=invocation.on_command_line,
         host=invocation.host,
         templates={_builtin(v): TextFile(*builtin_template(v)) for v in versions},
         schemas={_builtin(v): TextFile(*builtin_schema(v)) for v in versions},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from reconciler.core.problems import Problem
 from reconciler.core.redact import has_password, is_secret_name
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN = "config, template and schema are uploaded to the service, and pools are written to plain files"
 _NAME_RULE = "1 to 128 characters and at most 200 bytes, no white space, slash, backslash or quote, no dot at the start"
 
 
@@ -85,6 +86,10 @@ class EndpointBuilder:
     def _error(self, places: Layers, inner: Path, message: str, hint: str | None = None) -> None:
         self.findings.at(places.place(self.findings.parsed, inner), message, hint)
 
+    def _warn(self, places: Layers, inner: Path, message: str, hint: str) -> None:
+        place = places.place(self.findings.parsed, inner)
+        self.findings.at(place, message, hint, severity="warning", show=False)
+
     def _render(self, merged: dict[str, Any], places: Layers) -> tuple[dict[str, Any] | None, dict[Path, Rendered]]:
         """Return the rendered block and what was rendered in it.
 
@@ -100,6 +105,8 @@ class EndpointBuilder:
             elif result.sensitive and path[0] != "user_environment":
                 self._error(places, path, *leak(path))
             else:
+                if result.doubtful and path[0] != "user_environment":
+                    self._warn(places, path, *doubt(result.doubtful, path))
                 continue
             failed = True
         return (None if failed else block), results
@@ -130,7 +137,7 @@ class EndpointBuilder:
             elif variable == "PATH" and value not in (None, AUTO_PATH) and not _is_absolute(str(value)):
                 message = "an entry of `PATH` is empty or relative: what it finds depends on where a program runs"
                 self.findings.at(place, message, "write directories as absolute paths, or `auto`", show=False)
-            elif result is not None and result.sensitive:
+            elif result is not None and (result.sensitive or (value and result.doubtful)):
                 hidden.add(variable)
             elif value and (is_secret_name(variable) or has_password(value)):
                 hidden.add(variable)
@@ -182,5 +189,15 @@ def _is_absolute(path: str) -> bool:
 
 def leak(path: Path) -> tuple[str, str]:
     """Return message and hint for a secret that would go to `path` of a block."""
-    message = f"a sensitive value may be used in user_environment only, not in `{'.'.join(map(str, path))}`"
-    return message, "config, template and schema are uploaded to the service, and pools are written to plain files"
+    return f"a sensitive value may be used in user_environment only, not in `{dotted(path)}`", _PLAIN
+
+
+def doubt(names: Collection[str], path: Path) -> tuple[str, str]:
+    """Return message and hint for what looks like a secret, is not said to be one, and goes to `path` of a block."""
+    message = f"`{min(names)}` looks like a secret, and goes into `{dotted(path)}`: {_PLAIN}"
+    return message, "if it is one, take it as a variable `{env: NAME, sensitive: true}`, into user_environment only"
+
+
+def dotted(path: Path) -> str:
+    """Return a path in a block for a message."""
+    return ".".join(map(str, path))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.core.desired import DesiredEndpoint, DesiredPool
 from reconciler.core.manifest.allowance import CHECKS, RENDERINGS, Allowance
-from reconciler.core.manifest.endpoints import leak
+from reconciler.core.manifest.endpoints import doubt, leak
 from reconciler.core.manifest.findings import Findings, Layers, suggestion
 from reconciler.core.manifest.merge import merge
 from reconciler.core.manifest.model import PoolBlock
 from reconciler.core.manifest.named_files import template_fault
-from reconciler.core.manifest.parsed import Path
+from reconciler.core.manifest.parsed import Path, walk
 from reconciler.core.manifest.pool_options import Target, check_pool, resolve, sent
 from reconciler.core.manifest.reading import validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.manifest.schema_trial import schema_faults
 from reconciler.core.names import canonical_uuid, pool_name_fault
+from reconciler.core.problems import Position
+from reconciler.core.redact import named_secrets, url_passwords
 
 LayersOf = Callable[["str | None"], "dict[Path, Mapping[str, Any]]"]
 """The blocks that make up a pool, weakest first, given the host that it runs on."""
@@ -27,6 +30,13 @@ _HINTS = 50
 """Unknown endpoints for which the nearest name is looked up; in a large manifest that takes a millisecond."""
 
 _NOT_TEXT = frozenset(PoolBlock.model_fields) - {"endpoint", "partition", "queue", "account", "walltime"}
+
+
+_TAKEN = re.compile(r"[$`]")
+_WRITTEN = "and pools are written to plain files: lock and pools file"
+_READ = (
+    "keep it in a file on the host that only you can read, and let a line take it from there: `export NAME=$(cat FILE)`"
+)
 
 
 @dataclass
@@ -50,6 +60,7 @@ class PoolBuilder:
     renderer: Callable[[str | None], Renderer]
     _unknown: int = 0
     _sent: dict[tuple[str, str], str] = field(default_factory=dict)
+    _warned: set[tuple[Position, str]] = field(default_factory=set)
     _renderings: Allowance = field(default_factory=lambda: Allowance(RENDERINGS))
     _checks: Allowance = field(default_factory=lambda: Allowance(CHECKS))
 
@@ -140,7 +151,28 @@ class PoolBuilder:
         for path, message, hint in faults:
             self.findings.at(places.place(self.findings.parsed, path), message, hint)
         outside = frozenset(str(path[0]) for path, result in results.items() if result.outside)
-        return None if faults else {key: value for key, value in block.items() if value is not None}, outside
+        if faults:
+            return None, outside
+        for path, value in walk(block):
+            if path in results and results[path].doubtful:
+                self._warn(places, path, *doubt(results[path].doubtful, path))
+            elif isinstance(value, str):
+                self._check_literal(path, value, places)
+        return {key: value for key, value in block.items() if value is not None}, outside
+
+    def _check_literal(self, path: Path, text: str, places: Layers) -> None:
+        """Warn of a secret in a pool's text; one that the shell takes from somewhere else is none."""
+        names = [name for name, start, end in named_secrets(text) if not _TAKEN.search(text, start, end)]
+        if names:
+            self._warn(places, path, f"`{names[0]}` looks like a secret written in the manifest, {_WRITTEN}", _READ)
+        elif any(not _TAKEN.search(password) for password in url_passwords(text)):
+            self._warn(places, path, f"there is a URL with a password or a token in this text, {_WRITTEN}", _READ)
+
+    def _warn(self, places: Layers, path: Path, message: str, hint: str) -> None:
+        place = places.place(self.findings.parsed, path)
+        if (place, message) not in self._warned:  # a default is in many pools
+            self._warned.add((place, message))
+            self.findings.at(place, message, hint, severity="warning", show=False)
 
     def _target(self, endpoint: str | None) -> Target:
         if endpoint is None:

@@ -11,6 +11,7 @@ from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.findings import nearest
 from reconciler.core.manifest.parsed import Path
 from reconciler.core.manifest.variables import RESERVED, Source, VariableError, VariableTable
+from reconciler.core.redact import is_secret_name
 
 OPEN = "{{"
 
@@ -24,6 +25,7 @@ class Rendered:
         sensitive: whether a secret went into it.
         outside: whether a value from outside the manifest went into it.
         error: why there is no value; never contains a secret.
+        doubtful: the names of variables that went into it, look like a secret, and are not said to be sensitive.
     """
 
     value: Any = field(default=None, repr=False)
@@ -31,6 +33,7 @@ class Rendered:
     error: str | None = None
     hint: str | None = None
     outside: bool = False
+    doubtful: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass
@@ -87,12 +90,14 @@ class Renderer:
             return Rendered(error=f"not a valid expression: {_first_line(error)}")
         values: dict[str, Any] = {}
         sensitive = outside = False
+        doubtful: frozenset[str] = frozenset()
         for name in sorted(names - RESERVED):
             self.used.add(name)
             if name not in self.table.sources:
                 continue
             part = self.variable(name)
             sensitive, outside = sensitive or part.sensitive, outside or part.outside
+            doubtful |= part.doubtful
             if part.error:
                 return Rendered(error=part.error, hint=part.hint, sensitive=sensitive)
             values[name] = part.value
@@ -104,7 +109,10 @@ class Renderer:
             sensitive = sensitive or not env.read.isdisjoint(self.table.secret_env)
             return self._failure(error, names, sensitive=sensitive)
         sensitive = sensitive or not env.read.isdisjoint(self.table.secret_env)
-        return Rendered(value, sensitive, outside=outside or bool(env.read))
+        doubtful |= {
+            name for name in env.read - self.table.secret_env if is_secret_name(name) and self.table.env.get(name)
+        }
+        return Rendered(value, sensitive, outside=outside or bool(env.read), doubtful=doubtful)
 
     def variable(self, name: str) -> Rendered:
         """Return the value of a variable, rendered with the variables that it uses itself."""
@@ -127,6 +135,9 @@ class Renderer:
             result = Rendered(source.value, source.sensitive, outside=source.outside)
         else:
             result = self._declared(name, source)
+        named = [each for each in (source.env, name) if each and is_secret_name(each)]
+        if named and not source.sensitive and isinstance(result.value, str) and result.value:
+            result = dataclasses.replace(result, doubtful=result.doubtful | {named[0]})
         self._variables[name] = result
         return result
 
@@ -141,7 +152,9 @@ class Renderer:
         sensitive = source.sensitive or any(part.sensitive for part in seen)
         if failed is not None:
             return Rendered(error=f"in the variable `{name}`: {failed.error}", hint=failed.hint, sensitive=sensitive)
-        return Rendered(rendered, sensitive, outside=source.outside or any(part.outside for part in seen))
+        outside = source.outside or any(part.outside for part in seen)
+        doubtful = frozenset[str]().union(*(part.doubtful for part in seen))
+        return Rendered(rendered, sensitive, outside=outside, doubtful=doubtful)
 
     def _failure(self, error: Exception, names: Iterable[str], *, sensitive: bool) -> Rendered:
         known: Mapping[str, Any] = self.table.sources

@@ -5,7 +5,6 @@ READ FIRST of the reading side: `build_desired` tells the story in order.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
@@ -16,7 +15,7 @@ from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.endpoints import EndpointBuilder, leak
 from reconciler.core.manifest.findings import Findings, suggestion
 from reconciler.core.manifest.hosts import Machine, local_host
-from reconciler.core.manifest.model import Manifest, Variables
+from reconciler.core.manifest.model import Manifest
 from reconciler.core.manifest.moves import read_moved
 from reconciler.core.manifest.named_files import NamedFiles
 from reconciler.core.manifest.options import OptionTable
@@ -24,9 +23,9 @@ from reconciler.core.manifest.parsed import Parsed, Path, walk
 from reconciler.core.manifest.pools import PoolBuilder
 from reconciler.core.manifest.reading import read_leniently, require
 from reconciler.core.manifest.render import OPEN, Rendered, Renderer
+from reconciler.core.manifest.renderers import Renderers
 from reconciler.core.manifest.retention import read_trash
 from reconciler.core.manifest.source import scan
-from reconciler.core.manifest.variables import VariableError, VariableTable, check_variable, variable_table
 from reconciler.core.names import canonical_uuid, name_fault
 from reconciler.errors import Refused
 
@@ -45,6 +44,7 @@ class Context:
             manifest, relative to it. Raises ReconcilerError.
         env: the environment, for `{env: NAME}`, `env.NAME` and `CHILTEPIN_VAR_*`.
         cli_variables: `--var NAME=VALUE`.
+        on_command_line: whether these stood in the arguments of a command, where others see them.
         host: `--host NAME`.
         templates, schemas: built-in documents by `builtin`, `builtin@1`, ...; the label of `builtin`
             names its version.
@@ -57,6 +57,7 @@ class Context:
     read_file: Callable[[str], bytes]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cli_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    on_command_line: bool = True
     host: str | None = None
     templates: Mapping[str, TextFile] = field(default_factory=dict)
     schemas: Mapping[str, TextFile] = field(default_factory=dict)
@@ -101,7 +102,7 @@ def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:
     raw = manifest.model_dump(by_alias=True, exclude_unset=True)
     _bound_defaults(raw, findings)
     hosts = _hosts_of_endpoints(manifest, findings)
-    renderers = _Renderers(manifest, context, findings)
+    renderers = Renderers(manifest, findings, context.machine.name, context.env, context.cli_variables)
     files = NamedFiles(context.read_file, context.templates, context.schemas, context.allow_outside)
     builder = EndpointBuilder(findings, renderers.of(local), files, context.option_table)
     endpoints: dict[str, DesiredEndpoint] = {}
@@ -116,6 +117,8 @@ def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:
     view = _host_view(manifest, local, renderers.of(local), findings)
     trash = read_trash(manifest, findings)
     renderers.warn_unused()
+    if context.on_command_line:
+        renderers.warn_visible()
     return Desired(
         stack=manifest.stack,
         host=view,
@@ -175,55 +178,6 @@ class _PoolLayers:
 
     def __call__(self, host: str | None) -> dict[Path, Mapping[str, Any]]:
         return _layers(self.raw, "pool", ("pools", self.name), host)
-
-
-@dataclasses.dataclass
-class _Renderers:
-    """One renderer for each host's view, made when it is needed."""
-
-    manifest: Manifest
-    context: Context
-    findings: Findings
-    _made: dict[str | None, Renderer] = field(default_factory=dict)
-
-    def of(self, host: str | None) -> Renderer:
-        if host not in self._made:
-            self._made[host] = Renderer(self._table(host))
-        return self._made[host]
-
-    def _table(self, host: str | None) -> VariableTable:
-        layers: dict[Path, Variables] = {("variables",): self.manifest.variables}
-        if host is not None:
-            layers["hosts", host, "variables"] = self.manifest.hosts[host].variables
-        name = host or self.context.machine.name
-        for path, section in layers.items():
-            _check_variables(path, section, self.findings)
-        try:
-            return variable_table(layers, self.context.env, self.context.cli_variables, name)
-        except VariableError as error:
-            self.findings.error(error.path or (), str(error), error.hint)
-            return VariableTable({}, self.context.env, frozenset(), name)
-
-    def secrets(self) -> frozenset[str]:
-        """Return the values of sensitive variables: a part of a value may be shown where the whole is not."""
-        tables = [renderer.table for renderer in self._made.values()]
-        values = {str(s.value) for table in tables for s in table.sources.values() if s.sensitive and s.value}
-        return frozenset(values | {table.env.get(name, "") for table in tables for name in table.secret_env} - {""})
-
-    def warn_unused(self) -> None:
-        """Warn about `--var` names that nothing declares or uses."""
-        used = set().union(*(renderer.used for renderer in self._made.values()))
-        declared = set(self.manifest.variables).union(*(host.variables for host in self.manifest.hosts.values()))
-        for name in self.context.cli_variables:
-            if name not in used | declared:
-                message = f"--var {name}: no variable of that name is declared or used"
-                self.findings.general(message, suggestion(name, sorted(used | declared)))
-
-
-def _check_variables(path: Path, section: Mapping[str, Any], findings: Findings) -> None:
-    for name, entry in section.items():
-        if (*path, name) not in findings.broken and (fault := check_variable(name, entry)):
-            findings.error((*path, name), fault[0], fault[1], key=True)
 
 
 def _hosts_of_endpoints(manifest: Manifest, findings: Findings) -> dict[str, str | None]:

@@ -38,6 +38,7 @@ class Source:
     Attributes:
         value: the value, or text to be rendered when `literal` is false.
         path: its declaration in the manifest.
+        env: the environment variable that its declaration names.
         outside: whether it depends on the environment or the command line.
         missing: the environment variable that is not set, when there is no value.
     """
@@ -46,6 +47,7 @@ class Source:
     sensitive: bool = False
     literal: bool = True
     path: Path | None = None
+    env: str | None = None
     missing: str | None = None
     outside: bool = False
 
@@ -103,7 +105,7 @@ def _declared(name: str, entry: Any, path: Path | None, env: Mapping[str, str], 
         return Source(entry.value, sensitive, literal=False, path=path)
     if entry.env in env:
         value = _typed(name, env[entry.env], entry, path, entry.env, sensitive=sensitive)
-        return Source(value, sensitive, path=path, outside=True)
+        return Source(value, sensitive, path=path, env=entry.env, outside=True)
     if "default" in entry.model_fields_set:
         return Source(entry.default, sensitive, literal=False, path=path, outside=True)
     return Source(None, sensitive, path=path, missing=entry.env)

@@ -372,6 +372,63 @@ def test_what_looks_like_a_secret_in_the_manifest_is_a_warning_and_hidden() -> N
     assert problems(body)[0].startswith("2:26: warning: `API_TOKEN` looks like a secret written in the manifest")
 
 
+@pytest.mark.parametrize("body", ["a: {{user_environment: {{X: '{}'}}}}", "a: {{config: {{display_name: '{}'}}}}"])
+@pytest.mark.parametrize("expression", ["{{ token }}", "{{ other }}", "{{ env.SITE_TOKEN }}"])
+def test_what_looks_like_a_secret_and_is_not_said_to_be_sensitive(body: str, expression: str) -> None:
+    head = "variables: {token: {env: SITE_TOKEN}, other: 'x {{ token }}'}\nendpoints:\n  "
+    found = desired(head + body.format(expression) + "\n", env={"SITE_TOKEN": "hunter2"})
+    said = [
+        f"{p.message}; {p.hint}"
+        for p in found.warnings
+        if p.position and (p.position.line, p.position.column) == (5, 30)
+    ]
+    if "config" in body:
+        [warning] = said
+        assert warning.startswith("`SITE_TOKEN` looks like a secret, and goes into `config.display_name`: config, ")
+        assert "`{env: NAME, sensitive: true}`" in warning
+    else:
+        assert found.endpoints["a"].sensitive == {"X"}
+        assert not said
+    assert "hunter2" not in "".join(map(str, found.warnings))
+
+
+@pytest.mark.parametrize(
+    ("pool", "where", "said"),
+    [
+        ("{environment: ['true', export API_TOKEN=ghp_1234]}", "2:29", "`API_TOKEN` looks like a secret written in"),
+        ("{environment: ['curl https://me:hunter2@host']}", "2:21", "there is a URL with a password or a token in"),
+        ("{environment: ['git clone https://ghp_1234@github.com/o/r']}", "2:21", "there is a URL with a password or"),
+        (
+            "{account: '{{ env.SITE_TOKEN }}', provider: slurm}",
+            "2:16",
+            "`SITE_TOKEN` looks like a secret, and goes into",
+        ),
+    ],
+)
+def test_a_secret_in_a_pool_is_a_warning(pool: str, where: str, said: str) -> None:
+    body = f"pools:\n  p: {pool}\n  q: {{}}\n"
+    [warning] = problems(body, env={"SITE_TOKEN": "ghp_1234"})
+    assert warning.startswith(f"{where}: warning: {said}")
+    assert "lock" in warning or "plain files" in warning
+    assert "hunter2" not in warning
+    assert "ghp_" not in warning
+
+
+def test_a_secret_in_the_defaults_of_pools_is_one_warning() -> None:
+    body = "defaults: {pool: {environment: [export API_KEY=hunter2]}}\npools: {p: {}, q: {}, r: {max_blocks: 2}}\n"
+    assert [line.split("`")[1] for line in problems(body) if "secret" in line] == ["API_KEY"]
+
+
+def test_a_secret_that_a_pool_takes_from_elsewhere_is_none() -> None:
+    lines = [
+        "export API_TOKEN=$(cat ~/.token)",
+        "export API_TOKEN=`cat x`",
+        "export TOKEN_FILE=/x",
+        "curl https://me:$PW@h",
+    ]
+    assert problems(f"pools: {{p: {{environment: {lines}}}}}\n") == []
+
+
 def test_a_context_does_not_show_its_environment() -> None:
     assert "hunter2" not in repr(context(env={"SITE_TOKEN": "hunter2"}, cli_variables={"token": "hunter2"}))
 
@@ -381,6 +438,18 @@ def test_a_misspelt_var_is_a_warning() -> None:
         "warning: --var acount: no variable of that name is declared or used; did you mean `account`?"
     ]
     assert problems("pools: {p: {account: '{{ free }}', provider: slurm}}", cli_variables={"free": "y"}) == []
+
+
+def test_a_secret_on_the_command_line_is_a_warning() -> None:
+    body = "variables: {first: {env: FIRST, sensitive: true}, account: x}\n"
+    given = {"first": "hunter2", "account": "y"}
+    [warning] = problems(body, cli_variables=given)
+    assert warning == (
+        "warning: --var first: this variable is sensitive, and every user here can read it in the process list;"
+        " export CHILTEPIN_VAR_first, or the variable that its `env` names"
+    )
+    assert problems(body, cli_variables=given, on_command_line=False) == []
+    assert problems(body, env={"CHILTEPIN_VAR_first": "hunter2"}) == []
 
 
 def test_an_empty_endpoints_section_declares_nothing() -> None:
