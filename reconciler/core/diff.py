@@ -24,7 +24,7 @@ from reconciler.core.documents import (
 from reconciler.core.frozen import dataclass
 from reconciler.core.live import LiveFile
 from reconciler.core.marker import FileRecord
-from reconciler.core.redact import redact
+from reconciler.core.redact import redacted_lines
 from reconciler.core.secrecy import concealed
 
 
@@ -170,11 +170,27 @@ def _added(spec: FileSpec) -> tuple[FieldChange, ...]:
     return tuple(FieldChange(".".join(path), *concealed(path, ABSENT, value, spec.sensitive)) for path, value in added)
 
 
+_HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)")
+
+
 def unified(old: bytes, new: bytes, name: str) -> tuple[str, ...]:
     """Return a unified diff of two texts, without its two header lines, and without what looks like a secret."""
-    a = old.decode("utf-8", "replace").splitlines()
-    b = new.decode("utf-8", "replace").splitlines()
-    return tuple(redact(line) for line in difflib.unified_diff(a, b, name, name, lineterm="", n=2))[2:]
+    a, b = (text.decode("utf-8", "replace").splitlines() for text in (old, new))
+    shown = {"-": redacted_lines(a), "+": redacted_lines(b)}
+    at = {"-": 0, "+": 0}
+    found: list[str] = []
+    for line in tuple(difflib.unified_diff(a, b, name, name, lineterm="", n=2))[2:]:
+        hunk = _HUNK.match(line)
+        if hunk:
+            at = {"-": int(hunk[1]), "+": int(hunk[2])}
+            found.append(line)
+            continue
+        sign = line[0]
+        side = "-" if sign == "-" else "+"
+        found.append(f"{sign}{shown[side][at[side] - 1]}")
+        for read in at if sign == " " else side:
+            at[read] += 1
+    return tuple(found)
 
 
 def field_changes(

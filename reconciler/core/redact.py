@@ -41,6 +41,9 @@ _USER = re.compile(
     r"""://[^\s/:@'"\[]*:(?!\d{1,5}[/?#])|(?<=http)://[^\s/:@'"?#]+@|(?<=https)://[^\s/:@'"?#]+@""", re.IGNORECASE
 )
 
+# A name with its value on the lines below.
+_OPENS = re.compile(r"""([ ]*(?:- +)*)["']?([\w.-]+)["']?[ ]*:[ ]*(?:[|>][-+0-9]*)?[ ]*(?:#.*)?$""")
+
 _SCHEME = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 
@@ -135,6 +138,22 @@ def redact(text: str, secrets: Iterable[str] = (), *, keep: re.Pattern[str] | No
             done = end
     text = "".join([*parts, text[done:]])
     return _SCHEME.sub(rf"\1 {HIDDEN}", text)
+
+
+def redacted_lines(lines: Iterable[str]) -> list[str]:
+    """Return each line of a YAML file without what looks like a secret, and nothing of what stands below its name."""
+    shown: list[str] = []
+    below: int | None = None  # the column of the name whose lines these are
+    for line in lines:
+        text = line.lstrip()
+        column = len(line) - len(text)
+        if below is not None and (not text or column > below or (column == below and text.startswith("- "))):
+            shown.append(f"{line[:column]}{HIDDEN}" if text else line)
+            continue
+        opened = _OPENS.match(line)
+        below = opened.end(1) if opened and is_secret_name(opened[2]) else None
+        shown.append(redact(line) if below is None else line)
+    return shown
 
 
 def last_lines(text: str, count: int) -> str:

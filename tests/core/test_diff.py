@@ -9,7 +9,7 @@ from hypothesis import given
 
 from reconciler.core.changes import ABSENT, SENSITIVE, Cause, FieldChange
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT
-from reconciler.core.diff import diff_file, field_changes, new_file
+from reconciler.core.diff import diff_file, field_changes, new_file, unified
 from reconciler.core.digest import digest_bytes, digest_value, same_value
 from reconciler.core.documents import FileSpec, load_mapping, merge_keys
 from tests.core.builders import live_file
@@ -113,6 +113,34 @@ def test_a_secret_inside_of_a_value_is_hidden_and_the_rest_is_shown() -> None:
     )
     assert field_changes({"a": [1, {"deep": {"token": "x"}}]}, {"a": [1, {"deep": {"token": "y"}}]}) == (
         FieldChange("a[1].deep.token", SENSITIVE, SENSITIVE),
+    )
+
+
+def test_a_diff_of_texts_shows_no_secret_also_below_its_name() -> None:
+    old = (
+        "a: 1\nb: 2\nc: 3\nengine:\n  secrets:\n  - hunter22\n  - hunter33\n  x: 1\n"
+        "  token: |  # all of it\n    hunter44\n\n    hunter55\n  y: 1\nz: 1\n"
+    )
+    new = old.replace("x: 1", "x: 2").replace("hunter55", "hunter66").replace("b: 2\n", "") + "password: hunter77\n"
+    assert unified(old.encode(), new.encode(), "t") == (
+        "@@ -1,4 +1,3 @@",
+        " a: 1",
+        "-b: 2",
+        " c: 3",
+        " engine:",
+        "@@ -6,9 +5,10 @@",
+        "   ***",
+        "   ***",
+        "-  x: 1",
+        "+  x: 2",
+        "   token: |  # all of it",
+        "     ***",
+        " ",
+        "-    ***",
+        "+    ***",
+        "   y: 1",
+        " z: 1",
+        "+password: ***",
     )
 
 
