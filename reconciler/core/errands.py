@@ -74,7 +74,7 @@ def ids_in_question(scope: Scope, desired: Desired, live: LiveState, known: Know
 
 def _ids_not_listed(scope: Scope, desired: Desired, live: LiveState, known: Known) -> set[str]:
     """Return the UUIDs of declared endpoints that the list lacks: are they gone, or another identity's?"""
-    listed = live.registrations.keys() if not isinstance(live.registrations, Unknown) else set()
+    listed = set(live.registrations) if not isinstance(live.registrations, Unknown) else set()
     found: set[str] = set()
     for name, endpoint in desired.endpoints.items():
         if endpoint.state == "unmanaged" or not scope.covers(name):

@@ -87,7 +87,7 @@ def check_entry(name: str, entry: LockedEndpoint | None, ours: Claim) -> Refusal
     It was moved there from here, and what is here was left behind. Of a directory that was renamed, or a manifest
     that got hosts, the marker tells first: that alone is no other place.
     """
-    if entry is None:
+    if entry is None or entry.claim == ours:
         return None
     here = entry.claim.model_copy(update={"directory": ours.directory})
     if lacks_only_a_host(here, ours) or check_claim(name, here, ours, "the lock") is None:
