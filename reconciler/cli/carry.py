@@ -165,10 +165,10 @@ def scope_of(saved: SavedPlan) -> Scope:
 
 def _answer(plan: Plan, manner: Manner) -> Answer:
     """Return the part of the plan that was consented to: by options, or at the terminal."""
-    if plan.deletes and plan.undecided:
+    if plan.deletes and plan.refused:
         return Answer(
             without_deletes(plan),
-            remedy=f"mend what is said of {', '.join(plan.undecided)}, or leave it out by --exclude, and run it again",
+            remedy=f"mend what is said of {', '.join(plan.refused)}, or leave it out by --exclude, and run it again",
         )
     asks = bool(plan.deletes) and not (manner.yes or manner.consent.deletes)
     if asks and plan.delete_count <= manner.consent.max_deletes:

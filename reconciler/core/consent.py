@@ -34,7 +34,7 @@ def consented(plan: Plan, consent: Consent) -> Allowed:
     What the trash's retention ends needs the same consent and counts, too; but that it waits is no refusal.
     """
     names, count = plan.deletes, plan.delete_count
-    if names and plan.undecided:
+    if names and plan.refused:
         return without_deletes(plan)
     if not consent.deletes:
         why = f"{count} to delete, not done without --allow-delete: {', '.join(names)}"

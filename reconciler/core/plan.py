@@ -122,14 +122,14 @@ class Plan:
         return sum(any(isinstance(a, DELETING) and not _expires(a) for a in actions) for actions in groups)
 
     @property
-    def undecided(self) -> tuple[str, ...]:
-        """Names of the declared endpoints on which a guard said no, or that cannot be decided, in order.
+    def refused(self) -> tuple[str, ...]:
+        """Names of the declared endpoints on which a guard said no, in order.
 
         What leaves may be what they take the place of. A destroy, and what is asked for by name, replaces nothing.
         """
         if self.is_destroy or self.errand is not None:
             return ()
-        names = {r.endpoint for r in self.refusals} | {b.endpoint for b in self.blocked}
+        names = {r.endpoint for r in self.refusals}
         return tuple(name for name in self.desired.endpoints if name in names)
 
     @property

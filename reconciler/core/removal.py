@@ -30,6 +30,7 @@ from reconciler.core.leaving import (
 )
 from reconciler.core.letting_go import let_go
 from reconciler.core.live import LiveDirectory, LiveState, TrashEntry, Unknown
+from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Marker
 from reconciler.core.preconditions import DaemonIs, Idle, NoDaemon, Offline, PidFileIs, Precondition
 from reconciler.core.scope import Scope
@@ -98,13 +99,7 @@ def _remove(
     entry = known.entry(name)
     marker = directory.marker
     if entry and entry.state == "unmanaged":
-        removal.names.add(name)
-        is_ours = isinstance(marker, Marker) and (marker.stack, marker.lineage, marker.endpoint) == (
-            known.stack,
-            known.lineage,
-            name,
-        )
-        removal.actions.append(let_go(name, entry, directory if is_ours else None, live, cause))
+        _let_go(leaver, entry, directory, live, known, removal)
         return
     if not isinstance(marker, Marker):
         removal.refusals.append(
@@ -158,6 +153,17 @@ def _remove(
             purge = Purge(endpoint=name, directory=directory.name, cause=cause, id=endpoint_id)
             guards = (Offline(endpoint_id),) if endpoint_id and not daemon.process else ()
             removal.actions.append(replace(purge, preconditions=guards))
+
+
+def _let_go(
+    leaver: Leaver, entry: LockedEndpoint, directory: LiveDirectory, live: LiveState, known: Known, removal: Removal
+) -> None:
+    """Plan that what was left alone already is forgotten, along with a marker that is still ours."""
+    marker = directory.marker
+    ours = (known.stack, known.lineage, leaver.name)
+    is_ours = isinstance(marker, Marker) and (marker.stack, marker.lineage, marker.endpoint) == ours
+    removal.names.add(leaver.name)
+    removal.actions.append(let_go(leaver.name, entry, directory if is_ours else None, live, leaver.cause))
 
 
 def _end(

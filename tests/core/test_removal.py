@@ -405,21 +405,22 @@ def test_more_deletes_than_the_cap_are_none() -> None:
     assert consented(plan, Consent(deletes=True, max_deletes=2)) == Allowed(plan)
 
 
-@pytest.mark.parametrize("why_not", ["refused", "blocked"])
-def test_nothing_is_deleted_while_what_may_take_its_place_is_refused_or_blocked(why_not: str) -> None:
+def test_nothing_is_deleted_while_what_may_take_its_place_is_refused() -> None:
     scene = leaves().wants(KEPT, endpoint("new"))
-    if why_not == "refused":
-        scene = scene.has(applied(KEPT), applied(LEAVING), replace(applied(endpoint("new")), marker=None))
-    else:
-        scene = scene.sees(registrations=Unknown("no answer"))
-    plan = scene.plan()
-    assert plan.undecided == ("new",)
+    plan = scene.has(applied(KEPT), applied(LEAVING), replace(applied(endpoint("new")), marker=None)).plan()
+    assert plan.refused == ("new",)
     allowed = consented(plan, Consent(deletes=True))
     assert allowed.left == "1 to delete, not done before all else is well: old"
     assert not allowed.plan.deletes
     beside = scene.plan(exclude=["new"])
     assert consented(beside, Consent(deletes=True)) == Allowed(beside)
     assert beside.deletes == ("old",)
+
+
+def test_what_cannot_be_decided_without_the_service_holds_no_deletes_back() -> None:
+    plan = leaves().wants(KEPT, endpoint("new")).sees(registrations=Unknown("no answer")).plan()
+    assert [blocked.endpoint for blocked in plan.blocked] == ["new"]
+    assert consented(plan, Consent(deletes=True)).plan.deletes == ("old",)
 
 
 def test_plan_without_deletes_needs_no_consent() -> None:
