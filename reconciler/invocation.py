@@ -115,9 +115,10 @@ def _python_of(manifest: Manifest, context: Context) -> str | None:
 def path_of_host(path: str | None, manifest: Path) -> str | None:
     """Return where a host's `python` or `config_dir` is: a relative path counts from the manifest, wherever we run.
 
-    A `~` stays: whether its user is known matters only on the host that the path belongs to.
+    A `~` stays: whether its user is known matters only on the host that the path belongs to. An empty text, such as an
+    expression may become, names nothing, and is not the manifest's own directory.
     """
-    return path if path is None or path.startswith("~") else str(absolute(manifest).parent / path)
+    return path if not path or path.startswith("~") else str(absolute(manifest).parent / path)
 
 
 def _option_table(python: str | None) -> OptionTable | None:

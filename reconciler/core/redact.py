@@ -42,7 +42,7 @@ _USER = re.compile(
 )
 
 # A name with its value on the lines below.
-_OPENS = re.compile(r"""([ ]*(?:- +)*)["']?([\w.-]+)["']?[ ]*:[ ]*(?:[|>][-+0-9]*)?[ ]*(?:#.*)?$""")
+_OPENS = re.compile(r"""([ ]*(?:- +)*)["']?([\w.-]+)["']?[ ]*:[ ]*(?:[|>][-+0-9]*[ ]*)?(?:#.*)?$""")
 
 _SCHEME = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 

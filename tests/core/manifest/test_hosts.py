@@ -1,11 +1,14 @@
 """Which host is this machine: what matches, and that nothing or two things matching is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from reconciler.core.live import Unknown
 from reconciler.core.manifest.hosts import Machine, local_host
 from reconciler.core.manifest.model import HostBlock
 from reconciler.errors import Refused, UsageError
+from reconciler.invocation import path_of_host
 
 NODE = Machine("UFE01", "ufe01.rdhpcs.noaa.gov", "ursa")
 
@@ -93,3 +96,8 @@ def test_override() -> None:
     assert raised.value.exit_code == 64
     with pytest.raises(UsageError, match="no `hosts` section"):
         find(override="b")
+
+
+def test_a_path_that_renders_to_nothing_is_not_the_manifests_own_directory() -> None:
+    assert path_of_host("", Path("/project/chiltepin.yaml")) == ""
+    assert path_of_host("gc", Path("/project/chiltepin.yaml")) == "/project/gc"
