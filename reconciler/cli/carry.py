@@ -17,7 +17,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.live import PlainProgress, outcome_line, progress
 from reconciler.cli.signals import graceful, orderly
 from reconciler.conduct import Conduct
-from reconciler.core.consent import Allowed, Consent, consented, waiting, without_deletes
+from reconciler.core.consent import Allowed, Consent, consented, waiting
 from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
@@ -165,18 +165,17 @@ def scope_of(saved: SavedPlan) -> Scope:
 
 def _answer(plan: Plan, manner: Manner) -> Answer:
     """Return the part of the plan that was consented to: by options, or at the terminal."""
-    if plan.deletes and plan.refused:
-        return Answer(
-            without_deletes(plan),
-            remedy=f"mend what is said of {', '.join(plan.refused)}, or leave it out by --exclude, and run it again",
-        )
-    asks = bool(plan.deletes) and not (manner.yes or manner.consent.deletes)
+    refused = plan.refused if plan.deletes else ()
+    asks = bool(plan.deletes) and not (refused or manner.yes or manner.consent.deletes)
     if asks and plan.delete_count <= manner.consent.max_deletes:
         return ask_for_deletes(plan)
     consent = Consent(True, manner.consent.max_deletes) if asks else manner.consent  # it is the cap that stops it
     option = f"--max-deletes {plan.delete_count}" if consent.deletes else "--allow-delete"
     again = "make a new plan of what is left, and apply that" if manner.saved else "run it again"
-    return Answer(consented(plan, consent), remedy=f"when all of these are to go, {again} with {option}")
+    remedy = f"when all of these are to go, {again} with {option}"
+    if refused:
+        remedy = f"mend what is said of {', '.join(refused)}, or leave it out by --exclude, and run it again"
+    return Answer(consented(plan, consent), remedy=remedy)
 
 
 def _report_lines(applied: Applied, said: Iterable[Line]) -> Iterator[Line]:

@@ -35,7 +35,9 @@ def consented(plan: Plan, consent: Consent) -> Allowed:
     """
     names, count = plan.deletes, plan.delete_count
     if names and plan.refused:
-        return without_deletes(plan)
+        # They come last, and only when all else goes well.
+        why = f"{count} to delete, not done before all else is well: {', '.join(names)}"
+        return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why)
     if not consent.deletes:
         why = f"{count} to delete, not done without --allow-delete: {', '.join(names)}"
         return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why if names else None)
@@ -45,12 +47,6 @@ def consented(plan: Plan, consent: Consent) -> Allowed:
     # What has expired waits for its turn: the oldest go first, as many as the cap leaves room for.
     room = consent.max_deletes - count
     return Allowed(plan.without_expiries(plan.expiries[:room]))
-
-
-def without_deletes(plan: Plan) -> Allowed:
-    """Return a plan without its deletes: they come last, and only when all else goes well."""
-    why = f"{plan.delete_count} to delete, not done before all else is well: {', '.join(plan.deletes)}"
-    return Allowed(plan.without_endpoints(frozenset(plan.deletes)).without_expiries(), why)
 
 
 def waiting(plan: Plan, allowed: Plan) -> tuple[Purge, ...]:

@@ -23,13 +23,14 @@ from reconciler.core.desired import (
     DesiredEndpoint,
 )
 from reconciler.core.digest import digest_bytes, digest_value
+from reconciler.core.environment import SECRETS
 from reconciler.core.frozen import dataclass
 
 KeyPath = tuple[str, ...]
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-WITHHELD = frozenset({"GLOBUS_COMPUTE_CLIENT_SECRET"})
+WITHHELD = SECRETS
 """Variables that daemons have and user endpoints must not inherit; the file overrides what is inherited."""
 
 

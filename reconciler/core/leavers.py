@@ -116,7 +116,7 @@ def _left_behind(directory: LiveDirectory, marker: Marker, live: LiveState, know
     claimed, entry = marker.claim.directory, known.entry(marker.endpoint)
     if claimed != directory.name and (claimed in live.directories or (known.lock and entry is None)):
         return f"{directory.name} is a copy of what was {claimed}: nothing is done about it"
-    if entry is not None and not (_is_here(entry.claim, known) or _lacks_a_host(entry.claim, known)):
+    if entry is not None and not _is_here(entry.claim, known, unnamed=True):  # of which host it is says the marker
         return f"the lock has it at another place, so nothing is done about {directory.name} here"
     return None
 
@@ -133,10 +133,7 @@ def _unmanaged(desired: Desired, known: Known, scope: Scope) -> frozenset[str]:
     return frozenset(found)
 
 
-def _is_here(claim: Claim, known: Known) -> bool:
-    return (claim.host, claim.config_dir) == (known.site.host, known.site.config_dir)
-
-
-def _lacks_a_host(claim: Claim, known: Known) -> bool:
-    """Whether a claim is from before the manifest had hosts: the marker, or who looks at it, says of which it is."""
-    return claim.host is None and claim.config_dir == known.site.config_dir
+def _is_here(claim: Claim, known: Known, *, unnamed: bool = False) -> bool:
+    """Whether a claim is of this place; with `unnamed` also one from before the manifest had hosts."""
+    hosts = {known.site.host, None} if unnamed else {known.site.host}
+    return claim.host in hosts and claim.config_dir == known.site.config_dir

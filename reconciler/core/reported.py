@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from reconciler.core.actions import EndpointAction, WriteLock, WritePools
-from reconciler.core.redact import SHORTEST
 from reconciler.core.secrecy import fields_without, without_values
 
 
@@ -15,8 +14,7 @@ def reported(actions: Iterable[EndpointAction], secrets: Collection[str]) -> tup
 
     Somebody may have written one into a file under any name, by hand.
     """
-    looked_for = _looked_for(secrets)
-    return tuple(_reported(action, looked_for) if looked_for and action.changes else action for action in actions)
+    return tuple(_reported(action, secrets) if secrets and action.changes else action for action in actions)
 
 
 def _reported(action: EndpointAction, secrets: Collection[str]) -> EndpointAction:
@@ -28,14 +26,9 @@ def reported_files(
     files: Iterable[WriteLock | WritePools], secrets: Collection[str]
 ) -> tuple[WriteLock | WritePools, ...]:
     """Return the actions on lock and pools file with pools' changes that hold none of `secrets`."""
-    looked_for = _looked_for(secrets)
     return tuple(
-        replace(f, pools=tuple(replace(p, fields=fields_without(p.fields, looked_for)) for p in f.pools))
+        replace(f, pools=tuple(replace(p, fields=fields_without(p.fields, secrets)) for p in f.pools))
         if isinstance(f, WriteLock)
         else f
         for f in files
     )
-
-
-def _looked_for(secrets: Collection[str]) -> tuple[str, ...]:
-    return tuple(sorted((each for each in secrets if len(each) >= SHORTEST), key=len, reverse=True))

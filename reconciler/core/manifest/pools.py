@@ -20,7 +20,6 @@ from reconciler.core.manifest.reading import validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.manifest.schema_trial import schema_faults
 from reconciler.core.names import canonical_uuid, pool_name_fault
-from reconciler.core.problems import Position
 from reconciler.core.redact import named_secrets, url_passwords
 
 LayersOf = Callable[["str | None"], "dict[Path, Mapping[str, Any]]"]
@@ -60,7 +59,6 @@ class PoolBuilder:
     renderer: Callable[[str | None], Renderer]
     _unknown: int = 0
     _sent: dict[tuple[str, str], str] = field(default_factory=dict)
-    _warned: set[tuple[Position, str]] = field(default_factory=set)
     _renderings: Allowance = field(default_factory=lambda: Allowance(RENDERINGS))
     _checks: Allowance = field(default_factory=lambda: Allowance(CHECKS))
 
@@ -170,9 +168,7 @@ class PoolBuilder:
 
     def _warn(self, places: Layers, path: Path, message: str, hint: str) -> None:
         place = places.place(self.findings.parsed, path)
-        if (place, message) not in self._warned:  # a default is in many pools
-            self._warned.add((place, message))
-            self.findings.at(place, message, hint, severity="warning", show=False)
+        self.findings.at(place, message, hint, severity="warning", show=False)
 
     def _target(self, endpoint: str | None) -> Target:
         if endpoint is None:
