@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, say_doubled, way_out
+from reconciler.core.deaths import found_ended
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
@@ -86,7 +87,7 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
         outside.service.prepare()
         if daemon.state in _AWAY:
             raise elsewhere(f"{host.config_dir}/{name}", name, _node(daemon))
-        if endpoint_id is not None and not directory.processes and not has_ended_here(directory, marker, live.host):
+        if endpoint_id is not None and not directory.processes and not has_ended_here(directory, marker, live):
             _see_offline(outside, clock, name, endpoint_id, min(patience, _NOTICED_WITHIN))
         if daemon.state is DaemonState.DEAD and marker is not None and directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
@@ -125,7 +126,7 @@ def stop(outside: Outside, clock: Clock, name: str, *, seconds: float) -> None:
         marker = _take_down(outside, clock, name, clock.monotonic() + seconds)
         if marker is not None and marker.daemon is not None:
             outside.store.check_lease()
-            outside.host.write_marker(name, marker.but(daemon=None))
+            outside.host.write_marker(name, found_ended(marker, outside.host.since_boot()))
 
 
 def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Marker | None:
@@ -318,7 +319,13 @@ def _look(outside: Outside, name: str) -> tuple[LiveDirectory, Marker | None, Li
             remedy="`chiltepin plan` with its manifest mends it",
         )
     registrations = Unknown("not asked")
-    live = LiveState(host.facts(), outside.service.identity(), host.config_dir, registrations=registrations)
+    live = LiveState(
+        host.facts(),
+        outside.service.identity(),
+        host.config_dir,
+        registrations=registrations,
+        since_boot=host.since_boot(),
+    )
     if marker is not None:
         live = ask_statuses(outside, live, in_doubt([directory], live, resting=[name]))
     return directory, marker, replace(live, directories={name: directory})

@@ -108,6 +108,9 @@ class EndpointHost(Protocol):
     def facts(self) -> HostFacts:
         """Return this machine's and user's names."""
 
+    def since_boot(self) -> float:
+        """Return the seconds since this node was booted, the same for all its processes however its clock is set."""
+
     def tool(self) -> EndpointTool:
         """Return the installed globus-compute-endpoint.
 

@@ -387,6 +387,9 @@ class FakeHost:
         boot = f"boot-{node}-{self._world.boots.get(node, 1)}"
         return HostFacts(node, f"{node}.noaa.gov", boot, "jdoe", 1000, "/home/jdoe", self._world.namespace)
 
+    def since_boot(self) -> float:
+        return self._world.now
+
     def tool(self) -> EndpointTool:
         self._faults.reads("tool")
         if isinstance(self._world.tool, EndpointCommandError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -99,6 +100,9 @@ class LocalHost:
 
     def facts(self) -> HostFacts:
         return machine.facts()
+
+    def since_boot(self) -> float:
+        return float(time.clock_gettime(time.CLOCK_BOOTTIME))
 
     def tool(self) -> EndpointTool:
         found = tool.find(self._python, self._environ)

@@ -15,7 +15,7 @@ from reconciler.core.daemon import (
     judge_daemon,
     refuse_doubled,
 )
-from reconciler.core.deaths import deaths_of, found_dead, keeps_dying, too_many
+from reconciler.core.deaths import deaths_of, found_ended, keeps_dying, too_many
 from reconciler.core.desired import CONFIG, DesiredEndpoint
 from reconciler.core.elsewhere_steps import not_here, plan_elsewhere
 from reconciler.core.environment import changed, not_at_hand
@@ -158,12 +158,12 @@ class _DaemonPlanner:
                 cause=Cause.DIED,
                 preconditions=(marked(marker), NoDaemon()),
                 changes=(change,),
-                marker=found_dead(marker).but(deaths=deaths),
+                marker=found_ended(marker, self.live.since_boot).but(deaths=deaths),
             )
             # It writes the marker as a whole: what is written into it besides comes after it.
             first = self.steps.actions[0] if self.steps.actions else None
             if isinstance(first, Adopt):
-                both = found_dead(first.marker).but(deaths=deaths)
+                both = found_ended(first.marker, self.live.since_boot).but(deaths=deaths)
                 self.steps.actions[0] = replace(first, changes=(*first.changes, change), marker=both)
             else:
                 self.steps.actions.insert(0, adopt)

@@ -58,7 +58,7 @@ def ended_here(directory: LiveDirectory, marker: Marker, live: LiveState) -> boo
 
 def unexplained(directory: LiveDirectory, marker: Marker, live: LiveState) -> Death | None:
     """Return the death of the daemon on record if nothing explains it."""
-    if marker.daemon is None or marker.daemon.ended or not ended_here(directory, marker, live):
+    if marker.daemon is None or marker.daemon.ended is not None or not ended_here(directory, marker, live):
         return None
     pending = live.pending.get(marker.endpoint)
     if pending is not None and pending.action in ("Stop", "Delete"):
@@ -73,12 +73,18 @@ def unexplained(directory: LiveDirectory, marker: Marker, live: LiveState) -> De
     return Death(at=round(max(seen, default=0.0), 3), pid=marker.daemon.pid)
 
 
-def found_dead(marker: Marker) -> Marker:
-    """Return the marker of an endpoint whose daemon is found to have died.
+def found_ended(marker: Marker, since_boot: float) -> Marker:
+    """Return the marker of an endpoint whose daemon was stopped on this node, or is found to have died on any.
 
     Its record stays: while the service has not missed that daemon yet, it proves that none is left.
+
+    Args:
+        since_boot: seconds from the boot of this node to now.
     """
-    return marker.but(daemon=marker.daemon.model_copy(update={"ended": True})) if marker.daemon else marker
+    record = marker.daemon
+    if record is None or record.ended is not None:
+        return marker
+    return marker.but(daemon=record.model_copy(update={"ended": round(since_boot, 1)}))
 
 
 def deaths_of(directory: LiveDirectory, marker: Marker, live: LiveState) -> tuple[Death, ...]:
@@ -139,7 +145,7 @@ __all__ = [
     "deaths_of",
     "ended_here",
     "ending",
-    "found_dead",
+    "found_ended",
     "keeps_dying",
     "recent_deaths",
     "remark",

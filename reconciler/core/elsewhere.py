@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from enum import Enum
 
 from reconciler.core.actions import Refusal
-from reconciler.core.boot import is_from_here, is_proof
+from reconciler.core.boot import is_from_here, is_proof, would_show
 from reconciler.core.frozen import dataclass
 from reconciler.core.live import GONE, JournalEntry, LiveDirectory, LiveState, PidFile, Unknown
 from reconciler.core.machine import HostFacts
@@ -71,7 +71,7 @@ def sight_elsewhere(
     Args:
         is_managed: whether it is ours, or will be once its marker is repaired; by default if there is a marker.
     """
-    record, pid_file = marker.daemon if marker else None, directory.pid_file
+    record, pid_file = on_record(marker, live), directory.pid_file
     endpoint_id = _id_of(directory, marker)
     status = live.statuses.get(endpoint_id) if endpoint_id else None
     if pid_file is None and record is None and status is None:
@@ -92,12 +92,23 @@ def sight_elsewhere(
     return Sighting(away, None if here else node, is_registered_here=here)
 
 
-def has_ended_here(directory: LiveDirectory, marker: Marker | None, host: HostFacts) -> bool:
-    """Whether the daemon on record is proven to have ended; there is no process of it here."""
+def on_record(marker: Marker | None, live: LiveState) -> DaemonRecord | None:
+    """Return what the marker says of a daemon that the service may see still.
+
+    One that was found to have ended is not seen any more after a while. What is online then is another one,
+    perhaps that of a copy of the directory; so it is on another node, or since another boot.
+    """
     record = marker.daemon if marker else None
-    return (
-        record is not None and _is_of(record, directory.pid_file, host) and is_proof(record, directory.pid_file, host)
-    )
+    if record is None or record.ended is None:
+        return record
+    seconds = live.since_boot - record.ended
+    return record if would_show(record, live.host) and 0 <= seconds <= MISSED_WITHIN else None
+
+
+def has_ended_here(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> bool:
+    """Whether the daemon on record is proven to have ended; there is no process of it here."""
+    record, pid_file = on_record(marker, live), directory.pid_file
+    return record is not None and _is_of(record, pid_file, live.host) and is_proof(record, pid_file, live.host)
 
 
 def _is_of(record: DaemonRecord, pid_file: PidFile | None, host: HostFacts) -> bool:
@@ -203,7 +214,7 @@ def in_doubt(
         if endpoint_id is None:
             found |= {ids[directory.name]} if ids and directory.name in ids else set()
             continue
-        traceless = directory.pid_file is None and (marker is None or marker.daemon is None)
+        traceless = directory.pid_file is None and on_record(marker, live) is None
         if traceless and directory.name not in resting:
             found.add(endpoint_id)
         away = sight_elsewhere(directory, marker, live, is_managed=True).away

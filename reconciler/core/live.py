@@ -287,6 +287,7 @@ class LiveState:
         pending: by endpoint name, the intent of an action that has no outcome in the journal.
         candidates: by endpoint name, registrations that an interrupted first start may have made.
         log_ends: by directory, the end of the log of a daemon that is gone; empty where it cannot be read.
+        since_boot: seconds from this node's boot to now.
     """
 
     host: HostFacts
@@ -303,6 +304,7 @@ class LiveState:
     pending: Mapping[str, JournalEntry] = field(default_factory=dict)
     candidates: Mapping[str, tuple[Registration, ...] | Unknown] = field(default_factory=dict)
     log_ends: Mapping[str, str] = field(default_factory=dict)
+    since_boot: float = 0.0
 
     def status(self, endpoint_id: str) -> Status | Literal["gone"] | Unknown:
         """Return the service's word on a UUID; that nobody asked is no word."""

@@ -64,7 +64,7 @@ class DaemonRecord(Document):
         environment: by name, digests of the variables that it was given and that make it what it is; none when unknown.
         started: when it was started, in seconds since the epoch by that node's clock: for people to read.
         documents: digests of template, schema and user environment when it registered (its copy at the service).
-        ended: whether it was found to have died; what killed it was not on record for having done so.
+        ended: when it was found to have ended, in seconds from the boot of `boot_id`; None while nobody has.
     """
 
     host: str
@@ -78,13 +78,19 @@ class DaemonRecord(Document):
     started: float | None = None
     documents: dict[str, str] = Field(default_factory=dict)
     namespace: str | None = None
-    ended: bool = False
+    ended: float | None = None
 
     @field_validator("environment", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         """Read one digest of everything, as first versions wrote it: it does not say what a variable was."""
         return {} if isinstance(value, str) else value
+
+    @field_validator("ended", mode="before")
+    @classmethod
+    def _when(cls, value: Any) -> Any:
+        """Read whether it had, as first versions wrote it: then it was long ago."""
+        return (0.0 if value else None) if isinstance(value, bool) else value
 
 
 class Death(Document):

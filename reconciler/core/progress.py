@@ -21,7 +21,7 @@ from reconciler.core.actions import (
     StopElsewhere,
     WriteFile,
 )
-from reconciler.core.deaths import found_dead
+from reconciler.core.deaths import found_ended
 from reconciler.core.frozen import dataclass
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import DaemonRecord, FileRecord, Marker
@@ -80,7 +80,7 @@ class Run:
 
 
 def marker_after(
-    marker: Marker, action: EndpointAction, endpoint_id: str | None, daemon: DaemonRecord | None
+    marker: Marker, action: EndpointAction, endpoint_id: str | None, daemon: DaemonRecord | None, since_boot: float
 ) -> Marker:
     """Return the marker after `action` was done.
 
@@ -89,6 +89,7 @@ def marker_after(
         action: what was done.
         endpoint_id: the UUID that a start reported.
         daemon: the daemon that a start brought up.
+        since_boot: seconds from this node's boot to now.
     """
     if isinstance(action, Create | Adopt):
         return action.marker
@@ -103,9 +104,9 @@ def marker_after(
         marker = marker.but(deaths=action.deaths)
     if isinstance(action, Start | Restart):
         return marker.but(id=endpoint_id, daemon=daemon, environment=dict(action.environment))
-    if isinstance(action, ClearStalePid):
-        return found_dead(marker)
-    if isinstance(action, Stop | StopElsewhere):
+    if isinstance(action, ClearStalePid | Stop):
+        return found_ended(marker, since_boot)
+    if isinstance(action, StopElsewhere):
         return marker.but(daemon=None)
     if isinstance(action, Reregister):
         return marker.but(id=None, daemon=None)

@@ -15,7 +15,7 @@ from reconciler.core.actions import EndpointAction, Refusal, Rename, Restart, St
 from reconciler.core.changes import Cause, FileChange
 from reconciler.core.daemon import DaemonState, judge_daemon, refuse_doubled
 from reconciler.core.daemon_steps import marked
-from reconciler.core.deaths import deaths_of, found_dead
+from reconciler.core.deaths import deaths_of, found_ended
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.frozen import dataclass
@@ -177,7 +177,7 @@ def _on_disk(
         before, guards = still.actions, still.guards
         if endpoint.restart == "never" and daemon.process:
             before = tuple(replace(action, hold="the manifest says `restart: never`") for action in before)
-        marker = marker.but(daemon=None) if daemon.process else found_dead(marker).but(deaths=deaths)
+        marker = found_ended(marker, live.since_boot).but(deaths=deaths)
         left = replace(still.left, name=then.name, marker=marker if was else source.marker)
         directories[then.name] = left
         statuses = {i: status for i, status in live.statuses.items() if i != ground.id or not daemon.process}

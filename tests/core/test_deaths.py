@@ -103,9 +103,9 @@ def test_a_death_is_put_on_record_when_its_traces_go() -> None:
     assert isinstance(start, Start)
     marker = dead(500.0).marker
     assert isinstance(marker, Marker)
-    cleared = marker_after(marker, clear, None, None)
+    cleared = marker_after(marker, clear, None, None, 0.0)
     assert [d.at for d in cleared.deaths] == [500.0, 900.0]
-    started = marker_after(cleared, start, "x", record("c"))
+    started = marker_after(cleared, start, "x", record("c"), 0.0)
     assert started.deaths == cleared.deaths
 
 

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.core.actions import Adopt, ClearStalePid, Create, Delete, Forget, Purge, Restart, Start, Stop, WriteFile
+import pytest
+
+from reconciler.core.actions import (
+    Adopt,
+    ClearStalePid,
+    Create,
+    Delete,
+    Forget,
+    Purge,
+    Restart,
+    Start,
+    Stop,
+    StopElsewhere,
+    WriteFile,
+)
 from reconciler.core.changes import Cause
+from reconciler.core.deaths import found_ended
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT
 from reconciler.core.environment import given
 from reconciler.core.live import PidFile
 from reconciler.core.lock import Lock, lock_entry
-from reconciler.core.marker import FileRecord, Marker
+from reconciler.core.marker import DaemonRecord, FileRecord, Marker
 from reconciler.core.progress import lock_after, marker_after
 from reconciler.core.started import begun_with, daemon_record
 from tests.core.builders import ENVIRONMENT, HOST, LINEAGE, SITE, STACK, TOOL, applied, endpoint, process, record, uuid
@@ -24,7 +39,7 @@ LOCK = Lock(stack=STACK, lineage=LINEAGE, endpoints={"main": lock_entry(endpoint
 
 def after(action: Any, endpoint_id: str | None = None, daemon: Any = None) -> Marker:
     assert isinstance(MARKER, Marker)
-    return marker_after(MARKER, action, endpoint_id, daemon)
+    return marker_after(MARKER, action, endpoint_id, daemon, since_boot=4000.04)
 
 
 def test_a_written_file_is_recorded_and_a_removed_one_is_not() -> None:
@@ -42,17 +57,32 @@ def test_create_and_adopt_carry_their_marker() -> None:
     assert after(Adopt(**OF, marker=other)) == other
 
 
-def test_a_start_records_uuid_and_daemon_and_a_stop_forgets_the_daemon() -> None:
+def test_a_start_records_uuid_and_daemon_and_an_end_is_recorded() -> None:
     daemon = record("digest", pid=7)
     starts: list[Any] = [Start(**OF, id=None, environment={"TZ": "UTC"})]
     starts.append(Restart(**OF, process=process(), id=uuid("main"), environment={"TZ": "UTC"}))
     for action in starts:
         expected = MARKER.but(id="new", daemon=daemon, environment={"TZ": "UTC"})  # type: ignore[union-attr]
         assert after(action, "new", daemon) == expected
-    assert after(Stop(**OF, process=process())).daemon is None
-    died = after(ClearStalePid(**OF, pid_file=PidFile(1, 1.0))).daemon
-    assert died is not None, "while the service has not missed it, its record proves that it is gone"
-    assert died.ended
+    ends: list[Any] = [Stop(**OF, process=process()), ClearStalePid(**OF, pid_file=PidFile(1, 1.0))]
+    for action in ends:
+        left = after(action).daemon
+        assert left is not None, "while the service has not missed it, its record proves that it is gone"
+        assert left.ended == 4000.0
+    away = StopElsewhere(**OF, pid_file=PidFile(1, 1.0), node="ufe02", id=uuid("main"))
+    assert after(away).daemon is None, "the service has said that it is offline"
+
+
+def test_what_was_found_to_have_ended_before_did_so_then() -> None:
+    assert isinstance(MARKER, Marker)
+    once = found_ended(MARKER, 10.0)
+    assert found_ended(once, 500.0) == once
+    assert found_ended(MARKER.but(daemon=None), 500.0).daemon is None
+
+
+@pytest.mark.parametrize(("written", "read"), [(True, 0.0), (False, None), (7.5, 7.5)])
+def test_first_versions_recorded_only_whether_it_had_ended(written: object, read: float | None) -> None:
+    assert DaemonRecord.model_validate({**record("c").model_dump(), "ended": written}).ended == read
 
 
 def test_what_a_daemon_was_started_with_is_recorded() -> None:
