@@ -201,17 +201,31 @@ def test_an_environment_of_a_host(shell: Shell, place: str) -> None:
         shell.refused("plan", code=4, says=says)
 
 
-def test_an_environment_whose_packages_cannot_be_seen(shell: Shell) -> None:
+@pytest.mark.parametrize(
+    ("script", "code", "says"),
+    [
+        ("echo Globus Compute Endpoint version: 4.19.0", 0, "+ create directory main"),
+        ("echo Globus Compute Endpoint version: 4.12.0", 4, "globus-compute-endpoint 4.12.0 is not supported"),
+        ("", 4, "globus-compute-endpoint does not say its version"),
+    ],
+)
+def test_an_environment_whose_packages_cannot_be_seen(shell: Shell, script: str, code: int, says: str) -> None:
+    """The tool itself is asked. A shell is its Python: ours may lie where the user may not search."""
     prefix = fake_environment(shell.base / "env")
     (prefix / "pyvenv.cfg").write_bytes(b"\xff\xfe\nversion = 3.11.7\n")
     hosts = json.dumps({"here": {"match": ["*"], "python": str(prefix)}})
     shell.write(f"{HEAD}hosts: {hosts}\nendpoints:\n  main: {{state: stopped}}\n")
     shell.ok("validate")
+    (prefix / "bin" / "python").unlink()
+    (prefix / "bin" / "python").symlink_to("/bin/sh")
+    with (prefix / "bin" / "globus-compute-endpoint").open("a") as tool:
+        tool.write(f"{script}\n")
     (prefix / "lib").chmod(0)
     (prefix / "pyvenv.cfg").chmod(0)
     with as_ordinary_user(shell.base):
         shell.ok("validate")
-        assert shell.run("plan").code in (0, 4)
+        done = shell.run("plan").says(says)
+        assert done.code == code, done.text
 
 
 @pytest.mark.parametrize("kind", ["template", "schema", "identity_mapping"])
