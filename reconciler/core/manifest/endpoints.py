@@ -17,11 +17,12 @@ from reconciler.core.manifest.parsed import Path
 from reconciler.core.manifest.reading import ID_HINT, validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.names import canonical_uuid, name_fault
-from reconciler.core.problems import Problem
+from reconciler.core.problems import Position, Problem
 from reconciler.core.redact import has_password, is_secret_name
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN = "config, template and schema are uploaded to the service, and pools are written to plain files"
+_DIRECTORIES = "write directories as absolute paths, or `auto`"
 _NAME_RULE = "1 to 128 characters and at most 200 bytes, no white space, slash, backslash or quote, no dot at the start"
 
 
@@ -127,6 +128,7 @@ class EndpointBuilder:
         self, values: Mapping[str, str | None], results: Mapping[Path, Rendered], places: Layers
     ) -> tuple[dict[str, str], frozenset[str]]:
         """Return the variables that are set, and the names of those that must not be shown."""
+        kept: dict[str, str] = {}
         hidden: set[str] = set()
         for variable, value in values.items():
             inner = ("user_environment", variable)
@@ -134,9 +136,6 @@ class EndpointBuilder:
             place = places.place(self.findings.parsed, inner, key=True)
             if not _ENV_NAME.fullmatch(variable):
                 self.findings.at(place, f"{variable!r} is no name of an environment variable")
-            elif variable == "PATH" and value not in (None, AUTO_PATH) and not _is_absolute(str(value)):
-                message = "an entry of `PATH` is empty or relative: what it finds depends on where a program runs"
-                self.findings.at(place, message, "write directories as absolute paths, or `auto`", show=False)
             elif result is not None and (result.sensitive or (value and result.doubtful)):
                 hidden.add(variable)
             elif value and (is_secret_name(variable) or has_password(value)):
@@ -145,7 +144,30 @@ class EndpointBuilder:
                     message = f"`{variable}` looks like a secret written in the manifest"
                     hint = "take it from the environment: a variable `{env: NAME, sensitive: true}`"
                     self.findings.at(place, message, hint, severity="warning", show=False)
-        return {name: value for name, value in values.items() if value is not None}, frozenset(hidden)
+            if value is None:
+                continue
+            kept[variable] = value
+            if variable == "PATH" and value != AUTO_PATH:
+                outside = result is not None and result.outside
+                kept[variable] = self._path(value, place, outside=outside, shown=variable not in hidden)
+        return kept, frozenset(hidden)
+
+    def _path(self, path: str, place: Position, *, outside: bool, shown: bool) -> str:
+        """Return a PATH without empty and relative entries: in a caller's they are usual, in a manifest a mistake."""
+        entries = path.split(":")
+        absolute = [entry for entry in entries if entry.startswith("/")]
+        if len(absolute) == len(entries):
+            return path
+        depends = "what it finds depends on where a program runs"
+        if not (outside and absolute):
+            message = f"an entry of `PATH` is empty or relative: {depends}"
+            self.findings.at(place, message, _DIRECTORIES, show=False)
+            return path
+        dropped = dict.fromkeys(repr(entry) for entry in entries if not entry.startswith("/"))
+        named = f" ({', '.join(dropped)})" if shown else ""
+        message = f"each empty or relative entry of `PATH`{named} is left out: {depends}"
+        self.findings.at(place, message, _DIRECTORIES, severity="warning", show=False)
+        return ":".join(absolute)
 
     def _file(self, kind: Kind, name: str, places: Layers) -> TextFile | None:
         found = self.files.get(kind, name)
@@ -181,10 +203,6 @@ class EndpointBuilder:
         if uuid is None:
             self._error(places, ("id",), f"{text!r} is not a UUID", ID_HINT)
         return uuid
-
-
-def _is_absolute(path: str) -> bool:
-    return all(entry.startswith("/") for entry in path.split(":"))
 
 
 def leak(path: Path) -> tuple[str, str]:

@@ -315,6 +315,40 @@ def test_a_path_that_depends_on_where_a_program_runs(path: str) -> None:
     assert problems(good) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "named", "left"),
+    [
+        (":/usr/bin", "''", "/usr/bin"),
+        ("/usr/bin:", "''", "/usr/bin"),
+        (".:/usr/bin::~/bin:/bin:.", "'.', '', '~/bin'", "/usr/bin:/bin"),
+    ],
+)
+def test_a_path_of_the_caller_is_taken_without_such_entries(given: str, named: str, left: str) -> None:
+    body = 'endpoints: {a: {user_environment: {PATH: "/opt/x:{{ env.PATH }}"}}}'
+    assert desired(body, env={"PATH": given}).endpoints["a"].user_environment == {"PATH": f"/opt/x:{left}"}
+    [found] = problems(body, env={"PATH": given})
+    assert found.startswith(f"1:36: warning: each empty or relative entry of `PATH` ({named}) is left out: what it")
+    assert problems(body, env={"PATH": "/a:/b"}) == []
+
+
+@pytest.mark.parametrize("given", ["", ":", ".", "bin:~/bin"])
+def test_a_path_of_the_caller_of_which_nothing_is_left(given: str) -> None:
+    [found] = problems('endpoints: {a: {user_environment: {PATH: "{{ env.PATH }}"}}}', env={"PATH": given})
+    assert found.startswith("1:36: error: an entry of `PATH` is empty or relative")
+
+
+@pytest.mark.parametrize("declared", ["{env: SITE_PATH, sensitive: true}", "{env: SITE_TOKEN_PATHS}", "{env: P}"])
+def test_what_is_left_out_of_a_path_is_not_named_where_it_is_a_secret(declared: str) -> None:
+    body = f"variables: {{p: {declared}}}\nendpoints: {{a: {{user_environment: {{PATH: '{{{{ p }}}}'}}}}}}"
+    env = dict.fromkeys(("SITE_PATH", "SITE_TOKEN_PATHS"), "hunter2:/bin") | {"P": "https://me:hunter2@host:/bin"}
+    state = desired(body, env=env)
+    assert state.endpoints["a"].user_environment["PATH"].endswith("/bin")
+    assert state.endpoints["a"].sensitive == {"PATH"}
+    [warning] = state.warnings
+    assert "entry of `PATH` is left out" in str(warning)
+    assert "hunter2" not in str(warning)
+
+
 def test_a_problem_from_defaults_stands_there() -> None:
     assert problems("defaults: {endpoint: {config: {debug: 5}}}\nendpoints: {a: , b: }") == [
         "1:39: error: `debug` must be true or false"
