@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.findings import nearest
 from reconciler.core.manifest.parsed import Path
-from reconciler.core.manifest.variables import RESERVED, Source, VariableError, VariableTable
+from reconciler.core.manifest.variables import RESERVED, Source, VariableTable
 from reconciler.core.redact import is_secret_name
 
 OPEN = "{{"
@@ -174,6 +174,3 @@ def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     line = text.splitlines()[0]
     return line if len(line) <= 200 else line[:200] + "..."
-
-
-__all__ = ["OPEN", "Rendered", "Renderer", "VariableError"]

@@ -12,7 +12,6 @@ from reconciler.core.manifest.parsed import Path
 from reconciler.core.manifest.render import Renderer
 from reconciler.core.manifest.variables import (
     PREFIX,
-    VariableError,
     VariableTable,
     check_variable,
     variable_table,
@@ -48,11 +47,10 @@ class Renderers:
         name = host or self.machine
         for path, section in layers.items():
             _check_variables(path, section, self.findings)
-        try:
-            return variable_table(layers, self.env, self.given, name)
-        except VariableError as error:
-            self.findings.error(error.path or (), str(error), error.hint)
-            return VariableTable({}, self.env, frozenset(), name)
+        table = variable_table(layers, self.env, self.given, name)
+        for misfit in table.misfits:
+            self.findings.error(misfit.path, misfit.message, misfit.hint)
+        return table
 
     def secrets(self) -> frozenset[str]:
         """Return the values of sensitive variables: a part of a value may be shown where the whole is not."""

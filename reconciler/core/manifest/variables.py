@@ -2,7 +2,8 @@
 
 Precedence, strongest first: `--var`, `CHILTEPIN_VAR_*`, the host's `variables`, `variables`. A value
 from the command line or the environment is never rendered itself; a value in the manifest may use
-other variables. Text from outside takes the type that the manifest's own value, or the default, has.
+other variables. Text from outside takes the type that the manifest's own value, or the default, has;
+where that is no text, an environment variable that is set to nothing counts as not set.
 """
 
 from __future__ import annotations
@@ -20,15 +21,22 @@ RESERVED = frozenset(("env", "host"))
 """Names that expressions have anyway."""
 _SHOWN = 60
 """Characters of a value that a message shows."""
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
-class VariableError(Exception):
-    """A variable has no usable value; str() says why, `path` is its declaration if it has one."""
+@dataclass(frozen=True)
+class Misfit:
+    """A value from outside that does not have the type of the manifest's own.
 
-    def __init__(self, message: str, path: Path | None = None, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.path = path
-        self.hint = hint
+    Attributes:
+        message: what is wrong; never the value of a secret.
+        path: the variable's declaration.
+        hint: what would do.
+    """
+
+    message: str
+    path: Path
+    hint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,17 @@ class Source:
 
 @dataclass(frozen=True)
 class VariableTable:
-    """All variables as one host sees them, and the environment's names that hold secrets."""
+    """All variables as one host sees them, and the environment's names that hold secrets.
+
+    Attributes:
+        misfits: values that are refused. The manifest's own stand in for them: the rest can still be checked.
+    """
 
     sources: Mapping[str, Source]
     env: Mapping[str, str] = field(repr=False)
     secret_env: frozenset[str]
     host: str
+    misfits: tuple[Misfit, ...] = ()
 
 
 def variable_table(
@@ -83,50 +96,78 @@ def variable_table(
                 secrets.add(name)
                 secret_env.update({entry.env} if entry.env else ())
                 secret_env.add(PREFIX + name)
-    given = {key[len(PREFIX) :]: value for key, value in env.items() if key.startswith(PREFIX)} | dict(cli)
     sources: dict[str, Source] = {}
-    undeclared: tuple[Path | None, Any] = (None, None)
-    for name in (*declared, *(name for name in given if name not in declared)):
-        place, entry = declared.get(name, undeclared)
+    misfits: list[Misfit] = []
+    undeclared = (key[len(PREFIX) :] for key in env if key.startswith(PREFIX))
+    for name in dict.fromkeys((*declared, *undeclared, *cli)):
+        place, entry = declared.get(name, (None, None))
         sensitive = name in secrets
-        if name in given:
-            by = f"--var {name}" if name in cli else PREFIX + name
-            value = _typed(name, given[name], entry, place, by, sensitive=sensitive)
-            sources[name] = Source(value, sensitive, path=place, outside=True)
+        own = _of_manifest(entry, place, sensitive=sensitive)
+        sources[name] = own
+        names_env = entry.env if isinstance(entry, VariableSource) else None
+        found = _from_outside(name, names_env, env, cli, text=not isinstance(own.value, int | float))
+        if found is None:
+            continue
+        by, given = found
+        try:
+            value = _typed(given, own.value)
+        except ValueError:
+            misfits.append(_misfit(name, own, by, given))
         else:
-            sources[name] = _declared(name, entry, place, env, sensitive=sensitive)
-    return VariableTable(sources, env, frozenset(secret_env), host)
+            sources[name] = Source(value, sensitive, path=place, env=by if by == names_env else None, outside=True)
+    return VariableTable(sources, env, frozenset(secret_env), host, tuple(misfits))
 
 
-def _declared(name: str, entry: Any, path: Path | None, env: Mapping[str, str], *, sensitive: bool) -> Source:
+def _of_manifest(entry: Any, path: Path | None, *, sensitive: bool) -> Source:
+    """Return what the manifest itself gives a variable: where nothing comes from outside."""
     if not isinstance(entry, VariableSource):
         return Source(entry, sensitive, literal=False, path=path)
     if entry.env is None:
         return Source(entry.value, sensitive, literal=False, path=path)
-    if entry.env in env:
-        value = _typed(name, env[entry.env], entry, path, entry.env, sensitive=sensitive)
-        return Source(value, sensitive, path=path, env=entry.env, outside=True)
     if "default" in entry.model_fields_set:
         return Source(entry.default, sensitive, literal=False, path=path, outside=True)
     return Source(None, sensitive, path=path, missing=entry.env)
 
 
-def _typed(name: str, text: str, entry: Any, path: Path | None, by: str, *, sensitive: bool) -> Any:
-    """Give `text` from outside the type of the manifest's own value, so that `--var nodes=4` is a number."""
-    model = (entry.default if entry.env else entry.value) if isinstance(entry, VariableSource) else entry
-    shown = "another value" if sensitive else repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
-    given = f", as here; {by} gives {shown}"
+def _from_outside(
+    name: str, names_env: str | None, env: Mapping[str, str], cli: Mapping[str, str], *, text: bool
+) -> tuple[str, str] | None:
+    """Return what gives a variable its value, and the value; None when nothing outside the manifest does.
+
+    Args:
+        names_env: the environment variable that its declaration names.
+        text: whether it is text, which may be empty.
+    """
+    if name in cli:
+        return f"--var {name}", cli[name]
+    for variable in (PREFIX + name, names_env or ""):
+        value = env.get(variable)
+        if value or (text and value is not None):
+            return variable, value
+    return None
+
+
+def _typed(text: str, model: Any) -> Any:
+    """Give `text` from outside the type of the manifest's own value, so that `--var nodes=4` is a number.
+
+    Raises:
+        ValueError: it is none of that type.
+    """
     if isinstance(model, bool):
-        if text in ("true", "false"):
-            return text == "true"
-        raise VariableError(f"the variable `{name}` must be true or false{given}", path)
-    if isinstance(model, int | float):
-        try:
-            return type(model)(text)
-        except ValueError:
-            wanted = "a whole number" if isinstance(model, int) else "a number"
-            raise VariableError(f"the variable `{name}` must be {wanted}{given}", path) from None
-    return text
+        if text.lower() not in _TRUTH:
+            raise ValueError(text)
+        return _TRUTH[text.lower()]
+    return type(model)(text) if isinstance(model, int | float) else text
+
+
+def _misfit(name: str, own: Source, by: str, text: str) -> Misfit:
+    shown = "another value" if own.sensitive else repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+    wanted, hint = "a number", None
+    if isinstance(own.value, bool):
+        wanted, hint = "true or false", "give true or false, in any letter case, or 1 or 0"
+    elif isinstance(own.value, int):
+        wanted = "a whole number"
+    return Misfit(f"the variable `{name}` must be {wanted}, as here; {by} gives {shown}", own.path or (), hint)
 
 
 def check_variable(name: str, entry: Any) -> tuple[str, str | None] | None:

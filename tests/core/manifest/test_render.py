@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reconciler.core.manifest import expressions
 from reconciler.core.manifest.model import VariableSource
 from reconciler.core.manifest.render import Rendered, Renderer
-from reconciler.core.manifest.variables import VariableError, variable_table
+from reconciler.core.manifest.variables import variable_table
 
 ENV = {"SITE_TOKEN": "hunter2", "HOME": "/home/u", "CHILTEPIN_VAR_from_env": "env", "CHILTEPIN_VAR_level": "env"}
 
@@ -131,17 +131,44 @@ def test_text_from_outside_takes_the_type_of_the_default() -> None:
     assert renderer(**DEFAULTS, env={"T": ""}, cli={"n": "7"}).render("{{ n }}").value == 7
 
 
-@pytest.mark.parametrize(
-    ("variable", "message"),
-    [
-        ("N", "the variable `n` must be a whole number, as here; N gives 'many'"),
-        ("X", "the variable `x` must be a number, as here; X gives 'many'"),
-        ("B", "the variable `b` must be true or false, as here; B gives 'many'"),
-    ],
-)
-def test_text_that_the_type_of_the_default_does_not_fit(variable: str, message: str) -> None:
-    with pytest.raises(VariableError, match=message):
-        renderer(**DEFAULTS, env={variable: "many"})
+@pytest.mark.parametrize("text", ["true", "True", "TRUE", "1", "false", "False", "FALSE", "0"])
+def test_what_is_true_or_false(text: str) -> None:
+    for table in (renderer(**DEFAULTS, env={"B": text}), renderer({"b": text}, {}, **DEFAULTS)):
+        assert table.variable("b").value is (text.lower() in ("true", "1"))
+
+
+def test_an_environment_variable_of_nothing_is_not_set_where_no_text_is_wanted() -> None:
+    empty = dict.fromkeys(("N", "X", "B", "T"), "")
+    table = renderer(**DEFAULTS, env=empty | dict.fromkeys(("CHILTEPIN_VAR_nodes", "CHILTEPIN_VAR_account"), ""))
+    assert [table.variable(name).value for name in ("n", "x", "b", "t")] == [40, 1.5, True, ""]
+    assert [table.variable(name).value for name in ("nodes", "account")] == [3, ""]
+    assert renderer(**DEFAULTS, env={"N": "7", "CHILTEPIN_VAR_n": ""}).variable("n").value == 7
+
+
+MISFITS = [
+    ("N", "the variable `n` must be a whole number, as here; N gives 'many'", None, 40),
+    ("X", "the variable `x` must be a number, as here; X gives 'many'", None, 1.5),
+    (
+        "B",
+        "the variable `b` must be true or false, as here; B gives 'many'",
+        "give true or false, in any letter case, or 1 or 0",
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize(("variable", "message", "hint", "own"), MISFITS)
+def test_text_that_the_type_of_the_default_does_not_fit(
+    variable: str, message: str, hint: str | None, own: object
+) -> None:
+    """It is told once; what uses the variable goes on with the manifest's own value."""
+    table = renderer(**DEFAULTS, env={variable: "many"})
+    assert [(misfit.message, misfit.hint) for misfit in table.table.misfits] == [(message, hint)]
+    assert table.variable(variable.lower()).value == own
+
+
+def test_all_values_that_do_not_fit_are_told() -> None:
+    assert len(renderer({"n": "", "b": "yes"}, {"X": "many"}, **DEFAULTS).table.misfits) == 3
 
 
 def test_precedence() -> None:
@@ -155,8 +182,8 @@ def test_values_from_outside_are_not_rendered_but_take_the_declared_type() -> No
     assert renderer(cli={"account": "{{ nodes }}"}).render("{{ account }}").value == "{{ nodes }}"
     assert renderer(cli={"nodes": "7"}).render("{{ nodes }}").value == 7
     assert renderer(cli={"flag": "false"}).render("{{ flag }}").value is False
-    with pytest.raises(VariableError, match="`nodes` must be a whole number"):
-        renderer(cli={"nodes": "many"})
+    [misfit] = renderer(cli={"nodes": "many"}).table.misfits
+    assert "`nodes` must be a whole number" in misfit.message
 
 
 @pytest.mark.parametrize(

@@ -367,6 +367,22 @@ def test_options_of_another_version_refuse_that_endpoint_only() -> None:
     assert "b" not in state.refused
 
 
+def test_a_variable_that_is_refused_is_one_problem() -> None:
+    body = textwrap.dedent("""\
+        variables: {cores: {env: CORES, default: 4}, name: demo, flag: {env: FLAG, default: false}}
+        endpoints: {a: {config: {display_name: "{{ name }}", debug: "{{ flag }}"}}}
+        pools: {p: {max_workers_per_node: "{{ cores }}"}, q: {max_workers_per_node: "{{ coers }}"}}
+        """)
+    assert problems(body, env={"CORES": "many", "FLAG": "yes"}) == [
+        "1:20: error: the variable `cores` must be a whole number, as here; CORES gives 'many'",
+        (
+            "1:64: error: the variable `flag` must be true or false, as here; FLAG gives 'yes'; "
+            "give true or false, in any letter case, or 1 or 0"
+        ),
+        "3:77: error: the variable `coers` is not defined; did you mean `cores`?",
+    ]
+
+
 SECRET = "variables: {token: {env: SITE_TOKEN, sensitive: true}}\n"
 
 
