@@ -63,7 +63,7 @@ def load(
         ManifestInvalid: with every problem, each with line and column.
         Refused: no host of the manifest matches this machine, or two do.
         FileSystemError: a file cannot be read.
-        UsageError: `host` or one of `variables` is not one of the manifest's.
+        UsageError: `host` or one of `variables` is not one of the manifest's, or a path is none.
     """
     invocation = Invocation(
         absolute(manifest),
@@ -81,7 +81,7 @@ def read_lock(path: StrPath = "chiltepin.lock.yaml") -> Lock:
     """Read a lockfile: which endpoint has which UUID, and who claims it. Needs no manifest and no login.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or the path is none.
         StateFileError: it is damaged, or of a newer version.
         FileSystemError: it cannot be read.
     """

@@ -19,10 +19,11 @@ def absolute(path: str | os.PathLike[str]) -> Path:
     """Return a path that does not depend on the working directory; `~` is a name like any other.
 
     Raises:
+        UsageError: it holds a NUL character.
         FileSystemError: the path is relative, and there is no working directory any more.
     """
     try:
-        return Path(path).absolute()
+        return _without_nul(path).absolute()
     except OSError as e:
         raise FileSystemError(
             "there is no working directory that a relative path could count from",
@@ -39,14 +40,27 @@ def expanded(path: str | Path) -> Path:
         UsageError: there is no such home directory, or the path is one that our files cannot name.
         FileSystemError: as with `absolute`.
     """
+    given = _without_nul(path)
     try:
-        found = Path(path).expanduser()
+        found = given.expanduser()
     except RuntimeError as e:
-        named = Path(path).parts[0]
+        named = given.parts[0]
         why = "neither HOME nor the user database names one" if named == "~" else f"no user {named[1:]} is known here"
         remedy = "name the directory in full" if named != "~" else "set HOME, or name the directory in full"
         raise UsageError(f"there is no home directory {named}", where=str(path), why=why, remedy=remedy) from e
     return recordable(absolute(found))
+
+
+def _without_nul(path: str | os.PathLike[str]) -> Path:
+    """Return a path that the system takes; a command's arguments can hold no NUL, a program's can.
+
+    Raises:
+        UsageError: it holds one.
+    """
+    if "\0" in os.fspath(path):
+        why = "a NUL character is in it, which ends a path for the system"
+        raise UsageError("this is no path", where=repr(os.fspath(path)), why=why, remedy="name another one")
+    return Path(path)
 
 
 def recordable(path: Path) -> Path:
@@ -69,7 +83,7 @@ def config_directory(*named: str | Path | None) -> Path:
     """Return the config directory: the first that is `named`, or else the environment's, or else the usual one.
 
     Raises:
-        UsageError: it lies in a home directory that is not there.
+        UsageError: it lies in a home directory that is not there, or is a path that our files cannot name.
         FileSystemError: as with `absolute`.
     """
     of_environment = os.environ.get(CONFIG_DIR_VARIABLE)

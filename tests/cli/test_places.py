@@ -163,6 +163,30 @@ def test_what_no_file_of_ours_could_name(shell: Shell, monkeypatch: pytest.Monke
     shell.refused("plan", code=4, says=("globus-compute-endpoint cannot be used: this path is not UTF-8",))
 
 
+@pytest.mark.parametrize("path", ["with\0nul", "~with\0nul", "~/with\0nul", "/with\0nul"])
+def test_a_path_with_a_nul(shell: Shell, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No argument of a command holds one, but one of the API may."""
+    monkeypatch.chdir(shell.project)
+    shell.write(POOLED)
+    calls: list[Callable[[], object]] = [
+        lambda: api.load(path),
+        lambda: api.load(Path(path)),
+        lambda: api.load(shell.manifest, lock=path),
+        lambda: api.load(shell.manifest, config_dir=path).plan(),
+        lambda: api.load(shell.manifest, config_dir=path).config_dir,
+        lambda: api.read_lock(path),
+        lambda: endpoint.show(path),
+        lambda: endpoint.configure("main", path),
+        lambda: endpoint.start("main", path),
+        lambda: endpoint.deleted(path),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match="this is no path") as caught:
+            call()
+        assert "\\x00" in str(caught.value)
+        assert "\0" not in str(caught.value)
+
+
 def test_no_home_at_all(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_: int) -> pwd.struct_passwd:
         raise KeyError("uid not found")
