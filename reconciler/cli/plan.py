@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from reconciler.cli.console import Console
     from reconciler.invocation import Invocation
     from reconciler.reconcile import Request, Sight
+    from reconciler.wiring import Wired
 
 EPILOG = o.examples(
     """
@@ -26,6 +27,14 @@ EPILOG = o.examples(
       chiltepin plan --against lock           for pull requests: needs no host and no login
     """
 )
+
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Keep the plan, for `chiltepin apply FILE`.")
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option("--against", metavar="lock", help="Compare with the lock alone: needs no host and no login."),
+]
 
 
 def plan(
@@ -43,13 +52,8 @@ def plan(
     destroy: Annotated[bool, typer.Option("--destroy", help="Plan what `destroy` would do.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="With --destroy: what `destroy --purge` would do.")] = False,
     detailed: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 2 when there are changes.")] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Keep the plan, for `chiltepin apply FILE`.")
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", metavar="lock", help="Compare with the lock alone: needs no host and no login."),
-    ] = None,
+    out: OutOption = None,
+    against: AgainstOption = None,
     output: o.ReportFormatOption = "text",
     allow_outside: o.OutsideOption = False,
     color: o.ColorOption = "auto",
@@ -57,18 +61,14 @@ def plan(
     verbose: o.VerboseOption = False,
 ) -> int:
     """Show what differs, and what apply would do about it. Changes nothing."""
-    from reconciler.cli.common import print_plan
     from reconciler.cli.console import Console, check_format, print_warnings
-    from reconciler.core.exit_codes import exit_code_of_plan
     from reconciler.invocation import Invocation
-    from reconciler.reconcile import make_sight
     from reconciler.wiring import open_request, wire
 
     console = Console(color, quiet=quiet, verbose=verbose)
     check_format(output, o.REPORT_FORMATS)
     invocation = Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside)
-    if out is not None:
-        _check_out(out, against)
+    _check_options(out, against, destroy=destroy, purge=purge)
     if against is not None:
         _check_against(
             ("--target", target),
@@ -81,8 +81,6 @@ def plan(
             ("--purge", purge),
         )
         return int(_against(console, against, invocation, output, detailed=detailed))
-    if purge and not destroy:
-        raise UsageError("--purge goes with --destroy", remedy="`chiltepin purge NAME` empties the trash")
     wired = wire(invocation)
     print_warnings(console, wired.desired)
     request = open_request(
@@ -96,14 +94,23 @@ def plan(
         take_over=take_over,
         retry=retry,
     )
+    return int(_show(console, wired, request, out, output, detailed=detailed))
+
+
+def _show(
+    console: Console, wired: Wired, request: Request, out: Path | None, output: str, *, detailed: bool
+) -> ExitCode:
+    """Observe, print the plan, and keep it if that is asked for; return what it means."""
+    from reconciler.cli.common import print_plan
+    from reconciler.core.exit_codes import exit_code_of_plan
+    from reconciler.reconcile import make_sight
+
     sight = make_sight(wired.outside, request)
     print_plan(console, sight, output)
     if out is not None:
-        _keep(console, out, sight, request, invocation)
+        _keep(console, out, sight, request, wired.invocation)
     code = exit_code_of_plan(sight.plan)
-    if code is ExitCode.OK and detailed and not sight.plan.is_empty:
-        code = ExitCode.CHANGES
-    return int(code)
+    return ExitCode.CHANGES if code is ExitCode.OK and detailed and not sight.plan.is_empty else code
 
 
 def _against(console: Console, what: str, invocation: Invocation, output: str, *, detailed: bool) -> ExitCode:
@@ -128,6 +135,14 @@ def _against(console: Console, what: str, invocation: Invocation, output: str, *
     elif changes or not console.quiet:
         console.lines(comparison_lines(changes, stack=views[0].stack))
     return ExitCode.CHANGES if changes and detailed else ExitCode.OK
+
+
+def _check_options(out: Path | None, against: str | None, *, destroy: bool, purge: bool) -> None:
+    """Refuse what cannot be meant, before anything is looked at."""
+    if out is not None:
+        _check_out(out, against)
+    if purge and not destroy and against is None:
+        raise UsageError("--purge goes with --destroy", remedy="`chiltepin purge NAME` empties the trash")
 
 
 def _check_against(*options: tuple[str, object]) -> None:
