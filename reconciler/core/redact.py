@@ -38,7 +38,7 @@ _WORD_END = re.compile(r"""(?<![,;&])[,;&]+(?:\\*['"]?[\w.-]+\\*['"]?[:=]|(?=\s|
 _BEFORE_AT = re.compile(r"""(?<![^\s'"])[^\s'"]*@""")
 # A user and a password (and no port, after which a path has an `@`), or a token in the place of the user.
 _USER = re.compile(
-    r"""://[^\s/:@'"\[]*:(?!\d{1,5}[/?#])|(?<=http)://[^\s/:@'"?#]+@|(?<=https)://[^\s/:@'"?#]+@""", re.IGNORECASE
+    r"""://[^\s/?#:@'"\[]*:(?!\d{1,5}[/?#])|(?<=http)://[^\s/:@'"?#]+@|(?<=https)://[^\s/:@'"?#]+@""", re.IGNORECASE
 )
 
 # A name with its value on the lines below.

@@ -32,6 +32,7 @@ from reconciler.core.redact import has_password, is_secret_name, redact, url_pas
         ("DB_PWD=abc", "DB_PWD=***"),
         ("https://user:pa@ss@host", "https://***@host"),
         ("amqps://user:p/ss:w@ord@host:5671/v", "amqps://***@host:5671/v"),
+        ("https://user:p?s#w@host/x", "https://***@host/x"),
         ("https://ghp_abc@github.com/o/r", "https://***@github.com/o/r"),
         ("got Bearer abcdefgh1234", "got Bearer ***"),
     ],
@@ -45,7 +46,8 @@ def test_nothing_of_a_secret_stays_and_the_rest_does(text: str, shown: str) -> N
     "text",
     [
         "http://localhost:4873/@scope/pkg and http://[::1]:5000/a@b",
-        "git+https://github.com/o/r@main, ssh://git@github.com/o/r",
+        "git+https://github.com/o/r@main, ssh://git@github.com/o/r, https://host/path@v2 https://host:8080/path@v2",
+        "https://host?to=mailto:me@site, https://host#see:me@site",
         "globus_sdk/token_storage.py:123 DEBUG token storage opened",
         'TOKENIZERS_PARALLELISM=false TOKEN_FILE=/home/me/.token PWD=/home/me "token": ""',
         "PATH=/opt/token:/usr/bin",
