@@ -20,7 +20,7 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.tokens import Token, TokenStore, default_directories, login_command, parse
 from reconciler.core.frozen import dataclass
 from reconciler.core.live import Identity
-from reconciler.core.names import canonical_uuid
+from reconciler.core.names import usual_form
 from reconciler.errors import LoginRequired, ServiceRefused, ServiceUnreachable, UsageError
 from reconciler.ports import Clock
 
@@ -140,11 +140,6 @@ def client_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str
     return variables
 
 
-def _usual_form(identity: str) -> str:
-    """Return an identity as claims hold it, to be compared."""
-    return canonical_uuid(identity) or identity.lower()
-
-
 class Login:
     """Tokens for one config directory; safe to use from several threads.
 
@@ -171,11 +166,11 @@ class Login:
             LoginRequired: no user has logged in.
         """
         if self.settings.client_secret:
-            return Identity(self.settings.service, _usual_form(self.settings.client_id), self.settings.client_id)
+            return Identity(self.settings.service, usual_form(self.settings.client_id), self.settings.client_id)
         tokens = self.store.read()
         if COMPUTE not in tokens:
             raise self._required("Nobody is logged in.")
-        known = sorted({_usual_form(token.identity_id) for token in tokens.values() if token.identity_id})
+        known = sorted({usual_form(token.identity_id) for token in tokens.values() if token.identity_id})
         if len(known) > 1:
             raise self._required(
                 "The token store holds logins of different identities.",

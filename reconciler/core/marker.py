@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from reconciler.core.names import canonical_uuid
+from reconciler.core.names import usual_form
 
 MARKER = ".chiltepin.json"
 FORMAT_VERSION = 1
+_Uuid = Annotated[str, AfterValidator(usual_form)]
+"""A UUID that is compared with others, however somebody wrote it."""
 
 
 class Document(BaseModel):
@@ -26,7 +28,7 @@ class Claim(Document):
     """
 
     service: str
-    identity: str | None
+    identity: _Uuid | None
     user: str
     host: str | None
     config_dir: str
@@ -116,7 +118,7 @@ class Marker(Document):
     stack: str
     lineage: str
     endpoint: str
-    id: str | None = None
+    id: _Uuid | None = None
     claim: Claim
     protect: bool = False
     restart: str = "when-idle"
@@ -125,12 +127,6 @@ class Marker(Document):
     environment: dict[str, str] = Field(default_factory=dict)
     daemon: DaemonRecord | None = None
     deaths: tuple[Death, ...] = ()
-
-    @field_validator("id")
-    @classmethod
-    def _usual_form(cls, value: str | None) -> str | None:
-        """Read a UUID that somebody wrote otherwise: it is compared with others."""
-        return value and (canonical_uuid(value) or value)
 
     def but(self, **changes: Any) -> Marker:
         """Return a copy with `changes`."""

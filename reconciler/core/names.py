@@ -36,6 +36,11 @@ def canonical_uuid(text: str) -> str | None:
     return str(UUID(text)) if is_uuid(text) else None
 
 
+def usual_form(text: str) -> str:
+    """Return what names an endpoint or identity as it is compared: a UUID in its usual form, else in lower case."""
+    return canonical_uuid(text) or text.lower()
+
+
 def upstream_fault(name: str) -> str | None:
     """Return why globus-compute-endpoint cannot work with an endpoint of this name, or None when it can."""
     return _text_fault(name) or ("it looks like a UUID" if is_uuid(name) else None)

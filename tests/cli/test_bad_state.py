@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.globus_stub import ENDPOINT
+from tests.adapters.globus_stub import CLIENT, ENDPOINT
 from tests.cli.support import HEAD, OTHER_ENDPOINT, POOLED, RENAMED, Shell, Tree
 
 EVERY = (["plan"], ["apply", "--yes"], ["destroy", "--yes"])
@@ -64,6 +64,10 @@ def test_a_uuid_that_is_written_otherwise_is_the_same_uuid(shell: Shell, form: C
     shell.refused("plan", code=0, says=("No changes.",))
     shell.marker.write_text(shell.marker.read_text().replace(ENDPOINT, form(ENDPOINT)))
     shell.refused("plan", code=0, says=("No changes.",))
+    for file in (shell.marker, shell.lock):
+        file.write_text(file.read_text().replace(CLIENT, form(CLIENT)))
+        assert form(CLIENT) in file.read_text()
+        shell.refused("plan", code=0, says=("No changes.",))
     shell.write(RENAMED.replace("state: stopped", f"state: stopped, id: '{form(ENDPOINT)}'"))
     shell.apply()
     assert ENDPOINT in shell.lock.read_text()

@@ -49,5 +49,7 @@ def test_it_is_not_changed_in_place() -> None:
 
 @pytest.mark.parametrize("written", [uuid("j"), uuid("j").upper(), uuid("j").replace("-", ""), f"{{{uuid('j')}}}"])
 def test_a_uuid_is_the_same_however_it_is_written(written: str) -> None:
-    text = marker().but(id="HERE").model_dump_json().replace("HERE", written)
-    assert Marker.model_validate_json(text).id == uuid("j")
+    claim = marker().claim.model_copy(update={"identity": "HERE"})
+    text = marker().but(id="HERE", claim=claim).model_dump_json().replace("HERE", written)
+    read = Marker.model_validate_json(text)
+    assert (read.id, read.claim.identity) == (uuid("j"), uuid("j"))
