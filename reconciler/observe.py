@@ -24,6 +24,7 @@ from reconciler.core.lock import Lock
 from reconciler.core.machine import EndpointTool, LoginShell
 from reconciler.core.marker import Marker
 from reconciler.core.pins import takes_login_path
+from reconciler.core.traces import has_lost_its_directory
 from reconciler.errors import EndpointCommandError, ReconcilerError, ServiceRefused, ServiceUnreachable
 from reconciler.ports import ComputeService, EndpointHost, Outside
 from reconciler.threads import started
@@ -153,11 +154,12 @@ def _login_shell(host: EndpointHost) -> LoginShell | Unknown:
 
 
 def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDirectory]) -> set[str]:
-    """Return the UUIDs of endpoints that should have, or had, a directory here and have none."""
+    """Return the UUIDs of endpoints that should have, or had, a directory here and have none of their own."""
     found: set[str] = set()
     for name, locked in lock.endpoints.items() if lock else ():
         left = name not in desired.endpoints and name not in desired.elsewhere
-        if left and locked.id and locked.claim.host == desired.host.name and locked.claim.directory not in directories:
+        matters = locked.claim.host == desired.host.name and (left or locked.claim.directory in directories)
+        if lock and locked.id and matters and has_lost_its_directory(name, lock, directories):
             found.add(locked.id)
     for name, endpoint in desired.endpoints.items():
         if endpoint.directory in directories or endpoint.state == "unmanaged":

@@ -809,6 +809,21 @@ def test_a_block_renamed_without_moved_loses_nothing_to_deletes(scope: dict[str,
     assert lab.ids() == {"new": uuids["old"], "two": uuids["two"]}
 
 
+def test_a_lost_directory_that_is_another_endpoints_by_now_leaves_the_lock_by_consent() -> None:
+    lab = Lab(desired(endpoint("old"), endpoint("two")))
+    assert lab.apply().code == ExitCode.OK
+    lab.world.end(lab.world.daemons_of("old")[0], cleanly=True)
+    del lab.world.folders["old"]
+    lab.world.now += 3600
+    lab.wants(endpoint("new", directory="old"), endpoint("two"))
+    assert lab.apply(targets=frozenset({"new"})).code == ExitCode.OK
+    assert set(lab.ids()) == {"old", "new", "two"}
+    assert lab.apply().code == ExitCode.REFUSED
+    assert lab.apply(YES).outcomes == {("old", "Forget"): "done"}
+    assert set(lab.ids()) == {"new", "two"}
+    lab.assert_converged()
+
+
 @pytest.mark.parametrize("purge", [False, True])
 @pytest.mark.parametrize("name", ["old", "new"])
 def test_destroy_knows_an_endpoint_by_both_names_until_it_is_renamed(name: str, purge: bool) -> None:

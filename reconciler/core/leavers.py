@@ -12,16 +12,21 @@ from reconciler.core.known import Known
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import Claim, Marker
 from reconciler.core.scope import Scope
+from reconciler.core.traces import has_lost_its_directory
 from reconciler.core.trash import ids_to_ask as ids_in_trash
 from reconciler.core.witnesses import witnesses
 
 
 @dataclass(frozen=True)
 class Leaver:
-    """An endpoint that leaves, and the name of its directory; `declared` is its block, where the manifest has one."""
+    """An endpoint that leaves, and the name of its directory; `declared` is its block, where the manifest has one.
+
+    `is_lost`: that directory is not there, or another's by now: only the lock still knows the endpoint.
+    """
 
     name: str
     directory: str
+    is_lost: bool
     cause: Cause
     declared: DesiredEndpoint | None
 
@@ -30,7 +35,7 @@ def leavers(desired: Desired, live: LiveState, known: Known, scope: Scope) -> tu
     """Return the endpoints of this stack on this host that should not be there, by name."""
     cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
     found = sorted(set(_leaving(desired, live, known, scope)))
-    return tuple(Leaver(name, directory, cause, _declared(name, desired)) for name, directory in found)
+    return tuple(Leaver(name, directory, lost, cause, _declared(name, desired)) for name, directory, lost in found)
 
 
 def left_behind(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str]]:
@@ -44,8 +49,8 @@ def left_behind(desired: Desired, live: LiveState, known: Known, scope: Scope) -
 def ids_to_end(desired: Desired, live: LiveState, known: Known, scope: Scope) -> set[str]:
     """Return the UUIDs that a `destroy --purge` deregisters, of those that show no process here."""
     found = ids_in_trash(None, live, known)
-    for name, directory_name in _leaving(desired, live, known, scope):
-        directory = live.directories.get(directory_name)
+    for name, directory_name, is_lost in _leaving(desired, live, known, scope):
+        directory = None if is_lost else live.directories[directory_name]
         if directory is None or not directory.processes:
             marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
             found |= set(witnesses(directory, marker, known.entry(name)).values())
@@ -61,8 +66,8 @@ def _declared(name: str, desired: Desired) -> DesiredEndpoint | None:
     )
 
 
-def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str]]:
-    """Yield (name, directory) of endpoints of this stack on this host that should not be there."""
+def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str, bool]]:
+    """Yield (name, directory, whether that is lost) of endpoints of this stack on this host that should leave."""
     wanted = {} if scope.destroy else desired.endpoints
     used = _used(desired, live, scope)
     unmanaged = _unmanaged(desired, known, scope)
@@ -72,15 +77,16 @@ def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> I
         for name, entry in known.lock.endpoints.items():
             if name in wanted or name in desired.elsewhere or not _is_here(entry.claim, known) or name in unmanaged:
                 continue
-            if entry.claim.directory not in used and _covers(scope, name, desired):
-                yield name, entry.claim.directory
+            is_lost = has_lost_its_directory(name, known.lock, live.directories)
+            if (is_lost or entry.claim.directory not in used) and _covers(scope, name, desired):
+                yield name, entry.claim.directory, is_lost
     for directory, marker in _unwanted(desired, live, known, scope):
         if _left_behind(directory, marker, live, known):
             continue
         claim = with_host(marker, directory, known.site.claim(directory.name), live).claim
         covered = _covers(scope, marker.endpoint, desired)
         if covered and marker.endpoint not in unmanaged and _is_here(claim, known):
-            yield marker.endpoint, directory.name
+            yield marker.endpoint, directory.name, False
 
 
 def _unwanted(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[LiveDirectory, Marker]]:
@@ -100,7 +106,8 @@ def _used(desired: Desired, live: LiveState, scope: Scope) -> set[str]:
 
     Whatever the block of such a directory is called by now, it says so itself what is in its way.
     """
-    staying = (e for e in desired.endpoints.values() if not (scope.destroy and _covers(scope, e.name, desired)))
+    ends = {e.name for e in desired.endpoints.values() if scope.destroy and _covers(scope, e.name, desired)}
+    staying = (e for e in desired.endpoints.values() if e.state == "unmanaged" or e.name not in ends)
     return {e.directory for e in staying if e.directory in live.directories}
 
 

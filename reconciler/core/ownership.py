@@ -22,6 +22,7 @@ from reconciler.core.registrations import (
     gone,
     made_when_cut_off,
     rivals,
+    shared,
     unclaimed,
 )
 from reconciler.core.witnesses import check_claim, check_entry, check_ids, check_owner, disagree, witnesses
@@ -33,7 +34,7 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
     if isinstance(found, Ground) and found.id is not None:
         others = rivals(found.id, endpoint.name, endpoint.directory, live, known)
         if others:
-            return _shared(endpoint.name, found.id, others)
+            return shared(endpoint.name, found.id, others)
     if isinstance(found, Gone) and endpoint.id:
         instead = f"take `id` out of its block, then `chiltepin apply --reregister {endpoint.name}` makes a new one"
         return replace(found, remedy=f"restore it at the service; or {instead}")
@@ -41,16 +42,6 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
         runs = found.directory is not None and found.directory.processes
         return found if runs else of_nobody(endpoint.name)
     return found
-
-
-def _shared(name: str, endpoint_id: str, others: tuple[str, ...]) -> Refusal:
-    """Refuse a UUID that something else has, too: two daemons under it would each get some of the tasks."""
-    return Refusal(
-        name,
-        f"its UUID {endpoint_id} is not its own alone",
-        "one UUID is for one endpoint: `moved` renames it; `chiltepin forget NAME` lets go of one of two names",
-        tuple(f"also of {other}" for other in others),
-    )
 
 
 def of_nobody(name: str) -> Refusal:

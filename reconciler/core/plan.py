@@ -44,6 +44,7 @@ from reconciler.core.steps import steps_for
 from reconciler.core.taking import Taking, take_over
 from reconciler.core.traces import Homes, homes_of
 from reconciler.core.undeletion import Undeletion, bring_back
+from reconciler.core.unmanaged import leave_alone
 
 _OTHERS = (
     "the pools file has `{}` as the host {} wants it, and it stays so: the two share the file and want different"
@@ -230,13 +231,9 @@ def _plan_endpoint(
         live, known = renaming.live, renaming.known
         draft = Draft(actions=[*([back.action] if back else []), *renaming.actions])
     if endpoint.state == "unmanaged":
-        directory = live.directories.get(endpoint.directory)
-        found = directory.endpoint_id if directory and isinstance(directory.endpoint_id, str) else None
-        entry = known.entry(name)
-        kept = found or endpoint.id or (entry.id if entry else None)
-        draft.entries[name] = lock_entry(endpoint, known.site.claim(endpoint.directory), kept)
-        if entry is not None and entry.state != "unmanaged":
-            draft.notes.append(Note(name, "is unmanaged from now on: directory and daemon stay as they are"))
+        refusal = leave_alone(endpoint, live, known, draft)
+        if refusal:
+            _decline(name, refusal, known, draft)
     else:
         _plan_managed(endpoint, desired, live, known, draft, scope)
     if renaming is not None:

@@ -100,6 +100,12 @@ def rivals(endpoint_id: str, name: str, directory_name: str, live: LiveState, kn
     )
 
 
+def namesakes(endpoint_id: str, name: str, live: LiveState, known: Known) -> tuple[str, ...]:
+    """Return the other names under which the lock has this UUID."""
+    index = _index(_Same(live.directories), _Same(known.lock))
+    return tuple(other for other in index.names.get(endpoint_id, ()) if other != name)
+
+
 def _others(
     endpoint_id: str,
     name: str,
@@ -109,9 +115,19 @@ def _others(
     harmless: Callable[[LiveDirectory], bool],
 ) -> tuple[str, ...]:
     index = _index(_Same(live.directories), _Same(known.lock))
-    names = [f"endpoint {other} in the lock" for other in index.names.get(endpoint_id, ()) if other != name]
+    names = [f"endpoint {other} in the lock" for other in namesakes(endpoint_id, name, live, known)]
     places = [place for place in index.places.get(endpoint_id, ()) if place != directory_name]
     return (*names, *(f"{live.config_dir}/{place}" for place in places if not harmless(live.directories[place])))
+
+
+def shared(name: str, endpoint_id: str, others: tuple[str, ...]) -> Refusal:
+    """Refuse a UUID that something else has, too: two daemons under it would each get some of the tasks."""
+    return Refusal(
+        name,
+        f"its UUID {endpoint_id} is not its own alone",
+        "one UUID is for one endpoint: `moved` renames it; `chiltepin forget NAME` lets go of one of two names",
+        tuple(f"also of {other}" for other in others),
+    )
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ from reconciler.core.scope import Scope
 from reconciler.core.trash import not_purged_without_lock, own_entries, purges, without_id
 from reconciler.core.witnesses import check_claim, check_entry, check_ids
 
+_MISSING = "its directory is missing"
+
 
 @dataclasses.dataclass
 class Removal:
@@ -73,10 +75,10 @@ def removals(desired: Desired, live: LiveState, known: Known, scope: Scope) -> R
         return removal
     removal.notes += [Note(name, why) for name, why in left_behind(desired, live, known, scope)]
     for leaver in leaving:
-        if leaver.directory in live.directories:
-            _remove(leaver, live.directories[leaver.directory], live, known, scope, removal)
-        else:
+        if leaver.is_lost:
             _remove_lost(leaver, live, known, scope, removal)
+        else:
+            _remove(leaver, live.directories[leaver.directory], live, known, scope, removal)
     if scope.destroy and scope.purge:
         _purge_trash(desired, live, known, scope, removal)
     return removal
@@ -156,10 +158,15 @@ def _remove(
 
 
 def _let_go(
-    leaver: Leaver, entry: LockedEndpoint, directory: LiveDirectory, live: LiveState, known: Known, removal: Removal
+    leaver: Leaver,
+    entry: LockedEndpoint,
+    directory: LiveDirectory | None,
+    live: LiveState,
+    known: Known,
+    removal: Removal,
 ) -> None:
     """Plan that what was left alone already is forgotten, along with a marker that is still ours."""
-    marker = directory.marker
+    marker = directory.marker if directory else None
     ours = (known.stack, known.lineage, leaver.name)
     is_ours = isinstance(marker, Marker) and (marker.stack, marker.lineage, marker.endpoint) == ours
     removal.names.add(leaver.name)
@@ -212,11 +219,15 @@ def _end(
 
 
 def _remove_lost(leaver: Leaver, live: LiveState, known: Known, scope: Scope, removal: Removal) -> None:
-    """Its directory is not there: only the lock (and, with purge, the service) still knows it."""
+    """Its directory is not there, or another's: only the lock (and, with purge, the service) still knows it."""
     name, directory_name, cause = leaver.name, leaver.directory, leaver.cause
     entry = known.entry(name)
     if entry is None:
         return
+    if entry.state == "unmanaged":
+        _let_go(leaver, entry, None, live, known, removal)
+        return
+    here = f"its directory {directory_name} is another's by now" if directory_name in live.directories else _MISSING
     refusal = with_block(
         name,
         check_claim(name, entry.claim, known.site.claim(directory_name), "the lock"),
@@ -224,9 +235,9 @@ def _remove_lost(leaver: Leaver, live: LiveState, known: Known, scope: Scope, re
     ) or protected(name, entry, leaver.declared)
     purge = scope.destroy and scope.purge and not isinstance(live.registrations, Unknown)
     if refusal is None and entry.id and isinstance(live.registrations, Unknown):
-        refusal = not_said(name, "its directory is missing", entry.id)
+        refusal = not_said(name, here, entry.id)
     if refusal is None and entry.id:
-        refusal = still_in_use(name, entry.id, live, "its directory is missing")
+        refusal = still_in_use(name, entry.id, live, here)
     if refusal:
         removal.refusals.append(refusal)
         return

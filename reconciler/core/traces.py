@@ -9,8 +9,9 @@ from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import Known
 from reconciler.core.live import LiveDirectory, LiveState
-from reconciler.core.lock import LockedEndpoint
+from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Marker
+from reconciler.core.witnesses import witnesses
 
 Homes = Mapping[str, Sequence[str]]
 """By the name in their markers, the directories that carry our marker of an endpoint."""
@@ -32,6 +33,33 @@ def homes_of(live: LiveState, known: Known) -> Homes:
         if own or moved:
             homes[name] = own or moved
     return homes
+
+
+def has_lost_its_directory(name: str, lock: Lock, directories: Mapping[str, LiveDirectory]) -> bool:
+    """Whether the directory that the lock has of endpoint `name` is not there, or another's by now and nothing its own.
+
+    What does not say whose it is, is the lock's.
+    """
+    entry = lock.endpoints[name]
+    there = directories.get(entry.claim.directory)
+    if there is None:
+        return True
+    if _names(there, name, lock) or not (isinstance(there.marker, Marker) or (there.marker is None and entry.id)):
+        return False
+    return bool(_ids(there) or there.marker) and not any(_names(d, name, lock) for d in directories.values())
+
+
+def _names(directory: LiveDirectory, name: str, lock: Lock) -> bool:
+    """Whether a directory carries the marker of what the lock calls `name`, or its UUID."""
+    marker = directory.marker
+    ours = (lock.stack, lock.lineage, name)
+    is_marked = isinstance(marker, Marker) and (marker.stack, marker.lineage, marker.endpoint) == ours
+    return is_marked or lock.endpoints[name].id in _ids(directory)
+
+
+def _ids(directory: LiveDirectory) -> set[str]:
+    marker = directory.marker if isinstance(directory.marker, Marker) else None
+    return set(witnesses(directory, marker, None).values())
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,17 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
             (f"the lock's lineage: {known.lineage}", f"the marker's lineage: {marker.lineage}"),
         )
     if marker.endpoint != name:
-        return Refusal(
-            name,
-            f"{path} holds endpoint `{marker.endpoint}` of this stack",
-            f"write `moved: [{{from: {marker.endpoint}, to: {name}}}]`, or choose another `directory`",
-        )
+        return holds_another(name, path, marker.endpoint)
     return check_claim(name, marker.claim, known.site.claim(directory.name), f"the marker in {path}")
+
+
+def holds_another(name: str, path: str, other: str) -> Refusal:
+    """Refuse a directory in which another endpoint of this stack is: it was renamed, or the directory is not meant."""
+    return Refusal(
+        name,
+        f"{path} holds endpoint `{other}` of this stack",
+        f"write `moved: [{{from: {other}, to: {name}}}]`, or choose another `directory`",
+    )
 
 
 def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | None:

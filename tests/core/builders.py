@@ -220,7 +220,8 @@ class Scene:
         there = live.directories
         missing = [e.id for e in self.desired.endpoints.values() if e.directory not in there]
         entries = self.known.lock.endpoints.values() if self.known.lock else ()
-        missing += [entry.id for entry in entries if entry.claim.directory not in there]
+        held = {i for d in there.values() for i in d.ids}
+        missing += [entry.id for entry in entries if entry.claim.directory not in there or entry.id not in held]
         ids = {i for i in missing if i} | ids_in_question(scope, self.desired, live, self.known)
         return self.sees(statuses={i: "offline" if i in listed else GONE for i in ids} | dict(live.statuses))
 

@@ -10,6 +10,7 @@ from reconciler.core.actions import Purge, StopElsewhere
 from reconciler.core.consent import Allowed, Consent, consented
 from reconciler.core.desired import Moved
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
+from reconciler.core.lock import lock_entry
 from reconciler.core.marker import Marker
 from reconciler.core.preconditions import Idle
 from reconciler.core.scope import Errand
@@ -257,6 +258,57 @@ def test_directory_lost() -> None:
         Plan: 1 to forget.
         """,
     )
+
+
+def taken(state: str = "running") -> Scene:
+    """Return a scene in which `old` has left the manifest, and its directory was lost and is that of `new` by now."""
+    new = endpoint("new", directory="old", state=state)
+    scene = settled(KEPT, LEAVING).wants(KEPT, new).has(applied(KEPT), applied(new))
+    if state == "unmanaged":
+        scene = scene.has(applied(KEPT), replace(applied(new), marker=None))
+    lock = scene.known.lock
+    assert lock is not None
+    lock = lock.with_endpoint("new", lock_entry(new, scene.known.site.claim("old"), uuid("new")))
+    return scene.knows(lock=lock).owns(registration("kept"), registration("old"), registration("old", uuid("new")))
+
+
+@pytest.mark.parametrize("state", ["running", "unmanaged"])
+def test_directory_lost_and_another_endpoints_by_now(state: str) -> None:
+    says(
+        taken(state).text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          old: removed from the manifest
+            - forget 00000000-0000-4000-8000-6f6c64000000 (what is left of it stays as it is)
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to forget.
+        """,
+    )
+    assert kinds(taken(state), exclude=["old"]) == []
+
+
+@pytest.mark.parametrize("change", [{"endpoint_id": uuid("old")}, {"marker": None, "endpoint_id": None}])
+def test_directory_that_may_still_be_its_own_is_not_lost(change: dict[str, str | None]) -> None:
+    scene = taken()
+    there = replace(scene.live.directories["old"], processes=(), pid_file=None, **change)
+    assert kinds(scene.has(applied(KEPT), there)) == []
+
+
+def test_directory_lost_to_another_endpoint_while_it_is_online_elsewhere() -> None:
+    (refusal,) = taken().sees(statuses={uuid("old"): "online"}).plan().refusals
+    assert refusal.what == (
+        "its directory old is another's by now, but 00000000-0000-4000-8000-6f6c64000000 is online: it runs elsewhere"
+    )
+
+
+def test_destroy_when_a_directory_was_lost_to_another_endpoint() -> None:
+    ends = [("kept", "Stop"), ("kept", "Delete"), ("new", "Stop"), ("new", "Delete")]
+    assert kinds(taken(), destroy=True) == [*ends, ("old", "Forget")]
+    found = [(a.kind, a.id) for a in taken().plan(destroy=True, purge=True).actions if isinstance(a, Purge)]
+    assert found == [("Purge", uuid(name)) for name in ("kept", "new", "old")]
 
 
 def test_endpoints_of_other_hosts_are_left_alone() -> None:
@@ -517,6 +569,11 @@ def test_destroy_leaves_unmanaged_endpoints_alone() -> None:
     scene = settled(KEPT, endpoint("spare")).wants(KEPT, endpoint("spare", state="unmanaged"))
     assert scene.plan(destroy=True).deletes == ("kept",)
     scene = settled(KEPT, endpoint("spare", state="unmanaged")).wants(KEPT)
+    assert scene.plan(destroy=True).deletes == ("kept",)
+
+
+def test_destroy_leaves_the_directory_of_what_is_unmanaged_whatever_its_marker_calls_it() -> None:
+    scene = settled(KEPT, LEAVING).wants(KEPT, endpoint("new", directory="old", state="unmanaged"))
     assert scene.plan(destroy=True).deletes == ("kept",)
 
 

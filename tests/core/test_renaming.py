@@ -9,12 +9,13 @@ import pytest
 from reconciler.core.actions import Create, Rename, Start, Stop
 from reconciler.core.desired import Desired, Moved
 from reconciler.core.live import LiveDirectory, Unknown
-from reconciler.core.lock import known_ids
+from reconciler.core.lock import known_ids, lock_entry
 from reconciler.core.marker import Marker
 from reconciler.core.plan import make_plan
 from reconciler.core.scope import Errand
 from tests.core.builders import (
     LOGIN_PATH,
+    SITE,
     Scene,
     applied,
     endpoint,
@@ -121,6 +122,39 @@ def test_marker_lost_and_renamed() -> None:
     assert (rename.kind, adopt.kind) == ("Rename", "Adopt")
     assert rename.marker is not None
     assert (rename.marker.endpoint, rename.marker.id) == ("new", uuid("old"))
+
+
+@pytest.mark.parametrize("has_marker", [True, False], ids=["marked", "by its UUID"])
+@pytest.mark.parametrize("doubled", [False, True], ids=["", "in the lock already"])
+def test_unmanaged_under_a_new_name_needs_moved(has_marker: bool, doubled: bool) -> None:
+    new = endpoint("new", directory="old", state="unmanaged")
+    scene = settled(endpoint("old"), pools=()).wants(new)
+    lock = scene.known.lock
+    assert lock is not None
+    if doubled:
+        scene = scene.knows(lock=lock.with_endpoint("new", lock_entry(new, SITE.claim("old"), uuid("old"))))
+    if not has_marker:
+        scene = scene.has(replace(applied(endpoint("old")), marker=None))
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          new: refused: /home/jdoe/.globus_compute/old holds endpoint `old` of this stack
+              next: write `moved: [{from: old, to: new}]`, or choose another `directory`
+
+        Plan: 1 refused.
+        """,
+    )
+    moved = scene.wants(new, moved=(Moved("old", "new"),)).plan()
+    assert ([a.kind for a in moved.actions], moved.refusals) == (["Rename"], ())
+
+
+def test_unmanaged_with_the_uuid_of_another_directorys_endpoint() -> None:
+    scene = settled(endpoint("old")).wants(endpoint("old"), endpoint("new", state="unmanaged", id=uuid("old")))
+    (refusal,) = scene.plan().refusals
+    assert (refusal.endpoint, refusal.evidence) == ("new", ("also of endpoint old in the lock",))
+    assert "new" not in scene.plan().entries
 
 
 def test_unmanaged_is_renamed_in_the_lock_only() -> None:
