@@ -36,9 +36,17 @@ _WORD_END = re.compile(r"""(?<![,;&])[,;&]+(?:\\*['"]?[\w.-]+\\*['"]?[:=]|(?=\s|
 # What ends with the last `@` before a blank or a quote: that a password holds `/` or `@` itself is against the
 # rules and common, and no text says where such a one ends.
 _BEFORE_AT = re.compile(r"""(?<![^\s'"])[^\s'"]*@""")
-# A user and a password (and no port, after which a path has an `@`), or a token in the place of the user.
+# A user and a password (and no port, after which a path has an `@`), or a user alone, who may be a token. The user
+# of a proxy may be an address, with an `@` of its own.
+_PORT = r"(?!//|\d{1,5}[/?#])"
 _USER = re.compile(
-    r"""://[^\s/?#:@'"\[]*:(?!\d{1,5}[/?#])|(?<=http)://[^\s/:@'"?#]+@|(?<=https)://[^\s/:@'"?#]+@""", re.IGNORECASE
+    rf"""://[^\s/?#:@'"\[]*:{_PORT}|(?:(?<=http)|(?<=https))://(?!\[)[^\s/:'"?#]+(?::{_PORT}|@)""",
+    re.IGNORECASE,
+)
+# What a user alone is, when it is a token: one that says so, or one that nobody would type. No name of a Unix user has
+# more than 32 characters, and no token of 20 or more has the dots and percent signs of an address.
+_TOKEN = re.compile(
+    r"gh[a-z]_|github_pat_|gl(?:pat|dt)-|x-token-auth|x-access-token|oauth2|eyJ|[\w~+=-]{20}|[^@]{33}", re.IGNORECASE
 )
 
 # A name with its value on the lines below.
@@ -53,19 +61,23 @@ def is_secret_name(name: str) -> bool:
 
 
 def has_password(text: str) -> bool:
-    """Whether a URL in `text` holds a password, or a token in its place."""
-    return "://" in text and any(_USER.search(found[0]) for found in _BEFORE_AT.finditer(text))
+    """Whether a URL in `text` holds a password, or a token in its place; a user alone is none."""
+    return "://" in text and any(True for _ in _passwords(text))
 
 
 def url_passwords(text: str) -> tuple[str, ...]:
-    """Return what stands between user and host in the URLs of `text`, or in the place of the user."""
-    found: list[str] = []
+    """Return the passwords in the URLs of `text`, and the tokens in the place of a user."""
+    return tuple(password for password in _passwords(text) if password)
+
+
+def _passwords(text: str) -> Iterator[str]:
+    """Yield the password, which may be empty, or the token of each URL that has one."""
     for before in _BEFORE_AT.finditer(text):
-        user = _USER.search(before[0])
-        if user is not None:
-            start = user.end() if user[0].endswith(":") else user.start() + len("://")
-            found.append(before[0][start:-1])
-    return tuple(password for password in found if password)
+        for user in _USER.finditer(before[0]):
+            name = user[0].removeprefix("://")
+            if name.endswith(":") or _TOKEN.match(name):
+                yield before[0][user.end() if name.endswith(":") else user.start() + len("://") : -1]
+                break
 
 
 def without_passwords(text: str) -> str:

@@ -76,6 +76,7 @@ def test_a_secret_of_the_login_is_known_by_its_digest_alone() -> None:
 def test_passwords_of_proxies_are_secrets() -> None:
     found = environment.secrets({**BASE, "https_proxy": "http://user:pa55w0rd@proxy:3128", "OTHER": "x://u:p@h"})
     assert set(found) == {"s3cret-value", "pa55w0rd"}
+    assert environment.secrets({"http_proxy": "http://jdoe@proxy:3128"}) == (), "a user is in many a message"
 
 
 def test_the_login_path_is_the_sites_not_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,13 @@ def test_a_password_is_neither_kept_nor_hashed_cheaply() -> None:
     assert not_at_hand(digests, kept, set_here) == ()
 
 
+def test_a_proxy_with_a_user_and_no_password_is_kept_for_cron() -> None:
+    shell = here(HOME="/h", https_proxy="http://jdoe@proxy:3128")
+    kept = keep({}, shell)
+    assert kept == {"https_proxy": "http://jdoe@proxy:3128"}
+    assert not_at_hand(given(kept, shell), kept, here(HOME="/h")) == ()
+
+
 def test_session_variables_are_the_sites_with_the_sessions_over_them_and_pinned() -> None:
     site = {"LANG": "C.UTF-8", "MODULEPATH": "/site", "https_proxy": "http://site", "SLURM_CONF": PROXY, "EDITOR": "vi"}
     kept = pin_session(here(MODULEPATH="/mine", LD_LIBRARY_PATH="/lib"), site)

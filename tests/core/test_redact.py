@@ -85,10 +85,41 @@ def test_names_of_other_things(name: str) -> None:
     assert not is_secret_name(name)
 
 
-def test_passwords_of_urls() -> None:
-    assert url_passwords("http://user:pa@ss@proxy:3128 https://tok@h http://h:80/a@b") == ("pa@ss", "tok")
+@pytest.mark.parametrize(
+    ("text", "passwords"),
+    [
+        ("http://user:pa@ss@proxy:3128 https://ghp_tok@h http://h:80/a@b", ("pa@ss", "ghp_tok")),
+        ("http://jdoe@noaa.gov:hunter2@proxy:3128", ("hunter2",)),
+        ("http://jdoe@one,http://u:hunter2@two", ("hunter2",)),
+        ("https://glpat-1a2b@gitlab.example/o/r", ("glpat-1a2b",)),
+        ("https://0123456789abcdef0123@github.com/o/r", ("0123456789abcdef0123",)),
+        ("https://x-token-auth:hunter2@bitbucket.org/o/r", ("hunter2",)),
+    ],
+)
+def test_passwords_of_urls(text: str, passwords: tuple[str, ...]) -> None:
+    assert url_passwords(text) == passwords
+    assert has_password(text)
+    assert not any(password in redact(text) for password in passwords)
+
+
+def test_a_password_may_be_empty() -> None:
     assert has_password("socks5://user:@proxy")
-    assert not has_password("http://proxy:3128/x@y")
+    assert url_passwords("socks5://user:@proxy") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://proxy:3128/x@y",
+        "http://jdoe@proxy:3128",
+        "https://jdoe@github.com/o/r@main and https://jdoe@host:8443/a@b",
+        "http://firstname.w.lastname%40noaa.gov@proxy:3128",
+        "git+ssh://git@github.com:o/r.git@main",
+    ],
+)
+def test_a_user_alone_is_no_password(text: str) -> None:
+    assert url_passwords(text) == ()
+    assert not has_password(text)
 
 
 _UNITS = (

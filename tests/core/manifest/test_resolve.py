@@ -475,6 +475,7 @@ def test_a_secret_that_a_pool_takes_from_elsewhere_is_none() -> None:
         "export API_TOKEN=`cat x`",
         "export TOKEN_FILE=/x",
         "curl https://me:$PW@h",
+        "git clone https://jdoe@github.com/o/r",
     ]
     assert problems(f"pools: {{p: {{environment: {lines}}}}}\n") == []
 
