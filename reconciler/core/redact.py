@@ -13,12 +13,23 @@ HIDDEN = "***"
 SHORTEST = 4
 """Characters that a known secret must have to be looked for in texts."""
 
-_SECRET_NAME = re.compile(
-    r"token(?!i[sz])|secret|passw|passphrase|(?<=[_-])pwd|credential|api[_-]?key|enc[_-]?key|private[_-]?key"
-    r"|access[_-]?key|authorization",
-    re.IGNORECASE,
+# Names are judged as words in lower case with `_` between them.
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_KINDS = (
+    r"secret(?!ar[iy])|passw(?!ordless)|pass_word|pass_?phrase|(?<=_)pwd|credential|api_?key|enc_?key|private_?key"
+    r"|access_?key|authorization"
 )
-_NAMES_A_PLACE = re.compile(r"[_-](?:file|path|dir)$|\.py$", re.IGNORECASE)
+_SECRET_NAME = re.compile(_KINDS)
+_TOKEN_NAME = re.compile(r"token(?!i[sz])")
+# What a name ends in that is about a secret and is none.
+_ABOUT_ONE = re.compile(r"_(?:(?:file|path|dir|limit|size|scheme|endpoint|name)s?|policy|policies|ttl)$|_py$")
+# Tokens of a text are counted, and paid for.
+_COUNTS = re.compile(r"(?:^|_)(?:max|min|num|n|total)_")
+_PER = re.compile(r"(?:^|_)per_")
+# What a name ends in that may have a number as its secret; any other number counts or measures something.
+_MAY_BE_A_NUMBER = re.compile(rf"(?:{_KINDS}|token(?!s))[a-z]{{0,8}}(?:_?\d{{1,4}})?$")
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?")
+_TRUTH = re.compile(r"true|false|yes|no|on|off|none|null", re.IGNORECASE)
 
 # A name with what separates it from its value; in JSON inside of JSON the quotes have backslashes.
 _NAME = re.compile(r"""(?<![\w.-])([\w.-]+)\\*['"]?[ \t]*[:=]+>?([ \t]*)""")
@@ -57,7 +68,29 @@ _SCHEME = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE
 
 def is_secret_name(name: str) -> bool:
     """Whether what has this name (a variable, an option, a header) is a secret; the path of a file is none."""
-    return _SECRET_NAME.search(name) is not None and _NAMES_A_PLACE.search(name) is None
+    words = _words(name)
+    if _SECRET_NAME.search(words) is None:
+        is_counted = _PER.search(words) or ("tokens" in words and _COUNTS.search(words))
+        if is_counted or _TOKEN_NAME.search(words) is None:
+            return False
+    return _ABOUT_ONE.search(words) is None
+
+
+def is_secret_value(name: str, value: object) -> bool:
+    """Whether a value is a secret by its name: a truth value never is, a number only where it may be the whole of one.
+
+    So `password: 1234` is a secret, and `token_count: 4` is none.
+    """
+    if value is None or isinstance(value, bool) or not is_secret_name(name):
+        return False
+    if isinstance(value, str) and _TRUTH.fullmatch(value):
+        return False
+    is_number = isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value) is not None)
+    return not is_number or _MAY_BE_A_NUMBER.search(_words(name)) is not None
+
+
+def _words(name: str) -> str:
+    return _HUMP.sub("_", name).replace("-", "_").replace(".", "_").lower()
 
 
 def has_password(text: str) -> bool:
@@ -91,7 +124,7 @@ def _without_user(before: re.Match[str]) -> str:
 
 
 def named_secrets(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield each name in `text` that is a secret's and has a value, with the value's start and end.
+    """Yield each name in `text` whose value is a secret, with the value's start and end.
 
     A value in quotes ends with them. One that follows a blank (`password: correct horse`) ends with its line, any
     other with the word; both end before a comma, semicolon or `&` that the next name follows.
@@ -102,7 +135,7 @@ def named_secrets(text: str) -> Iterator[tuple[str, int, int]]:
         in_a_path = text[found.start() - 1 : found.start()] == "/" and text[at - 1 : at + 1] == ":/"
         if is_secret_name(found[1]) and not in_a_path:
             start, at = _value(text, at, has_blanks=bool(found[2]) or "authorization" in found[1].lower())
-            if at > start:
+            if at > start and is_secret_value(found[1], text[start:at]):
                 yield found[1], start, at
 
 

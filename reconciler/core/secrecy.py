@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.core.changes import ABSENT, SENSITIVE, FieldChange, FileChange
-from reconciler.core.redact import HIDDEN, is_secret_name, redact
+from reconciler.core.redact import HIDDEN, is_secret_value, redact
 
 
 def concealed(path: tuple[str, ...], old: Any, new: Any, sensitive: Collection[str] = ()) -> tuple[Any, Any]:
     """Return both sides of a change as they may be shown.
 
-    What a name or the manifest says is secret is hidden whatever its value: what is empty on one side may be a
-    secret on the other.
+    What a name or the manifest says is secret is hidden on both sides: what is empty on one may be a secret on the
+    other.
 
     Args:
         path: keys and indices from the document's root.
@@ -22,7 +22,8 @@ def concealed(path: tuple[str, ...], old: Any, new: Any, sensitive: Collection[s
         new: the value after, or ABSENT.
         sensitive: names at the root whose values must not be shown.
     """
-    if path[0] in sensitive or any(is_secret_name(part) for part in path):
+    sides = [side for side in (old, new) if side is not ABSENT]
+    if path[0] in sensitive or any(is_secret_value(part, side) for part in path for side in sides):
         return _hidden(old), _hidden(new)
     return _without(old, new, ())
 
@@ -61,7 +62,9 @@ def _inner(value: Any, secrets: Collection[str]) -> Any:
     if isinstance(value, str):
         return redact(value, secrets)
     if isinstance(value, Mapping):
-        return {key: HIDDEN if is_secret_name(str(key)) else _inner(item, secrets) for key, item in value.items()}
+        return {
+            key: HIDDEN if is_secret_value(str(key), item) else _inner(item, secrets) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_inner(item, secrets) for item in value]
     return value

@@ -104,6 +104,19 @@ def test_what_is_named_a_secret_is_hidden_whatever_stands_on_either_side() -> No
         assert [change.path for change in found if change.path != "A"] == sorted({*old, *new} - {"A"})
 
 
+def test_a_count_or_a_truth_value_under_such_a_name_is_shown_unless_the_other_side_may_be_a_secret() -> None:
+    old = {"a": {"prompt_tokens": 1, "max_tokens": 2}, "use_token": True, "token": None, "password": 1234}
+    new = {"a": {"prompt_tokens": 2, "max_tokens": 3}, "use_token": False, "token": "hunter22", "password": 5678}
+    assert field_changes(old, new) == (
+        FieldChange("a.max_tokens", 2, 3),
+        FieldChange("a.prompt_tokens", 1, 2),
+        FieldChange("password", SENSITIVE, SENSITIVE),
+        FieldChange("token", SENSITIVE, SENSITIVE),
+        FieldChange("use_token", True, False),
+    )
+    assert field_changes({}, {"e": old}) == (FieldChange("e", ABSENT, {**old, "password": "***"}),)
+
+
 def test_a_secret_inside_of_a_value_is_hidden_and_the_rest_is_shown() -> None:
     mapping = {"engine": {"password": "hunter22", "max": 3}}
     assert field_changes({}, mapping) == (FieldChange("engine", ABSENT, {"password": "***", "max": 3}),)
@@ -141,6 +154,18 @@ def test_a_diff_of_texts_shows_no_secret_also_below_its_name() -> None:
         "   y: 1",
         " z: 1",
         "+password: ***",
+    )
+
+
+def test_a_diff_of_texts_shows_what_is_only_named_like_a_secret() -> None:
+    old = "token_limit:\n  a: 1\nmax_tokens: 4096\nprivate_key_size:\n  bits: 2048\n"
+    assert unified(old.encode(), old.replace("1\n", "2\n").encode(), "t") == (
+        "@@ -1,4 +1,4 @@",
+        " token_limit:",
+        "-  a: 1",
+        "+  a: 2",
+        " max_tokens: 4096",
+        " private_key_size:",
     )
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from reconciler.core.redact import has_password, is_secret_name, redact, url_passwords
+from reconciler.core.redact import has_password, is_secret_name, is_secret_value, redact, url_passwords
 
 
 @pytest.mark.parametrize(
@@ -66,23 +66,79 @@ def test_a_secret_that_begins_with_another_leaves_nothing() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "client_secret",
-        "API-KEY",
-        "apikey",
-        "MY_TOKEN",
-        "passwd",
-        "Passphrase",
-        "AWS_SECRET_ACCESS_KEY",
-        "Authorization",
+        *("client_secret", "secretKey", "AWS_SECRET_ACCESS_KEY", "aws.secret", "SECRETS"),
+        *(
+            "API_TOKEN",
+            "GITHUB_TOKEN",
+            "authToken",
+            "authtoken",
+            "tokenValue",
+            "OAuthToken",
+            "refresh_tokens",
+            "tokens",
+        ),
+        *(
+            "passwd",
+            "password",
+            "PGPASSWORD",
+            "PassWord",
+            "Passphrase",
+            "passPhrase",
+            "password_per_user",
+            "max_password",
+        ),
+        *("DB_PWD", "dbPwd", "credentials", "Authorization", "Proxy-Authorization"),
+        *("API-KEY", "apikey", "APIKey", "X-Api-Key", "private_key", "privateKey", "encKey", "ACCESS_KEY_2"),
     ],
 )
 def test_names_of_secrets(name: str) -> None:
     assert is_secret_name(name)
 
 
-@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "display_name", "TOKEN_FILE", "tokenizer", "PATH"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PWD", "OLDPWD", "display_name", "PATH", "secretary", "Secretariat", "passwordless", "compass_width"),
+        *("TOKEN_FILE", "tokenFile", "key_path", "secrets_dir", "token_storage.py", "tokenizer", "TOKENIZATION"),
+        *("max_tokens", "maxTokens", "max_new_tokens", "num_tokens", "tokens_per_x", "cost_per_token"),
+        *("token_limit", "AUTH_TOKEN_TTL", "private_key_size", "token_endpoint", "secret_name"),
+        *("authorization_scheme", "authorization_policy", "authorizationPolicies"),
+    ],
+)
 def test_names_of_other_things(name: str) -> None:
     assert not is_secret_name(name)
+    assert redact(f"{name}: hunter22") == f"{name}: hunter22"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("password", value) for value in ("1234", 1234, "correct horse", "", ["a"], {"a": "b"})),
+        *(("API_KEY_2", "123456789"), ("token", 31415926), ("refresh_tokens", "Ag1"), ("refresh_tokens", {"a": "Ag1"})),
+        ("token_count", "four"),
+    ],
+)
+def test_values_that_are_secrets_by_their_name(name: str, value: object) -> None:
+    assert is_secret_value(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("password", value) for value in (True, False, None, "true", "No")),
+        *(
+            ("token_count", 4),
+            ("token_count", "4"),
+            ("prompt_tokens", 4096),
+            ("password_min_length", 12),
+            ("tokens", 0.5),
+        ),
+        ("display_name", "hunter22"),
+    ],
+)
+def test_truth_values_and_counts_are_no_secrets(name: str, value: object) -> None:
+    assert not is_secret_value(name, value)
+    assert redact(f"{name}={value}") == f"{name}={value}"
 
 
 @pytest.mark.parametrize(

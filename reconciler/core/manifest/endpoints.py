@@ -18,7 +18,7 @@ from reconciler.core.manifest.reading import ID_HINT, validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.names import canonical_uuid, name_fault
 from reconciler.core.problems import Position, Problem
-from reconciler.core.redact import has_password, is_secret_name
+from reconciler.core.redact import has_password, is_secret_value
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN = "config, template and schema are uploaded to the service, and pools are written to plain files"
@@ -138,7 +138,7 @@ class EndpointBuilder:
                 self.findings.at(place, f"{variable!r} is no name of an environment variable")
             elif result is not None and (result.sensitive or (value and result.doubtful)):
                 hidden.add(variable)
-            elif value and (is_secret_name(variable) or has_password(value)):
+            elif value and (is_secret_value(variable, value) or has_password(value)):
                 hidden.add(variable)
                 if result is None:
                     message = f"`{variable}` looks like a secret written in the manifest"

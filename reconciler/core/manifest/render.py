@@ -11,7 +11,7 @@ from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.findings import nearest
 from reconciler.core.manifest.parsed import Path
 from reconciler.core.manifest.variables import RESERVED, Source, VariableTable
-from reconciler.core.redact import is_secret_name
+from reconciler.core.redact import is_secret_value
 
 OPEN = "{{"
 
@@ -110,7 +110,7 @@ class Renderer:
             return self._failure(error, names, sensitive=sensitive)
         sensitive = sensitive or not env.read.isdisjoint(self.table.secret_env)
         doubtful |= {
-            name for name in env.read - self.table.secret_env if is_secret_name(name) and self.table.env.get(name)
+            name for name in env.read - self.table.secret_env if is_secret_value(name, self.table.env.get(name) or None)
         }
         return Rendered(value, sensitive, outside=outside or bool(env.read), doubtful=doubtful)
 
@@ -135,7 +135,7 @@ class Renderer:
             result = Rendered(source.value, source.sensitive, outside=source.outside)
         else:
             result = self._declared(name, source)
-        named = [each for each in (source.env, name) if each and is_secret_name(each)]
+        named = [each for each in (source.env, name) if each and is_secret_value(each, result.value)]
         if named and not source.sensitive and isinstance(result.value, str) and result.value:
             result = dataclasses.replace(result, doubtful=result.doubtful | {named[0]})
         self._variables[name] = result

@@ -422,6 +422,15 @@ def test_what_looks_like_a_secret_in_the_manifest_is_a_warning_and_hidden() -> N
     assert problems(body)[0].startswith("2:26: warning: `API_TOKEN` looks like a secret written in the manifest")
 
 
+def test_a_count_or_a_truth_value_is_no_secret_whatever_its_name() -> None:
+    head = "variables: {use_token: {env: USE_TOKEN}, max_tokens: {env: MAX_TOKENS}}\n"
+    own = "USE_TOKEN: 'true', MAX_TOKENS: '4096', TOKEN_COUNT: '4'"
+    block = f"{{user_environment: {{{own}}}, config: {{display_name: '{{{{ use_token }}}} {{{{ max_tokens }}}}'}}}}"
+    state = desired(f"{head}endpoints: {{a: {block}}}\n", env={"USE_TOKEN": "yes", "MAX_TOKENS": "1"})
+    assert state.endpoints["a"].sensitive == frozenset()
+    assert state.warnings == ()
+
+
 @pytest.mark.parametrize("body", ["a: {{user_environment: {{X: '{}'}}}}", "a: {{config: {{display_name: '{}'}}}}"])
 @pytest.mark.parametrize("expression", ["{{ token }}", "{{ other }}", "{{ env.SITE_TOKEN }}"])
 def test_what_looks_like_a_secret_and_is_not_said_to_be_sensitive(body: str, expression: str) -> None:
