@@ -13,21 +13,21 @@ HIDDEN = "***"
 SHORTEST = 4
 """Characters that a known secret must have to be looked for in texts."""
 
-# Names are judged as words in lower case with `_` between them.
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _KINDS = (
-    r"secret(?!ar[iy])|passw(?!ordless)|pass_word|pass_?phrase|(?<=_)pwd|credential|api_?key|enc_?key|private_?key"
-    r"|access_?key|authorization"
+    r"secret(?!ar[iy])|passw(?!ordless)|pass[_-]word|pass[_-]?phrase|(?<=[_-])pwd|(?-i:(?<=[a-z])Pwd)|credential"
+    r"|api[_-]?key|enc[_-]?key|private[_-]?key|access[_-]?key|authorization"
 )
-_SECRET_NAME = re.compile(_KINDS)
-_TOKEN_NAME = re.compile(r"token(?!i[sz])")
-# What a name ends in that is about a secret and is none.
-_ABOUT_ONE = re.compile(r"_(?:(?:file|path|dir|limit|size|scheme|endpoint|name)s?|policy|policies|ttl)$|_py$")
-# Tokens of a text are counted, and paid for.
-_COUNTS = re.compile(r"(?:^|_)(?:max|min|num|n|total)_")
-_PER = re.compile(r"(?:^|_)per_")
+_SECRET_NAME = re.compile(_KINDS, re.IGNORECASE)
+_TOKEN_NAME = re.compile(r"token(?!i[sz])", re.IGNORECASE)
 # What a name ends in that may have a number as its secret; any other number counts or measures something.
-_MAY_BE_A_NUMBER = re.compile(rf"(?:{_KINDS}|token(?!s))[a-z]{{0,8}}(?:_?\d{{1,4}})?$")
+_MAY_BE_A_NUMBER = re.compile(rf"(?:{_KINDS}|token(?!s))[a-z]{{0,8}}(?:[_-]?\d{{1,4}})?$", re.IGNORECASE)
+# Where a word of a name begins in the midst of letters; then: what it ends in when it is about a secret and is none,
+# and what it holds when tokens of a text are counted or paid for.
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_ABOUT_ONE = re.compile(r"_(?:(?:file|path|dir|limit|size|scheme|endpoint|name)s?|policy|policies|ttl)$|_py$")
+_COUNTS = re.compile(r"(?:^|_)(?:max|min|num|n|total)_")
+_PER = re.compile(r"tokens_per_|_per_(?:\d+[km]?_)?tokens?$")
+_NUMBER = re.compile(rf"(?:{_KINDS}|token(?!s))[a-z]{{0,8}}(?:_?\d{{1,4}})?$")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?")
 _TRUTH = re.compile(r"true|false|yes|no|on|off|none|null", re.IGNORECASE)
 
@@ -68,12 +68,12 @@ _SCHEME = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE
 
 def is_secret_name(name: str) -> bool:
     """Whether what has this name (a variable, an option, a header) is a secret; the path of a file is none."""
-    words = _words(name)
-    if _SECRET_NAME.search(words) is None:
-        is_counted = _PER.search(words) or ("tokens" in words and _COUNTS.search(words))
-        if is_counted or _TOKEN_NAME.search(words) is None:
-            return False
-    return _ABOUT_ONE.search(words) is None
+    is_more = _SECRET_NAME.search(name) is not None
+    if not is_more and _TOKEN_NAME.search(name) is None:
+        return False
+    words = _HUMP.sub("_", name).replace("-", "_").replace(".", "_").lower()
+    is_counted = _PER.search(words) is not None or ("tokens" in words and _COUNTS.search(words) is not None)
+    return (is_more or not is_counted) and _ABOUT_ONE.search(words) is None
 
 
 def is_secret_value(name: str, value: object) -> bool:
@@ -86,11 +86,7 @@ def is_secret_value(name: str, value: object) -> bool:
     if isinstance(value, str) and _TRUTH.fullmatch(value):
         return False
     is_number = isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value) is not None)
-    return not is_number or _MAY_BE_A_NUMBER.search(_words(name)) is not None
-
-
-def _words(name: str) -> str:
-    return _HUMP.sub("_", name).replace("-", "_").replace(".", "_").lower()
+    return not is_number or _MAY_BE_A_NUMBER.search(name) is not None
 
 
 def has_password(text: str) -> bool:

@@ -87,8 +87,19 @@ def test_a_secret_that_begins_with_another_leaves_nothing() -> None:
             "password_per_user",
             "max_password",
         ),
-        *("DB_PWD", "dbPwd", "credentials", "Authorization", "Proxy-Authorization"),
-        *("API-KEY", "apikey", "APIKey", "X-Api-Key", "private_key", "privateKey", "encKey", "ACCESS_KEY_2"),
+        *("DB_PWD", "dbPwd", "passWd", "credentials", "Authorization", "Proxy-Authorization"),
+        *(
+            "API-KEY",
+            "apikey",
+            "APIKey",
+            "APIkey",
+            "TOKENs",
+            "X-Api-Key",
+            "private_key",
+            "privateKey",
+            "encKey",
+            "ACCESS_KEY_2",
+        ),
     ],
 )
 def test_names_of_secrets(name: str) -> None:
