@@ -27,7 +27,6 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _ABOUT_ONE = re.compile(r"_(?:(?:file|path|dir|limit|size|scheme|endpoint|name)s?|policy|policies|ttl)$|_py$")
 _COUNTS = re.compile(r"(?:^|_)(?:max|min|num|n|total)_")
 _PER = re.compile(r"tokens_per_|_per_(?:\d+[km]?_)?tokens?$")
-_NUMBER = re.compile(rf"(?:{_KINDS}|token(?!s))[a-z]{{0,8}}(?:_?\d{{1,4}})?$")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?")
 _TRUTH = re.compile(r"true|false|yes|no|on|off|none|null", re.IGNORECASE)
 

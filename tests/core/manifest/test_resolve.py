@@ -337,10 +337,10 @@ def test_a_path_of_the_caller_of_which_nothing_is_left(given: str) -> None:
     assert found.startswith("1:36: error: an entry of `PATH` is empty or relative")
 
 
-@pytest.mark.parametrize("declared", ["{env: SITE_PATH, sensitive: true}", "{env: SITE_TOKEN_PATHS}", "{env: P}"])
+@pytest.mark.parametrize("declared", ["{env: SITE_PATH, sensitive: true}", "{env: SITE_TOKENS}", "{env: P}"])
 def test_what_is_left_out_of_a_path_is_not_named_where_it_is_a_secret(declared: str) -> None:
     body = f"variables: {{p: {declared}}}\nendpoints: {{a: {{user_environment: {{PATH: '{{{{ p }}}}'}}}}}}"
-    env = dict.fromkeys(("SITE_PATH", "SITE_TOKEN_PATHS"), "hunter2:/bin") | {"P": "https://me:hunter2@host:/bin"}
+    env = dict.fromkeys(("SITE_PATH", "SITE_TOKENS"), "hunter2:/bin") | {"P": "https://me:hunter2@host:/bin"}
     state = desired(body, env=env)
     assert state.endpoints["a"].user_environment["PATH"].endswith("/bin")
     assert state.endpoints["a"].sensitive == {"PATH"}
