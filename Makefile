@@ -6,6 +6,8 @@ DEMO_VENV ?= .venv-demo
 # How many tests run at once: one more than there are processors, as they wait a lot.
 LANES ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
 export LANES
+# Real daemons leave a lane even more time.
+E2E_LANES ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) * 2)))
 # Thousands of commands are run: each would compile everything again where the environment forbids to keep it.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -38,7 +40,7 @@ unit: $(VENV)/.done  ## what needs no daemon
 	$(BIN)/python -m pytest -m "not e2e" -n $(LANES) --dist worksteal
 
 e2e: $(VENV)/.done  ## real daemons, a real broker, a real Slurm
-	scripts/e2e.sh "$(BIN)/python"
+	LANES=$(E2E_LANES) scripts/e2e.sh "$(BIN)/python"
 
 matrix: $(VENV)/.done  ## what needs no daemon, on every supported Python of this machine
 	scripts/matrix.sh "$(BIN)/python"

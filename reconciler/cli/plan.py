@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from reconciler.errors import ExitCode, StateFileError, UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
+    from reconciler.core.desired import Desired
     from reconciler.invocation import Invocation
     from reconciler.reconcile import Request, Sight
     from reconciler.wiring import Wired
@@ -183,12 +184,13 @@ def _keep(console: Console, out: Path, sight: Sight, request: Request, invocatio
     write_private_text(out, to_json(saved) + "\n", "plan")
     consent = ["--allow-delete"] if sight.plan.deletes else []
     consent += ["--max-deletes", str(sight.plan.delete_count)] if sight.plan.delete_count > 1 else []
-    words = ["chiltepin", "apply", *_given(invocation, request.desired.secrets), str(out), *consent]
+    words = ["chiltepin", "apply", *_given(invocation, request.desired), str(out), *consent]
     console.say(f"kept in {out}; to do just this: {shlex.join(words)}")
 
 
-def _given(invocation: Invocation, secrets: Collection[str]) -> Iterator[str]:
+def _given(invocation: Invocation, desired: Desired) -> Iterator[str]:
     """Yield the options of this command that an apply of the kept plan needs as well; of a secret only the name."""
+    hidden = {v for e in desired.endpoints.values() for name, v in e.user_environment.items() if name in e.sensitive}
     shared = (
         ("-f", invocation.file if invocation.file != o.DEFAULT_FILE else None),
         ("-c", invocation.config_dir),
@@ -200,6 +202,6 @@ def _given(invocation: Invocation, secrets: Collection[str]) -> Iterator[str]:
             yield from (option, str(value))
     for variable in invocation.variables:
         name, _, value = variable.partition("=")
-        yield from ("--var", f"{name}=VALUE" if value in secrets else variable)
+        yield from ("--var", f"{name}=VALUE" if value in hidden | desired.secrets else variable)
     if invocation.allow_outside:
         yield "--allow-outside"

@@ -129,7 +129,8 @@ class Desired:
         declared: whether the manifest declares any endpoint at all (an empty section deletes nothing).
         refused: by endpoint, options that the installed globus-compute-endpoint does not know.
         warnings: findings that do not stop the run.
-        secrets: values that nobody may see.
+        secrets: values that nobody may see, wherever they stand: of what is declared sensitive, and what can be nothing
+            but a secret.
     """
 
     stack: str

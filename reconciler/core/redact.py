@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 HIDDEN = "***"
 SHORTEST = 4
 """Characters that a known secret must have to be looked for in texts."""
+_TELLING = 8
 
 _KINDS = (
     r"secret(?!ar[iy])|passw(?!ordless)|pass[_-]word|pass[_-]?phrase|(?<=[_-])pwd|(?-i:(?<=[a-z])Pwd)|credential"
@@ -38,6 +40,13 @@ _QUOTED = {
     '"': re.compile(r'[^"\\\n]*(?:(?:\\[^\n]|"")[^"\\\n]*)*'),
     "'": re.compile(r"[^'\\\n]*(?:(?:\\[^\n]|'')[^'\\\n]*)*"),
 }
+# What a value without quotes may open, a flow of YAML or JSON or a command of the shell, and what stands in such a one.
+_GROUP = re.compile(r"\$?([\[({`])")
+_CLOSING = {"[": "]", "(": ")", "{": "}", "`": "`"}
+_INSIDE = re.compile(
+    r"""(?<!\w)(?:"[^"\\\n]*(?:\\.[^"\\\n]*)*(?:"|\\?$)|'[^'\\\n]*(?:\\.[^'\\\n]*)*(?:'|\\?$))|[\[({]|[\])}]|$""",
+    re.MULTILINE,
+)
 # Where a value without quotes ends: one that may hold blanks, and one that may not.
 _LINE_END = re.compile("$", re.MULTILINE)
 _NEXT = re.compile(r"""(?<![,;&])[,;&]+[ \t]*\\*['"]?[\w.-]+\\*['"]?[ \t]*[:=]|$""", re.MULTILINE)
@@ -59,8 +68,14 @@ _TOKEN = re.compile(
     r"gh[a-z]_|github_pat_|gl(?:pat|dt)-|x-token-auth|x-access-token|oauth2|eyJ|[\w~+=-]{20}|[^@]{33}", re.IGNORECASE
 )
 
-# A name with its value on the lines below.
-_OPENS = re.compile(r"""([ ]*(?:- +)*)["']?([\w.-]+)["']?[ ]*:[ ]*(?:[|>][-+0-9]*[ ]*)?(?:#.*)?$""")
+# A key of YAML, and what follows when its value stands on the lines below only.
+_KEY = re.compile(r"""([ ]*(?:- +)*)["']?([\w.-]+)["']?[ ]*:([ ]*(?:[|>][-+0-9]*[ ]*)?(?:#.*)?$)?""")
+# What the shell takes from elsewhere: a variable, or what a command says that is not just told what to say.
+_TAKEN = re.compile(
+    r"""(?:(?<==)|(?<=="))(?:(?:Bearer|Basic|Token)\s+)?"""
+    r"""(?:\$(?:\w+|\{\w+\})(?:/.*)?\Z|(?:\$\(|`)(?!\s*(?:echo|printf)\b)(?!.*<<).*[)`]\Z)""",
+    re.IGNORECASE,
+)
 
 _SCHEME = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
@@ -80,12 +95,20 @@ def is_secret_value(name: str, value: object) -> bool:
 
     So `password: 1234` is a secret, and `token_count: 4` is none.
     """
-    if value is None or isinstance(value, bool) or not is_secret_name(name):
-        return False
-    if isinstance(value, str) and _TRUTH.fullmatch(value):
-        return False
+    return is_secret_name(name) and not _is_plain(name, value)
+
+
+def _is_plain(name: str, value: object) -> bool:
+    """Whether a value is none although its name is that of a secret."""
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and _TRUTH.fullmatch(value)):
+        return True
     is_number = isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value) is not None)
-    return not is_number or _MAY_BE_A_NUMBER.search(name) is not None
+    return is_number and _MAY_BE_A_NUMBER.search(name) is None
+
+
+def is_telling(value: str) -> bool:
+    """Whether a value that is a secret by its name alone is one wherever it stands: a short one is in many a word."""
+    return len(value) >= _TELLING and not value.isdigit()
 
 
 def has_password(text: str) -> bool:
@@ -118,35 +141,62 @@ def _without_user(before: re.Match[str]) -> str:
     return before[0] if user is None else f"{before[0][: user.start()]}://{HIDDEN}@"
 
 
-def named_secrets(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield each name in `text` whose value is a secret, with the value's start and end.
+class Named(NamedTuple):
+    """A secret in a text: its name, where its value starts and ends, and what ends it on a later line."""
+
+    name: str
+    start: int
+    end: int
+    awaited: str
+
+
+def named_secrets(text: str) -> Iterator[Named]:
+    """Yield each name in `text` whose value is a secret.
 
     A value in quotes ends with them. One that follows a blank (`password: correct horse`) ends with its line, any
-    other with the word; both end before a comma, semicolon or `&` that the next name follows.
+    other with the word; both end before a comma, semicolon or `&` that the next name follows, and not within brackets.
     """
     at = 0
     while (found := _NAME.search(text, at)) is not None:
         at = found.end()
         in_a_path = text[found.start() - 1 : found.start()] == "/" and text[at - 1 : at + 1] == ":/"
         if is_secret_name(found[1]) and not in_a_path:
-            start, at = _value(text, at, has_blanks=bool(found[2]) or "authorization" in found[1].lower())
-            if at > start and is_secret_value(found[1], text[start:at]):
-                yield found[1], start, at
+            has_blanks = bool(found[2]) or "authorization" in found[1].lower()
+            start, at, awaited = _value(text, at, has_blanks=has_blanks)
+            if at > start and not _is_plain(found[1], text[start:at]):
+                yield Named(found[1], start, at, awaited)
 
 
-def _value(text: str, start: int, *, has_blanks: bool) -> tuple[int, int]:
-    """Return start and end of the value at `start`, without its quotes."""
+def _value(text: str, start: int, *, has_blanks: bool) -> tuple[int, int, str]:
+    """Return start and end of the value at `start`, without its quotes, and what ends it if its line does not."""
     opening = _OPENING.match(text, start)
     if opening is None:
-        return start, _next(_NEXT if has_blanks else _WORD_END, text, start)
+        at, awaited = _group_end(text, start)
+        end = _next(_NEXT if has_blanks else _WORD_END, text, at)
+        return start, end, "\\" if not awaited and text[end - 1 : end + 1] in ("\\", "\\\n") else awaited
     start = opening.end()
     escapes, quote = opening[1], opening[2]
     if escapes:  # it ends with the same quote after as many backslashes, not more
-        return start, _next(re.compile(rf"(?<!\\)\\{{{len(escapes)}}}{quote}|$", re.MULTILINE), text, start)
-    inside = _QUOTED[quote].match(text, start)
-    end = inside.end() if inside else start
-    closed = text[end : end + 1] == quote
-    return start, end if closed else _next(_LINE_END, text, end)
+        return start, _next(re.compile(rf"(?<!\\)\\{{{len(escapes)}}}{quote}|$", re.MULTILINE), text, start), ""
+    at = _group_end(text, start)[0] if text.startswith("$(", start) and quote == '"' else start
+    inside = _QUOTED[quote].match(text, at)
+    end = inside.end() if inside else at
+    return (start, end, "") if text[end : end + 1] == quote else (start, _next(_LINE_END, text, end), quote)
+
+
+def _group_end(text: str, start: int) -> tuple[int, str]:
+    """Return where the brackets or backquotes that open at `start` end, and what would end them if their line does."""
+    group = _GROUP.match(text, start)
+    if group is None:
+        return start, ""
+    at, depth, closing = group.end(), 1, _CLOSING[group[1]]
+    if closing == group[1]:
+        end = _next(re.compile(f"{closing}|$", re.MULTILINE), text, at)
+        return (end + 1, "") if text[end : end + 1] == closing else (end, closing)
+    while depth and (found := _INSIDE.search(text, at)) and found[0]:
+        at = found.end()
+        depth += (found[0] in "[({") - (found[0] in "])}")
+    return (at, "") if depth == 0 else (_next(_LINE_END, text, at), closing)
 
 
 def _next(pattern: re.Pattern[str], text: str, start: int) -> int:
@@ -163,36 +213,59 @@ def redact(text: str, secrets: Iterable[str] = (), *, keep: re.Pattern[str] | No
     Args:
         text: one line or many.
         secrets: known ones.
-        keep: found in what is named a secret and is none, but says where to get one.
+        keep: matches what is named a secret and is none, but says where to get one.
     """
+    return _redacted(without_known(text, secrets), keep)[0]
+
+
+def without_known(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` without these secrets; those of less than 4 characters are left."""
     # The longest first: what begins with another secret must not keep its end.
     for secret in sorted(set(secrets), key=lambda each: (-len(each), each)):
         if len(secret) >= SHORTEST:
             text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _redacted(text: str, keep: re.Pattern[str] | None) -> tuple[str, str]:
+    """Return `text` without what looks like a secret, and what ends the last one if the last line does not."""
     text = without_passwords(text)
     parts: list[str] = []
-    done = 0
-    for _, start, end in named_secrets(text):
-        if keep is None or not keep.search(text, start, end):
-            parts += [text[done:start], HIDDEN]
-            done = end
+    done, awaited = 0, ""
+    for named in named_secrets(text):
+        if keep is None or not keep.match(text, named.start, named.end):
+            parts += [text[done : named.start], HIDDEN]
+            done, awaited = named.end, named.awaited
     text = "".join([*parts, text[done:]])
-    return _SCHEME.sub(rf"\1 {HIDDEN}", text)
+    return _SCHEME.sub(rf"\1 {HIDDEN}", text), awaited
 
 
 def redacted_lines(lines: Iterable[str]) -> list[str]:
-    """Return each line of a YAML file without what looks like a secret, and nothing of what stands below its name."""
+    """Return each line of a YAML file or a script without what looks like a secret, wherever that ends.
+
+    Nothing is shown of what stands below the name of one, and of the lines on which its quotes, its brackets or its
+    command go on. What the shell takes from elsewhere (`TOKEN=$(cat FILE)`) is none, and stays.
+    """
     shown: list[str] = []
     below: int | None = None  # the column of the name whose lines these are
+    awaited = ""
     for line in lines:
         text = line.lstrip()
         column = len(line) - len(text)
-        if below is not None and (not text or column > below or (column == below and text.startswith("- "))):
-            shown.append(f"{line[:column]}{HIDDEN}" if text else line)
+        is_below = below is not None and (not text or column > below or (column == below and text.startswith("- ")))
+        if is_below or awaited:
+            ends = not line.endswith("\\") if awaited == "\\" else bool(awaited) and awaited in line
+            quote = awaited if ends and awaited in _QUOTED else ""  # what is shown can be read as what was
+            shown.append(f"{line[:column]}{HIDDEN}{quote}" if text else line)
+            awaited = "" if ends else awaited
             continue
-        opened = _OPENS.match(line)
-        below = opened.end(1) if opened and is_secret_name(opened[2]) else None
-        shown.append(redact(line) if below is None else line)
+        key = _KEY.match(line)
+        below = key.end(1) if key and is_secret_name(key[2]) else None
+        if key and below is not None and key[3] is not None:
+            shown.append(line)
+        else:
+            masked, awaited = _redacted(line, _TAKEN)
+            shown.append(masked)
     return shown
 
 

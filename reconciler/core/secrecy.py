@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.core.changes import ABSENT, SENSITIVE, FieldChange, FileChange
-from reconciler.core.redact import HIDDEN, is_secret_value, redact
+from reconciler.core.redact import HIDDEN, is_secret_value, redact, redacted_lines, without_known
 
 
 def concealed(path: tuple[str, ...], old: Any, new: Any, sensitive: Collection[str] = ()) -> tuple[Any, Any]:
@@ -52,19 +52,12 @@ def _hidden(side: Any) -> Any:
 
 
 def _masked(value: Any, secrets: Collection[str]) -> Any:
-    """Return a value as it may be shown: of a text that holds a secret nothing, of what holds such texts the rest."""
+    """Return a value as it may be shown: without secrets, and all the rest."""
     if isinstance(value, str):
-        return value if redact(value, secrets) == value else SENSITIVE
-    return _inner(value, secrets)
-
-
-def _inner(value: Any, secrets: Collection[str]) -> Any:
-    if isinstance(value, str):
-        return redact(value, secrets)
+        return "\n".join(redacted_lines(without_known(value, secrets).split("\n")))
     if isinstance(value, Mapping):
-        return {
-            key: HIDDEN if is_secret_value(str(key), item) else _inner(item, secrets) for key, item in value.items()
-        }
+        shown = {key: HIDDEN if is_secret_value(str(key), item) else item for key, item in value.items()}
+        return {key: _masked(item, secrets) for key, item in shown.items()}
     if isinstance(value, list | tuple):
-        return [_inner(item, secrets) for item in value]
+        return [_masked(item, secrets) for item in value]
     return value

@@ -672,6 +672,14 @@ def test_the_command_for_a_kept_plan_is_whole(shell: Shell, monkeypatch: pytest.
     shell.ok(*(word.replace("VALUE", "s3same") for word in words[1:])).says("1 done")
 
 
+def test_what_is_named_a_secret_is_in_no_printed_command_and_its_short_value_hides_nothing_else(shell: Shell) -> None:
+    environment = "user_environment: {API_TOKEN: '{{ given }}', NOTE: debug it}"
+    shell.write(f"{HEAD}endpoints:\n  main: {{state: stopped, {environment}}}\n")
+    done = shell.ok("plan", "--var", "given=debug", "--out", "p.json")
+    assert "given=VALUE" in done.err
+    done.says('NOTE: "debug it"', "API_TOKEN: (sensitive)")
+
+
 def test_the_limits_of_a_kept_plan_are_those_that_it_was_made_with() -> None:
     scope = Scope(frozenset("a"), frozenset("b"), True, True, frozenset("c"), True, retry=True)
     saved = save_plan(settled(endpoint()).plan(), scope, frozenset(), "0" * 32)

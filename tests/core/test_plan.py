@@ -819,6 +819,31 @@ def test_a_changed_secret_alone_still_shows_as_changed() -> None:
     )
 
 
+def test_of_a_text_that_holds_a_secret_the_other_lines_are_shown() -> None:
+    lines = "export HF_TOKEN=$(cat ~/.hf)\nexport API_TOKEN={}\nmodule load intel/{}\n"
+    before = endpoint(config={"engine": {"worker_init": lines.format("hunter22", 2023)}})
+    after = endpoint(config={"engine": {"worker_init": lines.format("hunter22", 2024)}})
+    shown = r"export HF_TOKEN=$(cat ~/.hf)\nexport API_TOKEN=***\nmodule load intel/{}\n"
+    says(
+        settled(before).wants(after).text(),
+        f"""
+        Plan for stack hrrr on ufe01:
+
+          main: spec changed
+            ~ write config.yaml
+                ~ engine.worker_init: "{shown.format(2023)}" -> "{shown.format(2024)}"
+            ! restart (PID 100)
+                config.yaml is not the one it started with
+
+          ~ write the lockfile (resolved state changed)
+
+        Plan: 1 to change, 1 to restart.
+        """,
+    )
+    other = endpoint(config={"engine": {"worker_init": lines.format("hunter33", 2023)}})
+    assert "~ engine.worker_init: (sensitive) -> (sensitive)" in settled(before).wants(other).text()
+
+
 def test_damaged_user_environment_does_not_quote_a_secret() -> None:
     wanted = endpoint(user_environment={"TOKEN": "hunter22"}, sensitive=frozenset({"TOKEN"}))
     scene = settled(wanted).has(edited(applied(wanted), USER_ENVIRONMENT, b"TOKEN: *hunter22\n"))

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from reconciler.core.redact import has_password, is_secret_name, is_secret_value, redact, url_passwords
+from reconciler.core.redact import has_password, is_secret_name, is_secret_value, redact, redacted_lines, url_passwords
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,69 @@ def test_a_user_alone_is_no_password(text: str) -> None:
     assert not has_password(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("export HF_TOKEN=$(cat ~/.hf)\nmodule load a", "export HF_TOKEN=$(cat ~/.hf)\nmodule load a"),
+        ('A_TOKEN="$(cat "$HOME/.t")" B_TOKEN=$X C_TOKEN=`cat t`; D=1', None),
+        ("D_TOKEN=${X} E_TOKEN=$HOME/t F_TOKEN='$hunter22'", "D_TOKEN=${X} E_TOKEN=$HOME/t F_TOKEN='***'"),
+        ("password: $hunter22", "password: ***"),
+        ("TOKEN=${X:-hunter22} TOKEN=hunter$22", "TOKEN=*** TOKEN=***"),
+        ("TOKEN=$(echo hunter22) a", "TOKEN=*** a"),
+        ("TOKEN=$(cat <<E\nhunter22\nE\n)\na", "TOKEN=***\n***\n***\n***\na"),
+        ("TOKEN=`\necho hunter22`\na", "TOKEN=***\n***\na"),
+        ('KEY="a" API_KEY="hunter\n22" B=1\na', 'KEY="a" API_KEY="***\n***"\na'),
+        ("API_KEY=hunter\\\n22\na", "API_KEY=***\n***\na"),
+        ("TOKENS=(\nhunter22\n)\na", "TOKENS=***\n***\n***\na"),
+        ('tokens: {a: "hunter}22", b: [hunter33]}, c: 1', "tokens: ***, c: 1"),
+        ('{"tokens": {"a": {"b": "hunter22"}, "c": "d"}, "n": 1}', '{"tokens": ***, "n": 1}'),
+        ('  "tokens": [\n    "hunter22"\n  ],\n  "n": 1', '  "tokens": ***\n    ***\n  ***\n  "n": 1'),
+        ("password: hunter\n  22\na: 1", "password: ***\n  ***\na: 1"),
+        ('password: "hunter\n  22"\na: 1', 'password: "***\n  ***"\na: 1'),
+        ("password: |\n  hunter22\na: 1", "password: |\n  ***\na: 1"),
+    ],
+)
+def test_in_lines_a_secret_is_hidden_to_its_end_and_what_the_shell_takes_from_elsewhere_is_none(
+    text: str, shown: str | None
+) -> None:
+    lines = redacted_lines(text.split("\n"))
+    assert "\n".join(lines) == (shown or text)
+    assert redacted_lines(lines) == lines
+
+
 _UNITS = (
     *("a", "a.", "token", "token ", "token: ", "token=", "token=,", "token: a, ", "token=a ", 'token: "', "token='a"),
-    *('"', "'", "''", "\\", '\\"', "token=\\", 'token:\\"', 'password="" ', "=", ":", ",", ", ", " ", "\t", "@", "-"),
-    *("://", "://a:", "http://a:", "a://b:c", "a:b@", "Bearer ", "Basic"),
+    *(
+        '"',
+        "'",
+        "''",
+        "\\",
+        '\\"',
+        "token=\\",
+        'token:\\"',
+        'password="" ',
+        "=",
+        ":",
+        ",",
+        ", ",
+        " ",
+        "\t",
+        "@",
+        "-",
+        "- ",
+    ),
+    *("://", "://a:", "http://a:", "http://a@", "a://b:c", "a:b@", "Bearer ", "Basic", "token_max_", "token_per_"),
+    *("token=[", "token=($(", "token=`", "(", "[]", "{'", "password: $(", "token=Token "),
 )
 
 
-@pytest.mark.parametrize("before", ["", 'token: "'])
-def test_a_line_of_a_megabyte_takes_no_longer_than_its_length(before: str) -> None:
-    for unit in _UNITS:  # a search that starts anew at each of these would take hours
-        assert redact(before + unit * (1_000_000 // len(unit)), ["hunter22"])
+@pytest.mark.parametrize("before", ["", 'token: "', "token: ["])
+def test_a_line_of_half_a_megabyte_takes_no_longer_than_its_length(before: str) -> None:
+    for unit in _UNITS:  # a search that starts anew at each of these would take an hour
+        assert redact(before + unit * (500_000 // len(unit)), ["hunter22"])
+
+
+@pytest.mark.parametrize("before", ["", "token:", "token=", "token=`", "token=$(", "max_tokens"])
+def test_nor_does_it_among_the_lines_of_a_file(before: str) -> None:
+    for unit in (" ", "- ", "-", "a", "|", "#", "<", "$", "/", '"', "token=$(", "token=Token "):
+        assert redacted_lines([f"{before}{unit * (500_000 // len(unit))}x", "y"])

@@ -18,7 +18,7 @@ from reconciler.core.manifest.reading import ID_HINT, validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.names import canonical_uuid, name_fault
 from reconciler.core.problems import Position, Problem
-from reconciler.core.redact import has_password, is_secret_value
+from reconciler.core.redact import has_password, is_secret_value, is_telling
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN = "config, template and schema are uploaded to the service, and pools are written to plain files"
@@ -36,6 +36,7 @@ class EndpointBuilder:
         files: reads templates and schemas.
         table: options of the installed globus-compute-endpoint, if known.
         refused: collects, by endpoint, the options that the installed version does not know.
+        secrets: collects the values of hidden variables that may be looked for in texts.
     """
 
     findings: Findings
@@ -43,6 +44,7 @@ class EndpointBuilder:
     files: NamedFiles
     table: OptionTable | None
     refused: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
 
     def build(self, name: str, layers: Mapping[Path, Mapping[str, Any]]) -> DesiredEndpoint | None:
         """Return endpoint `name`, or None when its block is too wrong to go on.
@@ -150,6 +152,8 @@ class EndpointBuilder:
             if variable == "PATH" and value != AUTO_PATH:
                 outside = result is not None and result.outside
                 kept[variable] = self._path(value, place, outside=outside, shown=variable not in hidden)
+            if variable in hidden and ((result is not None and result.sensitive) or is_telling(value)):
+                self.secrets.add(value)
         return kept, frozenset(hidden)
 
     def _path(self, path: str, place: Position, *, outside: bool, shown: bool) -> str:

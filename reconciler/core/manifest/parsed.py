@@ -17,7 +17,7 @@ Path: TypeAlias = "tuple[str | int, ...]"
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What YAML counts as the end of a line."""
 
-_REFERS = re.compile(r"\{\{|\benv\s*:")
+_REFERS = re.compile(r".*?(?:\{\{|\benv\s*:)")
 _SHOWN_COLUMNS = 160
 _SHOWN_CHARACTERS = 400
 

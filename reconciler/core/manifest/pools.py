@@ -160,7 +160,7 @@ class PoolBuilder:
 
     def _check_literal(self, path: Path, text: str, places: Layers) -> None:
         """Warn of a secret in a pool's text; one that the shell takes from somewhere else is none."""
-        names = [name for name, start, end in named_secrets(text) if not _TAKEN.search(text, start, end)]
+        names = [each.name for each in named_secrets(text) if not _TAKEN.search(text, each.start, each.end)]
         if names:
             self._warn(places, path, f"`{names[0]}` looks like a secret written in the manifest, {_WRITTEN}", _READ)
         elif any(not _TAKEN.search(password) for password in url_passwords(text)):

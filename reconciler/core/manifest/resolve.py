@@ -131,10 +131,7 @@ def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:
         refused=builder.refused,
         warnings=findings.finish(),
         trash=trash,
-        secrets=frozenset(
-            {*renderers.secrets(), *(e.user_environment[name] for e in endpoints.values() for name in e.sensitive)}
-            | {context.env.get(name, "") for name in SECRETS} - {""}
-        ),
+        secrets=(renderers.secrets() | builder.secrets | {context.env.get(name, "") for name in SECRETS}) - {""},
     )
 
 

@@ -431,6 +431,14 @@ def test_a_count_or_a_truth_value_is_no_secret_whatever_its_name() -> None:
     assert state.warnings == ()
 
 
+def test_what_only_its_name_says_is_a_secret_is_looked_for_in_texts_when_it_can_be_nothing_else() -> None:
+    written = "A_TOKEN: abc123, B_TOKEN: '1234567890', C_TOKEN: debug, D_TOKEN: hunter22"
+    body = f"a: {{user_environment: {{{written}, E: '{{{{ token[:3] }}}}', F: '{{{{ token and none }}}}'}}}}"
+    state = desired(f"{SECRET}endpoints:\n  {body}\n", env={"SITE_TOKEN": "true"})
+    assert state.endpoints["a"].sensitive == {"A_TOKEN", "B_TOKEN", "C_TOKEN", "D_TOKEN", "E", "F"}
+    assert state.secrets == {"hunter22", "true", "tru"}
+
+
 @pytest.mark.parametrize("body", ["a: {{user_environment: {{X: '{}'}}}}", "a: {{config: {{display_name: '{}'}}}}"])
 @pytest.mark.parametrize("expression", ["{{ token }}", "{{ other }}", "{{ env.SITE_TOKEN }}"])
 def test_what_looks_like_a_secret_and_is_not_said_to_be_sensitive(body: str, expression: str) -> None:
