@@ -267,6 +267,31 @@ def test_apply_take_over_that_is_killed_anywhere(starts_go_on: bool) -> None:
             return
 
 
+@pytest.mark.parametrize("happens", [copied_home, host_renamed, moved_away, second_clone, hosts_section_new_on_a_copy])
+def test_adopt_take_over_that_is_killed_is_finished_by_what_apply_prints(happens: Callable[[Lab], None]) -> None:
+    at, half_done = 0, 0
+    while True:
+        at += 1
+        lab = running()
+        ids = lab.ids()
+        happens(lab)
+        crashed = lab.crash(at, starts_go_on=False, errand=Errand("adopt", ("main",), take_over=True))
+        lab.world.now += 100
+        result = lab.apply()
+        for refusal in result.sight.plan.refusals:
+            half_done += refusal.evidence[0].startswith("the lock says")
+            (command,) = commands_of(refusal)
+            assert command == "adopt main --take-over"
+            assert run(lab, command, ids["main"]).code == ExitCode.OK
+        assert lab.apply().code == ExitCode.OK
+        lab.assert_converged()
+        assert lab.ids() == ids
+        if not crashed:
+            assert not result.sight.plan.refusals
+            assert half_done or happens is not host_renamed, "the lock still has what the marker has no more"
+            return
+
+
 def test_take_over_is_refused_while_it_is_online_elsewhere() -> None:
     lab = running()
     daemon = daemon_of(lab)
