@@ -17,7 +17,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.live import PlainProgress, outcome_line, progress
 from reconciler.cli.signals import graceful, orderly
 from reconciler.conduct import Conduct
-from reconciler.core.consent import Allowed, Consent, consented, waiting
+from reconciler.core.consent import Allowed, Consent, consented, remedy_for_refused, waiting
 from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
@@ -106,7 +106,8 @@ class _AtTheShell:
             console.lines(self.said, stream=sys.stderr)
         late = [purge.endpoint for purge in waiting(sight.plan, plan)]
         if late:
-            text = f"{len(late)} in the trash past their retention, kept for want of consent: {', '.join(late)}"
+            why = "until all else is well" if sight.plan.refused else "for want of consent"
+            text = f"{len(late)} in the trash past their retention, kept {why}: {', '.join(late)}"
             self.said.append(Line(text))
             console.say(text)
         if not (plan.is_empty or manner.yes or answer.agreed) and not agreed(manner.question, manner.word):
@@ -174,7 +175,7 @@ def _answer(plan: Plan, manner: Manner) -> Answer:
     again = "make a new plan of what is left, and apply that" if manner.saved else "run it again"
     remedy = f"when all of these are to go, {again} with {option}"
     if refused:
-        remedy = f"mend what is said of {', '.join(refused)}, or leave it out by --exclude, and run it again"
+        remedy = remedy_for_refused(plan, is_kept=manner.saved is not None)
     return Answer(consented(plan, consent), remedy=remedy)
 
 

@@ -177,15 +177,21 @@ def _keep(console: Console, out: Path, sight: Sight, request: Request, invocatio
     import secrets
 
     from reconciler.adapters.store import write_private_text
+    from reconciler.core.consent import remedy_for_refused
     from reconciler.core.outputs import to_json
     from reconciler.core.saved_plan import save_plan
 
-    saved = save_plan(sight.plan, request.scope, request.new, secrets.token_hex(16))
+    plan = sight.plan
+    saved = save_plan(plan, request.scope, request.new, secrets.token_hex(16))
     write_private_text(out, to_json(saved) + "\n", "plan")
-    consent = ["--allow-delete"] if sight.plan.deletes else []
-    consent += ["--max-deletes", str(sight.plan.delete_count)] if sight.plan.delete_count > 1 else []
+    held = plan.deletes if plan.refused else ()  # no option does them
+    consent = ["--allow-delete"] if plan.deletes and not held else []
+    consent += ["--max-deletes", str(plan.delete_count)] if consent and plan.delete_count > 1 else []
     words = ["chiltepin", "apply", *_given(invocation, request.desired), str(out), *consent]
     console.say(f"kept in {out}; to do just this: {shlex.join(words)}")
+    if held:
+        console.say(f"without its {plan.delete_count} to delete, not done before all else is well: {', '.join(held)}")
+        console.say(f"  next: {remedy_for_refused(plan, is_kept=True)}")
 
 
 def _given(invocation: Invocation, desired: Desired) -> Iterator[str]:

@@ -34,10 +34,10 @@ def consented(plan: Plan, consent: Consent) -> Allowed:
     What the trash's retention ends needs the same consent and counts, too; but that it waits is no refusal.
     """
     names, count = plan.deletes, plan.delete_count
-    if names and plan.refused:
-        # They come last, and only when all else goes well.
+    if plan.refused:
+        # They come last, and only when all else goes well; what is in the trash may be what the refused one was.
         why = f"{count} to delete, not done before all else is well: {', '.join(names)}"
-        return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why)
+        return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why if names else None)
     if not consent.deletes:
         why = f"{count} to delete, not done without --allow-delete: {', '.join(names)}"
         return Allowed(plan.without_endpoints(frozenset(names)).without_expiries(), why if names else None)
@@ -47,6 +47,15 @@ def consented(plan: Plan, consent: Consent) -> Allowed:
     # What has expired waits for its turn: the oldest go first, as many as the cap leaves room for.
     room = consent.max_deletes - count
     return Allowed(plan.without_expiries(plan.expiries[:room]))
+
+
+def remedy_for_refused(plan: Plan, *, is_kept: bool) -> str:
+    """Return what to do so that deletes are done which refused endpoints hold back; a kept plan stays as it is."""
+    names = ", ".join(plan.refused)
+    if not is_kept:
+        return f"mend what is said of {names}, or leave it out by --exclude, and run it again"
+    options = " ".join(f"--exclude {name}" for name in plan.refused)
+    return f"mend what is said of {names}, then make a new plan and apply that; or make one with {options}"
 
 
 def waiting(plan: Plan, allowed: Plan) -> tuple[Purge, ...]:

@@ -127,6 +127,34 @@ def test_apply_at_a_terminal_wants_the_name_of_what_it_deletes(shell: Shell, mon
     assert not shell.marker.exists()
 
 
+def test_a_kept_plan_promises_no_delete_that_a_refusal_holds_back(shell: Shell) -> None:
+    shell.registered()
+    (shell.config_dir / "other").mkdir()
+    (shell.config_dir / "other" / "config.yaml").write_text("debug: true\n")
+    shell.write(OTHER)
+    held = "1 to delete, not done before all else is well: main"
+    remedy = "mend what is said of other, then make a new plan and apply that; or make one with --exclude other"
+    done = shell.run("plan", "--out", "plan.json").says(f"without its {held}", remedy)
+    assert "--allow-delete" not in done.err
+    assert shell.run("apply", "plan.json", "--allow-delete").says(held, f"next: {remedy}").code == 4
+    shell.run("apply", "--yes", "--allow-delete").says(held, "leave it out by --exclude, and run it again")
+    assert shell.marker.exists()
+    shell.ok("plan", "--out", "plan.json", "--exclude", "other").says("plan.json --allow-delete")
+    shell.ok("apply", "plan.json", "--allow-delete")
+    assert not shell.marker.exists()
+
+
+def test_a_refusal_holds_back_the_end_of_a_retention_too(deleted: Shell) -> None:
+    (deleted.config_dir / "new").mkdir()
+    (deleted.config_dir / "new" / "config.yaml").write_text("debug: true\n")
+    deleted.write(KEEP_NOTHING.replace("endpoints:\n", "endpoints:\n  new: {state: stopped}\n"))
+    done = deleted.run("apply", "--yes", "--allow-delete")
+    done.says("1 in the trash past their retention, kept until all else is well: main")
+    assert (done.code, len(trash(deleted))) == (4, 1)
+    deleted.ok("apply", "--yes", "--allow-delete", "--exclude", "new")
+    assert trash(deleted) == []
+
+
 def test_more_than_the_cap_is_not_even_asked_about(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.write(HEAD + "endpoints:\n  a: {state: stopped}\n  b: {state: stopped}\n  c: {state: stopped}\n")
     shell.apply()

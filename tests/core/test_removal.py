@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.core.actions import Purge, StopElsewhere
 from reconciler.core.consent import Allowed, Consent, consented
-from reconciler.core.desired import Moved
+from reconciler.core.desired import DesiredEndpoint, Moved, Trash
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
 from reconciler.core.lock import lock_entry
 from reconciler.core.marker import Marker
@@ -467,6 +467,19 @@ def test_nothing_is_deleted_while_what_may_take_its_place_is_refused() -> None:
     beside = scene.plan(exclude=["new"])
     assert consented(beside, Consent(deletes=True)) == Allowed(beside)
     assert beside.deletes == ("old",)
+
+
+@pytest.mark.parametrize("leaving", [KEPT, LEAVING], ids=["nothing else leaves", "another leaves"])
+def test_no_retention_ends_while_a_declared_endpoint_is_refused(leaving: DesiredEndpoint) -> None:
+    scene = settled(*{e.name: e for e in (KEPT, leaving)}.values()).sees(trash=(trashed(endpoint("older")),))
+    there = replace(applied(endpoint("new")), marker=None)
+    scene = scene.sees(directories={**scene.live.directories, "new": there})
+    scene = scene.wants(KEPT, endpoint("new"), trash=Trash(keep=0)).owns(*map(registration, ("kept", "old", "older")))
+    assert (len(scene.plan().expiries), scene.plan().refused) == (1, ("new",))
+    allowed = consented(scene.plan(), Consent(deletes=True, max_deletes=9))
+    assert (allowed.plan.expiries, allowed.plan.deletes) == ((), ())
+    assert (allowed.left is None) == (leaving == KEPT), "that a retention waits is no refusal"
+    assert len(consented(scene.plan(exclude=["new"]), Consent(deletes=True, max_deletes=9)).plan.expiries) == 1
 
 
 def test_what_cannot_be_decided_without_the_service_holds_no_deletes_back() -> None:
