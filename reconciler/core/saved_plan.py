@@ -72,7 +72,7 @@ def fingerprint(plan: Plan, salt: str) -> str:
     return hashlib.scrypt(text.encode(), salt=bytes.fromhex(salt), **_COST).hex()
 
 
-_PASSING_OF_A_MARKER: Any = {"daemon": {"started"}, "deaths": True}
+_PASSING_OF_A_MARKER: Any = {"daemon": {"started", "ended"}, "deaths": True}
 
 
 def _substance(value: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.core.desired import Moved
 from reconciler.core.environment import variable
 from reconciler.core.outputs import to_json
 from reconciler.core.saved_plan import fingerprint, moved_on, read_saved_plan, save_plan
@@ -67,6 +68,17 @@ def test_a_daemon_that_only_grew_older_is_no_change() -> None:
     (directory,) = scene.live.directories.values()
     older = scene.has(replace(directory, processes=tuple(replace(p, age=p.age + 60) for p in directory.processes)))
     assert fingerprint(older.plan(), SALT) == fingerprint(scene.plan(), SALT)
+
+
+@pytest.mark.parametrize("processes", [True, False], ids=["runs", "was killed"])
+def test_a_rename_is_the_same_a_minute_later_though_the_daemon_ends_later(*, processes: bool) -> None:
+    scene = settled(endpoint("old")).wants(endpoint("new"))
+    scene = replace(scene, desired=replace(scene.desired, moved=(Moved("old", "new"),)))
+    (directory,) = scene.live.directories.values()
+    scene = scene.has(directory if processes else replace(directory, processes=()))
+    plan, later = scene.plan(), scene.sees(since_boot=60.0).plan()
+    assert [a.kind for a in plan.actions] == ["Stop" if processes else "ClearStalePid", "Rename", "Start"]
+    assert fingerprint(plan, SALT) == fingerprint(later, SALT)
 
 
 def test_another_daemon_is_a_change() -> None:
