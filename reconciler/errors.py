@@ -81,7 +81,7 @@ class ReconcilerError(RuntimeError):
         if self.why:
             parts.append(self.why)
         if self.remedy:
-            parts.append(f"Next: {self.remedy}")
+            parts.append(f"next: {self.remedy}")
         return "\n  ".join(parts)
 
 

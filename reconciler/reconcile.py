@@ -21,7 +21,7 @@ from reconciler.core.consent import Allowed
 from reconciler.core.daemon import is_up
 from reconciler.core.daemon_steps import behind_other_starts
 from reconciler.core.desired import Desired
-from reconciler.core.errands import ids_in_question, known_names
+from reconciler.core.errands import ids_in_question, known_names, names_in_trash
 from reconciler.core.exit_codes import exit_code_of_run
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import Known, Site
@@ -161,8 +161,10 @@ def _check_names(request: Request, live: LiveState, known: Known) -> None:
     names = known_names(request.desired, live, known)
     for name in asked:
         if name not in names:
+            in_trash = request.scope.errand is not None and request.scope.errand.kind in ("undelete", "purge")
+            names = names_in_trash(live, known) if in_trash else names
             near = difflib.get_close_matches(name, names, 1)
-            listed = f"known are: {', '.join(sorted(names)) or 'none'}"
+            listed = f"{'in the trash' if in_trash else 'known'} are: {', '.join(sorted(names)) or 'none'}"
             raise UsageError(f"{name}: no such endpoint", remedy=f"did you mean {near[0]}?" if near else listed)
 
 

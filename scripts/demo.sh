@@ -13,7 +13,10 @@ mkdir -p "$HOME"
 cp "$here/examples/laptop/chiltepin.yaml" "$here/examples/laptop/workflow.py" "$work"
 cd "$work"
 
-run() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
+bold='' plain=''
+if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); fi
+say() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; }
+run() { say "$@"; "$@"; }
 clean() {
     code=$?
     if [ -n "${sandbox_is_up:-}" ]; then
@@ -35,7 +38,7 @@ run chiltepin plan
 run chiltepin apply --yes --quiet
 run python workflow.py
 run chiltepin status
-printf '\n\033[1m$ %s\033[0m\n' "sed -i 's/Laptop, plots/Laptop, figures/' chiltepin.yaml"
+say "sed -i 's/Laptop, plots/Laptop, figures/' chiltepin.yaml"
 sed -i 's/Laptop, plots/Laptop, figures/' chiltepin.yaml
 run chiltepin plan
 run chiltepin destroy --yes --purge

@@ -172,7 +172,7 @@ ROWS = (
     Row(hosts_section_new_on_a_copy, ("on ursa", "jdoe, ~/.globus_compute/main")),
     Row(uuids_disagree, (f"endpoint.json: {OTHER}", "marker: 0000", "lock: 0000")),
     Row(registration_gone, ("no registration",)),
-    Row(owned_registration_of_the_name, ("registration(s) named `main`",)),
+    Row(owned_registration_of_the_name, ("registration named `main`",)),
     Row(cut_off_and_two_candidates, (OTHER, "cut off")),
 )
 

@@ -393,7 +393,7 @@ def tells(met: Met) -> None:
             assert outcome.remedy, outcome.reason
     plan = met.result.sight.plan
     if plan.unreachable is not None:
-        assert "Next: " in plan.unreachable
+        assert "next: " in plan.unreachable
         assert met.code == ExitCode.UNREACHABLE
 
 

@@ -46,7 +46,7 @@ def test_a_restart_that_waits_says_how_not_to() -> None:
     lab = restarting()
     lab.world.user_endpoints["main"], lab.world.tasks["main"] = 1, 2
     [outcome] = [o for o in lab.apply().run.outcomes if o.kind == "deferred"]
-    assert "`--drain 30m` waits until it is idle" in (outcome.remedy or "")
+    assert "`--drain 2h` waits until it is idle" in (outcome.remedy or "")
     assert "`chiltepin restart main --interrupt` does not wait, and ends the tasks" in (outcome.remedy or "")
 
 
@@ -147,7 +147,7 @@ def test_the_plan_says_what_it_waits_for_and_what_now_interrupts() -> None:
     lab.wants(endpoint(config={"debug": False}, restart="now"))
     (*_, restart) = lab.sight().plan.actions
     assert restart.work is not None
-    assert restart.work.losses() == "1 user endpoint, 3 tasks and 1 batch job (17)"
+    assert restart.work.losses() == "1 user endpoint, 3 tasks (as last reported) and 1 batch job (17)"
     assert lab.apply().code == ExitCode.OK
 
 

@@ -22,7 +22,7 @@ from reconciler.core.frozen import dataclass
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
-from reconciler.core.report import note_lines, plan_lines, trouble_lines, unreachable_lines
+from reconciler.core.report import note_lines, plan_lines, summary, trouble_lines, unreachable_lines
 from reconciler.core.scope import Scope
 from reconciler.errors import ExitCode, ReconcilerError, UsageError
 from reconciler.reconcile import Applied, Request, Sight, apply
@@ -58,9 +58,7 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
     if manner.wait not in ("online", "started"):
         raise UsageError(f"--wait {manner.wait}: not known", remedy="use online or started")
     if not manner.yes and not sys.stdin.isatty():
-        raise UsageError(
-            "nobody can be asked: the input is not a terminal", remedy="look at `chiltepin plan`, then use --yes"
-        )
+        raise UsageError("nobody can be asked: the input is not a terminal", remedy=_unasked(request))
     conduct = Conduct(
         run=wired.run,
         parallelism=manner.parallelism,
@@ -76,6 +74,14 @@ def plan_and_apply(console: Console, wired: Wired, request: Request, manner: Man
         console.say("nothing was done")
         return ExitCode.FAILED
     return applied.exit_code
+
+
+def _unasked(request: Request) -> str:
+    """Return how to agree beforehand to what nobody can be asked about."""
+    errand = request.scope.errand
+    if errand is None:
+        return "look at `chiltepin plan`, then use --yes"
+    return "use --yes, with --allow-delete and --max-deletes N" if errand.kind == "purge" else "use --yes"
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,8 @@ class _AtTheShell:
             text = f"{len(late)} in the trash past their retention, kept {why}: {', '.join(late)}"
             self.said.append(Line(text))
             console.say(text)
-        if not (plan.is_empty or manner.yes or answer.agreed) and not agreed(manner.question, manner.word):
+        question = f"Apply the rest ({summary(plan).removeprefix('Plan: ').rstrip('.')})?" if left else manner.question
+        if not (plan.is_empty or manner.yes or answer.agreed) and not agreed(question, manner.word):
             raise Declined
         return answer.allowed
 
@@ -171,9 +178,10 @@ def _answer(plan: Plan, manner: Manner) -> Answer:
     if asks and plan.delete_count <= manner.consent.max_deletes:
         return ask_for_deletes(plan)
     consent = Consent(True, manner.consent.max_deletes) if asks else manner.consent  # it is the cap that stops it
-    option = f"--max-deletes {plan.delete_count}" if consent.deletes else "--allow-delete"
+    options = [] if consent.deletes else ["--allow-delete"]
+    options += [f"--max-deletes {plan.delete_count}"] if plan.delete_count > consent.max_deletes else []
     again = "make a new plan of what is left, and apply that" if manner.saved else "run it again"
-    remedy = f"when all of these are to go, {again} with {option}"
+    remedy = f"when all of these are to go, {again} with {' '.join(options)}"
     if refused:
         remedy = remedy_for_refused(plan, is_kept=manner.saved is not None)
     return Answer(consented(plan, consent), remedy=remedy)
@@ -184,10 +192,10 @@ def _report_lines(applied: Applied, said: Iterable[Line]) -> Iterator[Line]:
     sight, run = applied.sight, applied.run
     if sight.plan.is_empty and not (run.unconfirmed or run.unwritten):
         yield from plan_lines(sight.plan, where=sight.where)
-        yield from unreachable_lines(sight.plan)
+        yield from unreachable_lines(sight.plan.unreachable)
         return
     yield from trouble_lines(sight.plan)
-    yield from unreachable_lines(sight.plan)
+    yield from unreachable_lines(sight.plan.unreachable)
     yield from said
     yield from note_lines(sight.plan)
     width = max((len(outcome.action.endpoint) for outcome in run.outcomes), default=0)
@@ -210,6 +218,9 @@ def _end_lines(sight: Sight, run: Run) -> list[Line]:
     for outcome in run.outcomes:
         if outcome.kind == "deferred" and outcome.remedy:
             lines.append(Line(f"{outcome.action.endpoint}: {outcome.action.kind} deferred; next: {outcome.remedy}"))
+    if run.interrupted:
+        begun_not = [f"{o.action.endpoint} ({o.action.kind})" for o in run.outcomes if o.kind == "skipped"]
+        lines += [Line(f"not begun: {', '.join(begun_not)}; next: run it again")] if begun_not else []
     for daemon in run.unconfirmed:
         lines += [Line(""), Line(f"{daemon.endpoint}: {daemon.reason}", "error")]
         lines += [Line(f"  next: {daemon.remedy}")] if daemon.remedy else []

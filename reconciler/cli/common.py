@@ -35,13 +35,13 @@ def print_plan(console: Console, sight: Sight, output: str, *, stream: TextIO | 
 
         console.result(to_json(plan_output(sight.plan)))
     elif output == "markdown":
-        lines = [*plan_lines(sight.plan, where=sight.where), *unreachable_lines(sight.plan)]
+        lines = [*plan_lines(sight.plan, where=sight.where), *unreachable_lines(sight.plan.unreachable)]
         console.markdown("chiltepin plan", lines)
     elif not (console.quiet and sight.plan.is_empty and not sight.plan.refusals):
         console.lines(plan_lines(sight.plan, where=sight.where), stream=stream)
-    console.lines(unreachable_lines(sight.plan), stream=sys.stderr)
+    console.lines(unreachable_lines(sight.plan.unreachable), stream=sys.stderr)
 
 
 def print_trouble(console: Console, plan: Plan) -> None:
     """Print to stderr what is wrong with a plan that is not shown: what is refused, and what could not be asked."""
-    console.lines([*trouble_lines(plan), *unreachable_lines(plan)], stream=sys.stderr)
+    console.lines([*trouble_lines(plan), *unreachable_lines(plan.unreachable)], stream=sys.stderr)

@@ -163,6 +163,7 @@ def progress(console: Console, width: int) -> Iterator[Events]:
         return
     from rich.console import Console as RichConsole
     from rich.live import Live
+    from rich.text import Text
 
     listener = LiveProgress(console, width)
     rich_console = RichConsole(file=cast(TextIO, Unbreakable(sys.stderr)), highlight=False)
@@ -170,9 +171,12 @@ def progress(console: Console, width: int) -> Iterator[Events]:
     live = Live(console=rich_console, auto_refresh=False, transient=True, get_renderable=listener.table)
 
     def print_finished() -> None:
-        for line in listener.take_finished():
+        lines = listener.take_finished()
+        if lines:
+            live.refresh()  # what ended leaves the table before its line is there
+        for line in lines:
             style = {"add": "green", "error": "bold red", "warning": "yellow", "dim": "dim"}.get(line.style, "")
-            live.console.print(shown(line.text), style=style, markup=False, soft_wrap=True)
+            live.console.print(Text(shown(line.text), style), soft_wrap=True)  # printed with a style, the table had it
 
     def pump() -> None:
         while not stop.wait(0.1):

@@ -83,10 +83,20 @@ def up(
 def down(state_dir: StateDirOption = None) -> None:
     """Stop the sandbox. What is registered there stays for the next time."""
     from reconciler.cli.console import Console
+    from reconciler.errors import ReconcilerError
     from reconciler.sandbox import lifecycle
 
+    try:
+        online = lifecycle.status(state_dir).online or 0
+    except ReconcilerError:  # whatever answers there, or does not, it is to end
+        online = 0
     was_up = lifecycle.down(state_dir)
     Console().say("The sandbox is down; its state is kept." if was_up else "The sandbox was not up.")
+    if was_up and online:
+        each = (
+            "1 endpoint was online, and its daemon goes" if online == 1 else f"{online} were online: their daemons go"
+        )
+        Console().say(f"{each} on; to end what runs: `chiltepin sandbox up`, then stop or destroy it.")
 
 
 @app.command(
@@ -117,7 +127,8 @@ def status(
         broker = "external RabbitMQ" if info.external_amqp else f"127.0.0.1:{info.amqp_port} (embedded)"
         Console().result(
             f"sandbox    up at {info.url}\nprocess    {info.pid}\nbroker     {broker}\n"
-            f"identity   {info.client_id}\nendpoints  {info.endpoints}\nstate      {info.state_dir}"
+            f"identity   {info.client_id}\nendpoints  {info.endpoints}, {info.online} online\n"
+            f"state      {info.state_dir}"
         )
     else:
         Console().result(f"sandbox    down\nstate      {info.state_dir}")

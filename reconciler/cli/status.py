@@ -35,7 +35,7 @@ def status(
     """Show each endpoint: its daemon, UUID and pools. Changes nothing."""
     from reconciler.cli.console import Console, check_format, print_warnings
     from reconciler.cli.status_table import table_lines, trash_lines
-    from reconciler.core.lines import Line
+    from reconciler.core.report import unreachable_lines
     from reconciler.errors import ExitCode, UsageError
     from reconciler.invocation import Invocation
     from reconciler.reconcile import make_status
@@ -48,7 +48,7 @@ def status(
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
     found = make_status(wired.outside, wired.desired, str(wired.invocation.lock_path), full=refresh == "full")
-    trouble = [Line(f"the service could not be asked: {found.unreachable}", "warning")] if found.unreachable else []
+    trouble = list(unreachable_lines(found.unreachable, "what it knows is not shown"))
     lines = [*table_lines(found.rows), *trash_lines(found.deleted)]
     if output == "json":
         from reconciler.core.outputs import status_output, to_json

@@ -65,9 +65,10 @@ def remedy_of(action: EndpointAction, precondition: Precondition, work: Work | N
         return "stop it there first, then run this again"
     if work is None:
         return "run it again"
-    remedy = "run it again; `--drain 30m` waits until it is idle"
-    at_once = f", `chiltepin restart {action.endpoint} --interrupt` does not wait, and ends the tasks"
-    return remedy + at_once if isinstance(action, Restart) else remedy
+    # With the built-in template a user endpoint lives for an hour after its last task.
+    remedy = "run it again; `--drain 2h` waits until it is idle"
+    at_once = f"`chiltepin restart {action.endpoint} --interrupt`" if isinstance(action, Restart) else "`restart: now`"
+    return f"{remedy}, {at_once} does not wait, and ends the tasks"
 
 
 def _marked(precondition: MarkedAs, directory: LiveDirectory) -> str | None:

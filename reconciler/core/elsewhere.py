@@ -26,6 +26,9 @@ ABSENT_FOR = LOOKED_AT_EVERY + 5.0
 """Seconds for which a PID file must stay away until every daemon has looked for it."""
 
 
+STILL_ONLINE = "stop it there first; if it died a moment ago, wait until the service says offline and run this again"
+"""What to do about an endpoint that is online and shows no daemon here."""
+
 MISSED_WITHIN = 300.0
 """Seconds after which the service has certainly missed a daemon that was cut off (three heartbeats, and some)."""
 
@@ -280,7 +283,7 @@ def refuse_abroad(name: str, endpoint_id: str, sighting: Sighting, host: HostFac
         name,
         f"{endpoint_id} is online, and neither a process nor a PID file that is touched shows its daemon here:"
         " it runs elsewhere, and this may be a copy of its directory",
-        "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
+        STILL_ONLINE,
         (*before, f"here: {host.name}, boot {host.boot_id}"),
     )
 

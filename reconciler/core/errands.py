@@ -104,8 +104,13 @@ def _ids_of_the_deleted(desired: Desired, live: LiveState, known: Known) -> set[
 def known_names(desired: Desired, live: LiveState, known: Known) -> set[str]:
     """Return the endpoints that manifest, lock or a marker of this stack name, also one in the trash."""
     marked_here = {d.marker.endpoint for d in live.directories.values() if _is_ours(d, known)}  # type: ignore[union-attr]
-    marked_here |= {i.marker.endpoint for i in live.trash if i.marker and i.marker.stack == known.stack}
+    marked_here |= names_in_trash(live, known)
     return {*desired.endpoints, *desired.elsewhere, *(known.lock.endpoints if known.lock else ()), *marked_here}
+
+
+def names_in_trash(live: LiveState, known: Known) -> set[str]:
+    """Return the endpoints of this stack that are in the trash."""
+    return {i.marker.endpoint for i in live.trash if i.marker and i.marker.stack == known.stack}
 
 
 def _is_ours(directory: LiveDirectory, known: Known) -> bool:

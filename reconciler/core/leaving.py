@@ -8,7 +8,7 @@ from reconciler.core.actions import Adopt, Refusal
 from reconciler.core.changes import Cause
 from reconciler.core.daemon import Daemon, DaemonState, id_in_title, refuse_doubled
 from reconciler.core.desired import DesiredEndpoint
-from reconciler.core.elsewhere import Away, refuse_abroad
+from reconciler.core.elsewhere import STILL_ONLINE, Away, refuse_abroad
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Known
 from reconciler.core.leavers import Leaver
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
@@ -84,6 +84,12 @@ def protected(name: str, *witnesses: Marker | LockedEndpoint | DesiredEndpoint |
         )
     if not recorded:
         return None
+    if any(isinstance(witness, DesiredEndpoint) for witness in witnesses):
+        return Refusal(
+            name,
+            "it is protected: `protect: true` was applied, and what the manifest says now was not",
+            f"run `chiltepin unprotect {name}`, or `chiltepin apply`, first",
+        )
     return Refusal(
         name,
         "it is protected (`protect: true`), also after its block is gone",
@@ -163,8 +169,8 @@ def still_in_use(name: str, endpoint_id: str, live: LiveState, here: str) -> Ref
     if status == "online":
         return Refusal(
             name,
-            f"{here}, but {endpoint_id} is online: it runs elsewhere",
-            "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
+            f"{here}, but {endpoint_id} is online: it runs elsewhere, or is about to end here",
+            STILL_ONLINE,
         )
     return not_said(name, here, endpoint_id)
 

@@ -257,3 +257,4 @@ class SandboxStatusOutput(Output):
     faults: bool
     client_id: str | None
     endpoints: int | None
+    online: int | None

@@ -13,6 +13,7 @@ from reconciler.core.actions import Refusal
 from reconciler.core.changes import Cause
 from reconciler.core.daemon import id_in_title
 from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.elsewhere import STILL_ONLINE
 from reconciler.core.host_named import with_host
 from reconciler.core.identity_known import with_identity
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Gone, Ground, Known
@@ -148,7 +149,7 @@ def _lives_elsewhere(endpoint: DesiredEndpoint, wanted: str, live: LiveState, kn
             endpoint.name,
             f"its directory {live.config_dir}/{endpoint.directory} is missing, but {wanted} is online:"
             " it runs elsewhere, or is about to end here",
-            "stop it there first; if it died a moment ago, wait until the service says offline and run this again",
+            STILL_ONLINE,
         )
     return None
 

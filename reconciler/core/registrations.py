@@ -13,6 +13,7 @@ from reconciler.core.known import WRONG_IDENTITY, Blocked, Gone, Known
 from reconciler.core.live import GONE, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import is_fresh
+from reconciler.core.work import counted
 
 
 def made_when_cut_off(name: str, intent: JournalEntry, live: LiveState, known: Known) -> str | Refusal | Blocked | None:
@@ -65,9 +66,10 @@ def unclaimed(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Refus
     )
     if not same_name:
         return None
+    owned = counted(len(same_name), "registration")
     return Refusal(
         endpoint.name,
-        f"this identity already owns {len(same_name)} registration(s) named `{endpoint.directory}` that nothing claims",
+        f"this identity already owns {owned} named `{endpoint.directory}` that nothing claims",
         f"use one: `chiltepin adopt {endpoint.name} --id UUID`;"
         f" or make another: `chiltepin apply --new {endpoint.name}`",
         tuple(say_registration(r) for r in same_name),

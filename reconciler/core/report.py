@@ -61,6 +61,9 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
     if plan.is_empty and not plan.refusals and not plan.blocked:
         if plan.errand:
             yield Line(f"Nothing to do on {where}.", "head")
+        elif plan.is_destroy and not plan.unreachable:
+            beside = f" Not looked at: {', '.join(plan.beside)}." if plan.beside else ""
+            yield Line(f"Nothing to destroy: stack {plan.desired.stack} has no endpoint on {where}.{beside}", "head")
         elif plan.unreachable:
             yield Line(f"No changes on {where}, as far as can be told without the service.", "head")
         else:
@@ -238,11 +241,11 @@ def trouble_lines(plan: Plan) -> Iterator[Line]:
         yield Line("")
 
 
-def unreachable_lines(plan: Plan) -> Iterator[Line]:
-    """Yield why the service could not be asked, when it could not."""
-    if plan.unreachable:
-        yield Line("the service could not be asked; what needs it is not planned", "error")
-        yield from (Line(f"  {text.strip()}") for text in plan.unreachable.splitlines())
+def unreachable_lines(why: str | None, but: str = "what needs it is not planned") -> Iterator[Line]:
+    """Yield why the service could not be asked, when it could not, and what that costs."""
+    if why:
+        yield Line(f"the service could not be asked; {but}", "error")
+        yield from (Line(f"  {text.strip()}") for text in why.splitlines())
 
 
 def _remarks(plan: Plan) -> Iterator[Line]:

@@ -65,9 +65,9 @@ class Work:
         """Return what is ended, for a plan that does not wait; whoever reads it decides by it."""
         parts = [counted(self.user_endpoints, "user endpoint")] if self.user_endpoints else []
         if self.tasks:
-            parts.append(counted(self.tasks, "task"))
+            parts.append(f"{counted(self.tasks, 'task')} (as last reported)")
         elif self.user_endpoints:
-            parts.append("its tasks" if self.user_endpoints == 1 else "their tasks")
+            parts.append("any task of it" if self.user_endpoints == 1 else "any task of them")
         if self.jobs:
             parts.append(f"{counted(len(self.jobs), 'batch job')} ({', '.join(self.jobs)})")
         said = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -75,7 +75,8 @@ class AdminApi:
 
     async def health(self, _request: web.Request) -> web.Response:
         """Say that this is a sandbox, which one, and how much it holds."""
-        return web.json_response({**self._about, "sandbox": True, "endpoints": self._registry.count_endpoints()})
+        counts = {"endpoints": self._registry.count_endpoints(), "online": self._registry.count_online(time.time())}
+        return web.json_response({**self._about, "sandbox": True, **counts})
 
     async def add_identity(self, request: web.Request) -> web.Response:
         """Create a further client identity; its secret is told once."""

@@ -52,6 +52,7 @@ class SandboxInfo:
     faults: bool = False
     client_id: str | None = None
     endpoints: int | None = None
+    online: int | None = None
 
     def document(self) -> dict[str, Any]:
         """Return it for JSON output, without secrets."""
@@ -135,6 +136,7 @@ def status(state_dir: Path | None = None) -> SandboxInfo:
         faults=record.faults,
         client_id=client_id,
         endpoints=health.get("endpoints"),
+        online=health.get("online"),
     )
 
 

@@ -149,6 +149,11 @@ class Registry:
         query = "SELECT count(*) FROM endpoints WHERE deleted = 0 AND parent IS NULL"
         return int(self._db.execute(query).fetchone()[0])
 
+    def count_online(self, now: float) -> int:
+        """Return how many of these have a daemon that is connected."""
+        query = "SELECT * FROM endpoints WHERE deleted = 0 AND parent IS NULL"
+        return sum(_endpoint(row).online(now) for row in self._db.execute(query))
+
     def _changed(self, owner: str) -> None:
         self._lists.pop(owner, None)
         self._db.commit()

@@ -16,11 +16,17 @@ KEEP_NOTHING = OTHER + "trash: {keep: 0s}\n"
 MISTAKES: dict[str, tuple[str, ...]] = {
     "undelete": ("chiltepin undelete:", "NAME"),
     "undelete mian --yes": ("mian: no such endpoint", "did you mean main?"),
+    "undelete zz --yes": ("zz: no such endpoint", "in the trash are: main"),
     "purge --yes": ("purge needs a NAME or --all",),
     "purge main --all --yes": ("purge needs a NAME or --all",),
     "purge --all --entry x --yes": ("--entry is for one endpoint",),
     "purge mian --yes": ("mian: no such endpoint", "did you mean main?"),
-    "purge main": ("nobody can be asked: the input is not a terminal",),
+    "purge zz --yes": ("zz: no such endpoint", "in the trash are: main"),
+    "purge main": (
+        "nobody can be asked: the input is not a terminal",
+        "--yes, with --allow-delete and --max-deletes N",
+    ),
+    "undelete main": ("nobody can be asked: the input is not a terminal", "next: use --yes"),
     "purge main --max-deletes -1": ("chiltepin purge:", "--max-deletes"),
 }
 
@@ -118,7 +124,8 @@ def test_apply_at_a_terminal_wants_the_name_of_what_it_deletes(shell: Shell, mon
     shell.write(HEAD + "endpoints:\n  other: {state: stopped}\n")
     done = typed(shell, monkeypatch, "no\nyes\n", "apply")
     assert done.code == 4
-    done.says("main would be deleted. Only `main`", "not deleted, for want of consent: main", "Apply this plan?")
+    done.says("main would be deleted. Only `main`", "not deleted, for want of consent: main")
+    done.says("Apply the rest (1 to create, 1 pool to remove)?")
     assert shell.marker.exists()
     assert (shell.config_dir / "other").exists()
     done = typed(shell, monkeypatch, "main\n", "apply")
@@ -162,6 +169,7 @@ def test_more_than_the_cap_is_not_even_asked_about(shell: Shell, monkeypatch: py
     done = typed(shell, monkeypatch, "yes\n", "apply")
     assert done.code == 4
     done.says("2 to delete, more than --max-deletes 1 allows", "run it again with --max-deletes 2")
+    shell.run("apply", "--yes").says("not done without --allow-delete", "again with --allow-delete --max-deletes 2")
     assert "would be deleted" not in done.err
     assert typed(shell, monkeypatch, "a\nno\nyes\n", "apply", "--max-deletes", "2").code == 4
     assert (shell.config_dir / "b").exists()

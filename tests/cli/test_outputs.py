@@ -258,7 +258,10 @@ def test_a_status_in_markdown_is_the_same_table(shell: Shell) -> None:
 
 def test_init_writes_a_manifest_that_is_valid_and_says_what_comes_next(shell: Shell) -> None:
     done = shell.ok("init", "--stack", "weather")
-    assert (done.out, done.err) == ("", "wrote chiltepin.yaml; next: chiltepin plan\n")
+    assert (done.out, done.err) == (
+        "",
+        "wrote chiltepin.yaml; next: chiltepin login, or chiltepin sandbox up; then chiltepin plan\n",
+    )
     shell.ok("validate").says("chiltepin.yaml is valid: stack weather, 1 endpoint, 1 pool.")
     shell.ok("plan").says("create directory weather-main")
 

@@ -91,7 +91,7 @@ def test_a_service_that_talks_nonsense(shell: Shell, name: str) -> None:
     shell.registered()
     shell.write(f"{RENAMED}".replace("pools:", "  new: {state: stopped}\npools:"))
     shell.stub.script["/v2/endpoints"] = [reply]
-    done = shell.refused("plan", code=69, says=("the service could not be asked", why, "Next: "))
+    done = shell.refused("plan", code=69, says=("the service could not be asked", why, "next: "))
     assert "main: spec changed" in done.out
     assert "new: not planned: the service could not be asked" in done.out
     done = shell.run("apply", "--yes")
@@ -105,7 +105,7 @@ def test_a_service_that_talks_nonsense(shell: Shell, name: str) -> None:
 def test_status_without_the_service(shell: Shell) -> None:
     shell.registered()
     shell.stub.script["/v2/endpoints"] = [NONSENSE["another document"][0]]
-    done = shell.refused("status", code=69, says=("the service could not be asked", "Next: "))
+    done = shell.refused("status", code=69, says=("the service could not be asked", "next: "))
     assert "unknown" in done.out
     document = json_of(shell.refused("status", "--format", "json", code=69))
     assert document["endpoints"][0]["service"] == "unknown"

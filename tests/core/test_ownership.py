@@ -164,7 +164,7 @@ def test_new_while_unclaimed_registrations_of_that_name_exist() -> None:
           ~ write the lockfile (new)
           ~ write the pools file (new)
 
-          main: refused: this identity already owns 2 registration(s) named `main` that nothing claims
+          main: refused: this identity already owns 2 registrations named `main` that nothing claims
               00000000-0000-4000-8000-610000000000 (Old main) on ufe02
               00000000-0000-4000-8000-620000000000
               next: use one: `chiltepin adopt main --id UUID`; or make another: `chiltepin apply --new main`

@@ -540,7 +540,7 @@ def test_restart_now_says_what_it_interrupts() -> None:
                 ~ debug: true -> false
             ! restart (PID 100)
                 config.yaml is not the one it started with
-                interrupts 3 user endpoints and their tasks
+                interrupts 3 user endpoints and any task of them
 
           ~ write the lockfile (resolved state changed)
 

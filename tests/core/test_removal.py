@@ -103,7 +103,7 @@ def test_removed_whose_policy_was_to_restart_now() -> None:
 
           old: removed from the manifest
             # stop (PID 100)
-                interrupts 2 user endpoints and their tasks
+                interrupts 2 user endpoints and any task of them
             - delete directory old (to the trash)
                 its registration 00000000-0000-4000-8000-6f6c64000000 stays
 
@@ -157,6 +157,13 @@ def test_protection_outlives_the_block(where: str) -> None:
         Plan: 1 refused.
         """,
     )
+
+
+def test_protection_that_the_manifest_takes_back_is_in_force_until_it_is_applied() -> None:
+    scene = settled(endpoint("old", protect=True)).wants(endpoint("old"))
+    (refusal,) = scene.plan(destroy=True).refusals
+    assert refusal.what == "it is protected: `protect: true` was applied, and what the manifest says now was not"
+    assert refusal.remedy == "run `chiltepin unprotect old`, or `chiltepin apply`, first"
 
 
 def test_protection_of_a_lost_directory() -> None:
@@ -300,7 +307,8 @@ def test_directory_that_may_still_be_its_own_is_not_lost(change: dict[str, str |
 def test_directory_lost_to_another_endpoint_while_it_is_online_elsewhere() -> None:
     (refusal,) = taken().sees(statuses={uuid("old"): "online"}).plan().refusals
     assert refusal.what == (
-        "its directory old is another's by now, but 00000000-0000-4000-8000-6f6c64000000 is online: it runs elsewhere"
+        "its directory old is another's by now, but 00000000-0000-4000-8000-6f6c64000000 is online: it runs elsewhere,"
+        " or is about to end here"
     )
 
 

@@ -16,13 +16,13 @@ FULL = Work(2, 3, ("17", "18"), ("its batch jobs could not be counted: squeue fa
             Work(1),
             "1 user endpoint is alive below it, and tasks may be running",
             "1 user endpoint",
-            "1 user endpoint and its tasks",
+            "1 user endpoint and any task of it",
         ),
         (
             Work(2, 1),
             "2 user endpoints are alive below it, 1 task is outstanding",
             "1 task",
-            "2 user endpoints and 1 task",
+            "2 user endpoints and 1 task (as last reported)",
         ),
         (Work(jobs=("17",)), "1 batch job is in the queue (17)", "1 batch job", "1 batch job (17)"),
         (Work(uncounted=("no answer",)), "no answer", "no answer", "no answer"),
@@ -33,7 +33,10 @@ FULL = Work(2, 3, ("17", "18"), ("its batch jobs could not be counted: squeue fa
                 "its batch jobs could not be counted: squeue failed"
             ),
             "3 tasks",
-            "2 user endpoints, 3 tasks and 2 batch jobs (17, 18); its batch jobs could not be counted: squeue failed",
+            (
+                "2 user endpoints, 3 tasks (as last reported) and 2 batch jobs (17, 18); "
+                "its batch jobs could not be counted: squeue failed"
+            ),
         ),
     ],
 )

@@ -175,7 +175,7 @@ def test_now_says_how_many_tasks_it_interrupts(ready: User) -> None:
     ready.apply()
     with _task(ready):
         ready.write(_one(restart="now", config=_CHANGED))
-        wait_for(lambda: "interrupts 1 user endpoint and 1 task\n" in ready.plan(), "it says so")
+        wait_for(lambda: "interrupts 1 user endpoint and 1 task (as last reported)\n" in ready.plan(), "it says so")
         ready.apply()
     assert ready.daemon("one") != daemon
 

@@ -27,6 +27,18 @@ def down(service: Path, user: User) -> Iterator[User]:
         lifecycle.up(service, 5000)
 
 
+def test_a_sandbox_that_goes_down_says_that_daemons_go_on(service: Path, user: User) -> None:
+    user.write(manifest("one"))
+    user.apply()
+    try:
+        done = user.chiltepin("sandbox", "down", "--state-dir", str(service))
+        assert "online" in done.err
+        assert "to end what runs: `chiltepin sandbox up`" in done.err
+        assert user.daemon("one")
+    finally:
+        lifecycle.up(service, 5000)
+
+
 def test_plan_without_the_service_changes_nothing(down: User) -> None:
     before = down.snapshot("one", "dead")
     done = down.chiltepin("plan", expect=69)

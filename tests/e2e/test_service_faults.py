@@ -123,7 +123,7 @@ def test_without_the_list_daemons_and_records_stay(user: User, fault: str) -> No
     misbehave(user, "^/v2/endpoints$", method="GET", **LASTING[fault])
     done = user.apply(expect=69)
     assert "the service could not be asked" in done.err
-    assert "Next: " in done.err
+    assert "next: " in done.err
     heal(user)
     assert user.config("one")["debug"] is True, "what needs no service is done"
     assert (user.id("one"), user.daemon("one"), user.pools_file.read_bytes()) == (uuid, daemon, pools)

@@ -42,6 +42,10 @@ def test_interrupt_finishes_the_start_in_flight_and_begins_no_other(user: User, 
     assert process.returncode == 130, err
     assert _begun(user, "intent", "Start") == _begun(user, "done", "Start") == [first]
     others = [name for name in _NAMES if name != first]
+    (said,) = [line for line in err.splitlines() if line.startswith("not begun: ")]
+    assert said.endswith("; next: run it again")
+    assert all(f"{name} (Start)" in said for name in others)
+    assert first not in said
     assert [user.daemons(name) for name in others] == [[], []]
     assert list(user.registrations()) == [user.locked()["endpoints"][first]["id"]]
     assert user.workflow_pools() == {f"pool-{first}": user.id(first)}

@@ -222,7 +222,7 @@ def test_command_line(tmp_path: Path) -> None:
         assert "already up" in run(state, "up", "--port", port).stderr
         status = json.loads(run(state, "status", "--format", "json").stdout)
         assert (status["format_version"], status["service"], status["running"]) == (1, "sandbox", True)
-        assert "up at" in run(state, "status").stdout
+        assert "endpoints  0, 0 online" in run(state, "status").stdout
         env = run(state, "env").stdout
         secret = lifecycle.environment(state)["GLOBUS_COMPUTE_CLIENT_SECRET"]
         shown = subprocess.run(
@@ -234,7 +234,7 @@ def test_command_line(tmp_path: Path) -> None:
         assert shown.stdout == f"{secret}|{state}\n"
         inside = run(state, "exec", "--", "sh", "-c", "echo $GLOBUS_SDK_ENVIRONMENT $no_proxy; exit 7", no_proxy="a.b")
         assert (inside.returncode, inside.stdout) == (7, "local a.b,localhost,127.0.0.1\n")
-        assert "state is kept" in run(state, "down").stderr
+        assert run(state, "down").stderr == "The sandbox is down; its state is kept.\n"
     finally:
         lifecycle.down(state)
 

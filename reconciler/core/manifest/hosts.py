@@ -53,7 +53,7 @@ def local_host(
     if isinstance(machine.cluster, Unknown):
         cluster = f"; its Slurm cluster is not known, as Slurm could not be asked: {machine.cluster.reason}"
         if not matching:
-            remedy = "see that `scontrol show config` answers in the shell from which this is run, or use --host NAME"
+            remedy = "say which one with --host NAME; on its nodes, see that `scontrol show config` answers here"
     raise Refused(
         f"two hosts match this machine: {', '.join(matching)}" if matching else "no host matches this machine",
         where=file,

@@ -173,7 +173,8 @@ def _check_value(name: str, value: Any, option: Option) -> Iterable[OptionFindin
         if least is not None and isinstance(value, int | float) and not least <= value <= _DAY:
             yield OptionFinding((name,), "invalid", f"`{name}` must be {words}", at_value=True)
         return
-    wanted = " or ".join(_TYPE_WORDS.get(kind, kind) for kind in option.types if kind != "null")
+    kinds = [kind for kind in option.types if kind != "null" and not (kind == "int" and "float" in option.types)]
+    wanted = " or ".join(_TYPE_WORDS.get(kind, kind) for kind in kinds)
     hint = None
     if isinstance(value, str) and {"bool", "int", "float"} & set(option.types) and _SCALAR.fullmatch(value.strip()):
         hint = "write it without quotes"

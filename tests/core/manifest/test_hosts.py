@@ -65,7 +65,7 @@ def test_a_slurm_that_cannot_be_asked_is_named_where_no_host_matches() -> None:
         "m.yaml: no host matches this machine\n"
         "  this machine is ufe01, ufe01.rdhpcs.noaa.gov; its Slurm cluster is not known, as Slurm could not be asked:"
         " scontrol failed: no route; hosts: a (match: cluster ursa), b (match: y*)\n"
-        "  Next: see that `scontrol show config` answers in the shell from which this is run, or use --host NAME"
+        "  next: say which one with --host NAME; on its nodes, see that `scontrol show config` answers here"
     )
 
 
@@ -75,7 +75,7 @@ def test_none_matching_is_refused_with_the_names_tried() -> None:
     assert str(raised.value) == (
         "m.yaml: no host matches this machine\n"
         "  this machine is UFE01, ufe01.rdhpcs.noaa.gov, Slurm cluster ursa; hosts: a (match: x*), b (match: y*)\n"
-        "  Next: correct `match`, or say which one with --host NAME"
+        "  next: correct `match`, or say which one with --host NAME"
     )
 
 
