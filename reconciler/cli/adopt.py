@@ -13,10 +13,10 @@ from reconciler.errors import UsageError
 
 EPILOG = o.examples(
     """
-      chiltepin adopt ursa-main                 its directory becomes managed; its daemon goes on
-      chiltepin adopt --all                     every directory that the manifest declares
-      chiltepin adopt ursa-main --id UUID       says which UUID is right, or takes a registration
-      chiltepin adopt ursa-main --take-over     the place that claims it is gone for good
+      chiltepin adopt ursa-main              manage what is there
+      chiltepin adopt --all                  all that the manifest declares
+      chiltepin adopt ursa-main --id UUID    with this UUID
+      chiltepin adopt ursa-main --take-over  its other place is gone
     """
 )
 

@@ -13,12 +13,12 @@ from reconciler.errors import UsageError
 
 EPILOG = o.examples(
     """
-      chiltepin apply                         shows the plan and asks
-      chiltepin apply --yes                   for cron and pipelines
-      chiltepin apply plan.json               just what `plan --out plan.json` kept
-      chiltepin apply --yes --allow-delete    also deletes what left the manifest
-      chiltepin apply --yes --drain 2h        waits for running tasks before it restarts their daemons
-      chiltepin apply --yes --retry           starts daemons once more that keep dying
+      chiltepin apply                       shows the plan and asks
+      chiltepin apply --yes                 for cron and pipelines
+      chiltepin apply plan.json             just what `plan --out` kept
+      chiltepin apply --yes --allow-delete  also deletes what left the manifest
+      chiltepin apply --yes --drain 2h      waits for tasks before restarts
+      chiltepin apply --yes --retry         also what keeps dying
     """
 )
 

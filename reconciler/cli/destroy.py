@@ -11,9 +11,9 @@ from reconciler.cli.apply import ParallelismOption, YesOption
 
 EPILOG = o.examples(
     """
-      chiltepin destroy                  directories go to the trash, registrations stay
-      chiltepin destroy --drain 2h       waits for running tasks first
-      chiltepin destroy --purge          registrations end for ever; their UUIDs cannot come back
+      chiltepin destroy             to the trash; registrations stay
+      chiltepin destroy --drain 2h  waits for running tasks first
+      chiltepin destroy --purge     for ever: the UUIDs cannot come back
     """
 )
 

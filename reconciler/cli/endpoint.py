@@ -134,7 +134,7 @@ def delete(
     epilog=o.examples(
         """
         chiltepin endpoint undelete test
-        chiltepin endpoint undelete test --entry ENTRY      as `endpoint list --deleted` names it
+        chiltepin endpoint undelete test --entry ENTRY  of `endpoint list --deleted`
         """
     )
 )

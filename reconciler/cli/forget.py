@@ -8,7 +8,7 @@ from reconciler.core.scope import Errand
 
 EPILOG = o.examples(
     """
-      chiltepin forget ursa-old          after its block left the manifest (or says state: unmanaged)
+      chiltepin forget ursa-old  once its block is gone
     """
 )
 

@@ -14,7 +14,7 @@ from reconciler.cli import options as o
 EPILOG = o.examples(
     """
       chiltepin init
-      chiltepin init --from-existing         one block for each endpoint that is there, left alone for now
+      chiltepin init --from-existing  a block for each endpoint that is there
     """
 )
 

@@ -28,8 +28,8 @@ def lock() -> None:
     "export",
     epilog=o.examples(
         """
-        chiltepin lock export                  NAME: UUID, one a line
-        chiltepin lock export --format env     CHILTEPIN_ENDPOINT_NAME=UUID, for a shell
+        chiltepin lock export               NAME: UUID, one a line
+        chiltepin lock export --format env  CHILTEPIN_ENDPOINT_NAME=UUID, for shells
         """
     ),
 )

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 EPILOG = o.examples(
     """
       chiltepin plan
-      chiltepin plan --detailed-exitcode      exits 2 when something would change
-      chiltepin plan --format json            for scripts
-      chiltepin plan --out plan.json          to apply just this, after a review
-      chiltepin plan --against lock           for pull requests: needs no host and no login
+      chiltepin plan --detailed-exitcode  exits 2 when something would change
+      chiltepin plan --format json        for scripts
+      chiltepin plan --out plan.json      to apply just this, after a review
+      chiltepin plan --against lock       without a host or a login: pull requests
     """
 )
 

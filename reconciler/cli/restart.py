@@ -13,9 +13,9 @@ from reconciler.errors import UsageError
 
 EPILOG = o.examples(
     """
-      chiltepin restart ursa-main                if no task would be lost (else exits 5)
-      chiltepin restart ursa-main --drain 2h     waits for running tasks first
-      chiltepin restart ursa-main --interrupt    at once; running tasks are lost
+      chiltepin restart ursa-main              if no task is lost (else exits 5)
+      chiltepin restart ursa-main --drain 2h   waits for running tasks first
+      chiltepin restart ursa-main --interrupt  at once; running tasks are lost
     """
 )
 

@@ -10,8 +10,8 @@ from reconciler.cli import options as o
 
 EPILOG = o.examples(
     """
-      chiltepin schema manifest > chiltepin.schema.json     for an editor
-      chiltepin schema plan                                 of `plan --format json`
+      chiltepin schema manifest > chiltepin.schema.json  for an editor
+      chiltepin schema plan                              of `plan --format json`
     """
 )
 

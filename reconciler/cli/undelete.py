@@ -10,7 +10,7 @@ from reconciler.cli import options as o
 
 EPILOG = o.examples(
     """
-      chiltepin undelete ursa-old        then: put its block back, and chiltepin apply
+      chiltepin undelete ursa-old  then: put its block back, and chiltepin apply
     """
 )
 

@@ -188,6 +188,7 @@ def test_help_shows_examples_that_parse(shell: Shell, path: str) -> None:
     assert block, "no examples"
     for line in block:
         assert line.startswith("    "), f"{line!r} is not on a line of its own"
+        assert len(line) <= 80, f"{line!r} is cut in two by a terminal"
         example = re.split(r"  +", line.strip())[0]
         assert path in example
         parse(example)
