@@ -244,7 +244,7 @@ class _Walker:
             self._journal(number, action, "intent", self.effects.intent(action))
             effect = self.effects.perform(action)
             if marker is not None and not isinstance(action, DELETING):
-                marker = marker_after(marker, action, effect.endpoint_id, effect.daemon, self.outside.host.since_boot())
+                marker = marker_after(marker, action, effect.endpoint_id, effect.daemon, self.outside.host.moment())
                 if effect.writes_marker:
                     self.outside.store.check_lease()  # whoever took it over meanwhile has planned on this directory
                     self.outside.host.write_marker(action.directory, marker, backup=effect.keeps_marker)

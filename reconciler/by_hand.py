@@ -126,7 +126,7 @@ def stop(outside: Outside, clock: Clock, name: str, *, seconds: float) -> None:
         marker = _take_down(outside, clock, name, clock.monotonic() + seconds)
         if marker is not None and marker.daemon is not None:
             outside.store.check_lease()
-            outside.host.write_marker(name, found_ended(marker, outside.host.since_boot()))
+            outside.host.write_marker(name, found_ended(marker, outside.host.moment()))
 
 
 def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Marker | None:
@@ -324,7 +324,7 @@ def _look(outside: Outside, name: str) -> tuple[LiveDirectory, Marker | None, Li
         outside.service.identity(),
         host.config_dir,
         registrations=registrations,
-        since_boot=host.since_boot(),
+        moment=host.moment(),
     )
     if marker is not None:
         live = ask_statuses(outside, live, in_doubt([directory], live, resting=[name]))

@@ -71,7 +71,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
         trash=trash,
         pending=pending,
         candidates=_candidates(service, pending, directories, registrations),
-        since_boot=host.since_boot(),
+        moment=host.moment(),
     )
     live = _look_elsewhere(service, desired, lock, live) if reachable else live
     return replace(live, log_ends=_log_ends(host, live, desired.stack))

@@ -26,7 +26,7 @@ from reconciler.core.live import (
     StatusReport,
     TrashEntry,
 )
-from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
+from reconciler.core.machine import EndpointTool, HostFacts, LoginShell, Moment
 from reconciler.core.marker import Marker
 
 __all__ = [
@@ -108,8 +108,8 @@ class EndpointHost(Protocol):
     def facts(self) -> HostFacts:
         """Return this machine's and user's names."""
 
-    def since_boot(self) -> float:
-        """Return the seconds since this node was booted, the same for all its processes however its clock is set."""
+    def moment(self) -> Moment:
+        """Return the present moment on this node."""
 
     def tool(self) -> EndpointTool:
         """Return the installed globus-compute-endpoint.

@@ -32,7 +32,7 @@ from reconciler.core.live import (
     TrashEntry,
     UserEndpoint,
 )
-from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
+from reconciler.core.machine import EndpointTool, HostFacts, LoginShell, Moment
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.pid_file import LOOKED_AT_EVERY, is_stale
 from reconciler.errors import (
@@ -387,8 +387,8 @@ class FakeHost:
         boot = f"boot-{node}-{self._world.boots.get(node, 1)}"
         return HostFacts(node, f"{node}.noaa.gov", boot, "jdoe", 1000, "/home/jdoe", self._world.namespace)
 
-    def since_boot(self) -> float:
-        return self._world.now
+    def moment(self) -> Moment:
+        return Moment(self.facts().boot_id, self._world.now)
 
     def tool(self) -> EndpointTool:
         self._faults.reads("tool")

@@ -197,6 +197,22 @@ def test_a_service_that_has_not_noticed_our_own_stop_hinders_nothing(blocks: tup
     lab.assert_converged()
 
 
+def test_what_was_deleted_and_is_declared_again_comes_back_though_the_service_lags() -> None:
+    """For five minutes; then the daemon that is online is another one."""
+    lab = Lab(desired(endpoint(), endpoint("two")))
+    assert lab.apply().code == ExitCode.OK
+    uuid = lab.ids()["main"]
+    assert uuid is not None
+    for seconds, code in ((60.0, ExitCode.OK), (MISSED_WITHIN + 1, ExitCode.REFUSED)):
+        lab.wants(endpoint("two"), endpoint("three"))
+        assert lab.apply(YES).code == ExitCode.OK
+        lab.world.now += seconds
+        lab.world.missed[uuid] = lab.world.now + 60
+        lab.wants(endpoint(), endpoint("two"), endpoint("three"))
+        assert lab.apply(YES).code == code
+        assert [d.id for d in lab.world.daemons_of("main")] == ([uuid] if code is ExitCode.OK else [])
+
+
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_copy_on_a_machine_of_the_same_name_ends_no_registration(recorded: bool) -> None:
     lab = Lab(desired(endpoint(), pools=(pool("mpi"),)))

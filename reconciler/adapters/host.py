@@ -43,7 +43,7 @@ from reconciler.core.live import (
     Process,
     TrashEntry,
 )
-from reconciler.core.machine import EndpointTool, HostFacts, LoginShell
+from reconciler.core.machine import EndpointTool, HostFacts, LoginShell, Moment
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.pid_file import is_stale
 from reconciler.core.redact import last_lines, redact
@@ -101,8 +101,8 @@ class LocalHost:
     def facts(self) -> HostFacts:
         return machine.facts()
 
-    def since_boot(self) -> float:
-        return float(time.clock_gettime(time.CLOCK_BOOTTIME))
+    def moment(self) -> Moment:
+        return Moment(machine.facts().boot_id, time.clock_gettime(time.CLOCK_BOOTTIME))
 
     def tool(self) -> EndpointTool:
         found = tool.find(self._python, self._environ)

@@ -124,10 +124,11 @@ def status(
 
         Console().result(to_json(SandboxStatusOutput.model_validate(info.document())))
     elif info.running:
+        online = "" if info.online is None else f", {info.online} online"
         broker = "external RabbitMQ" if info.external_amqp else f"127.0.0.1:{info.amqp_port} (embedded)"
         Console().result(
             f"sandbox    up at {info.url}\nprocess    {info.pid}\nbroker     {broker}\n"
-            f"identity   {info.client_id}\nendpoints  {info.endpoints}, {info.online} online\n"
+            f"identity   {info.client_id}\nendpoints  {info.endpoints}{online}\n"
             f"state      {info.state_dir}"
         )
     else:

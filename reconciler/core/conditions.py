@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.core.actions import EndpointAction, Restart
+from reconciler.core.changes import Cause
 from reconciler.core.daemon import is_up
 from reconciler.core.live import LiveDirectory, Status
 from reconciler.core.marker import Marker
@@ -67,6 +68,8 @@ def remedy_of(action: EndpointAction, precondition: Precondition, work: Work | N
         return "run it again"
     # With the built-in template a user endpoint lives for an hour after its last task.
     remedy = "run it again; `--drain 2h` waits until it is idle"
+    if action.cause is Cause.REMOVED:
+        return remedy  # without a block there is nothing to write `restart: now` into
     at_once = f"`chiltepin restart {action.endpoint} --interrupt`" if isinstance(action, Restart) else "`restart: now`"
     return f"{remedy}, {at_once} does not wait, and ends the tasks"
 

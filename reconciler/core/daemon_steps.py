@@ -158,12 +158,12 @@ class _DaemonPlanner:
                 cause=Cause.DIED,
                 preconditions=(marked(marker), NoDaemon()),
                 changes=(change,),
-                marker=found_ended(marker, self.live.since_boot).but(deaths=deaths),
+                marker=found_ended(marker, self.live.moment).but(deaths=deaths),
             )
             # It writes the marker as a whole: what is written into it besides comes after it.
             first = self.steps.actions[0] if self.steps.actions else None
             if isinstance(first, Adopt):
-                both = found_ended(first.marker, self.live.since_boot).but(deaths=deaths)
+                both = found_ended(first.marker, self.live.moment).but(deaths=deaths)
                 self.steps.actions[0] = replace(first, changes=(*first.changes, change), marker=both)
             else:
                 self.steps.actions.insert(0, adopt)

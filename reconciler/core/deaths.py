@@ -7,6 +7,7 @@ killed for its memory, or crashes on what it finds, would be started by cron for
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -15,6 +16,7 @@ from typing import Literal
 from reconciler.core.actions import Refusal
 from reconciler.core.boot import would_show
 from reconciler.core.live import LiveDirectory, LiveState
+from reconciler.core.machine import Moment
 from reconciler.core.marker import Death, Marker
 
 LIMIT = 3
@@ -73,18 +75,18 @@ def unexplained(directory: LiveDirectory, marker: Marker, live: LiveState) -> De
     return Death(at=round(max(seen, default=0.0), 3), pid=marker.daemon.pid)
 
 
-def found_ended(marker: Marker, since_boot: float) -> Marker:
+def found_ended(marker: Marker, now: Moment) -> Marker:
     """Return the marker of an endpoint whose daemon was stopped on this node, or is found to have died on any.
 
-    Its record stays: while the service has not missed that daemon yet, it proves that none is left.
-
-    Args:
-        since_boot: seconds from the boot of this node to now.
+    Its record stays: while the service has not missed that daemon yet, it proves that none is left. When one of
+    another boot ended is not known; for this one it was long ago.
     """
     record = marker.daemon
     if record is None or record.ended is not None:
         return marker
-    return marker.but(daemon=record.model_copy(update={"ended": round(since_boot, 1)}))
+    # Never later than now: who looks in the same tenth of a second finds that it has ended.
+    ended = math.floor(now.seconds * 10) / 10 if record.boot_id == now.boot_id else 0.0
+    return marker.but(daemon=record.model_copy(update={"ended": ended}))
 
 
 def deaths_of(directory: LiveDirectory, marker: Marker, live: LiveState) -> tuple[Death, ...]:

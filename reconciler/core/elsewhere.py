@@ -104,8 +104,14 @@ def on_record(marker: Marker | None, live: LiveState) -> DaemonRecord | None:
     record = marker.daemon if marker else None
     if record is None or record.ended is None:
         return record
-    seconds = live.since_boot - record.ended
+    seconds = live.moment.seconds - record.ended
     return record if would_show(record, live.host) and 0 <= seconds <= MISSED_WITHIN else None
+
+
+def ended_a_moment_ago(marker: Marker, live: LiveState) -> bool:
+    """Whether the daemon on record was of this node, and ended so lately that the service may see it still."""
+    record = on_record(marker, live)
+    return record is not None and record.ended is not None
 
 
 def has_ended_here(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> bool:

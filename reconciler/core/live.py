@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from reconciler.core.environment import Variable
 from reconciler.core.frozen import dataclass
-from reconciler.core.machine import EndpointTool, HostFacts
+from reconciler.core.machine import EndpointTool, HostFacts, Moment
 from reconciler.core.marker import Marker
 
 
@@ -287,7 +287,7 @@ class LiveState:
         pending: by endpoint name, the intent of an action that has no outcome in the journal.
         candidates: by endpoint name, registrations that an interrupted first start may have made.
         log_ends: by directory, the end of the log of a daemon that is gone; empty where it cannot be read.
-        since_boot: seconds from this node's boot to now.
+        moment: when it was read.
     """
 
     host: HostFacts
@@ -304,7 +304,7 @@ class LiveState:
     pending: Mapping[str, JournalEntry] = field(default_factory=dict)
     candidates: Mapping[str, tuple[Registration, ...] | Unknown] = field(default_factory=dict)
     log_ends: Mapping[str, str] = field(default_factory=dict)
-    since_boot: float = 0.0
+    moment: Moment = Moment()
 
     def status(self, endpoint_id: str) -> Status | Literal["gone"] | Unknown:
         """Return the service's word on a UUID; that nobody asked is no word."""

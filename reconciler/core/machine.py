@@ -32,6 +32,14 @@ class LoginShell:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A point in time on one node, however its clock is set: `seconds` from the boot of that `boot_id`."""
+
+    boot_id: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class HostFacts:
     """This machine and this user.
 

@@ -24,6 +24,7 @@ from reconciler.core.actions import (
 from reconciler.core.deaths import found_ended
 from reconciler.core.frozen import dataclass
 from reconciler.core.lock import Lock, LockedEndpoint
+from reconciler.core.machine import Moment
 from reconciler.core.marker import DaemonRecord, FileRecord, Marker
 from reconciler.core.running import Unconfirmed
 from reconciler.core.work import Work
@@ -80,7 +81,7 @@ class Run:
 
 
 def marker_after(
-    marker: Marker, action: EndpointAction, endpoint_id: str | None, daemon: DaemonRecord | None, since_boot: float
+    marker: Marker, action: EndpointAction, endpoint_id: str | None, daemon: DaemonRecord | None, now: Moment
 ) -> Marker:
     """Return the marker after `action` was done.
 
@@ -89,12 +90,14 @@ def marker_after(
         action: what was done.
         endpoint_id: the UUID that a start reported.
         daemon: the daemon that a start brought up.
-        since_boot: seconds from this node's boot to now.
+        now: when it was done.
     """
     if isinstance(action, Create | Adopt):
         return action.marker
     if isinstance(action, Rename):
-        return action.marker or marker
+        then = action.marker or marker
+        stopped = marker.daemon is not None and marker.daemon.ended is not None
+        return then.but(daemon=marker.daemon) if stopped else then  # after a drain, that was long after the plan
     if isinstance(action, WriteFile):
         files: dict[str, FileRecord] = {k: v for k, v in marker.files.items() if k != action.file}
         if action.record:
@@ -105,7 +108,7 @@ def marker_after(
     if isinstance(action, Start | Restart):
         return marker.but(id=endpoint_id, daemon=daemon, environment=dict(action.environment))
     if isinstance(action, ClearStalePid | Stop):
-        return found_ended(marker, since_boot)
+        return found_ended(marker, now)
     if isinstance(action, StopElsewhere):
         return marker.but(daemon=None)
     if isinstance(action, Reregister):

@@ -63,7 +63,7 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
             yield Line(f"Nothing to do on {where}.", "head")
         elif plan.is_destroy and not plan.unreachable:
             beside = f" Not looked at: {', '.join(plan.beside)}." if plan.beside else ""
-            yield Line(f"Nothing to destroy: stack {plan.desired.stack} has no endpoint on {where}.{beside}", "head")
+            yield Line(f"Nothing to destroy of stack {plan.desired.stack} on {where}.{beside}", "head")
         elif plan.unreachable:
             yield Line(f"No changes on {where}, as far as can be told without the service.", "head")
         else:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reconciler.core.actions import Adopt, ClearStalePid, Start
 from reconciler.core.deaths import LIMIT, WINDOW, deaths_of, ending, recent_deaths, remark, too_many, unexplained
 from reconciler.core.live import LiveDirectory, PidFile
+from reconciler.core.machine import Moment
 from reconciler.core.marker import Death, Marker
 from reconciler.core.progress import marker_after
 from reconciler.core.statuses import status_rows
@@ -103,9 +104,9 @@ def test_a_death_is_put_on_record_when_its_traces_go() -> None:
     assert isinstance(start, Start)
     marker = dead(500.0).marker
     assert isinstance(marker, Marker)
-    cleared = marker_after(marker, clear, None, None, 0.0)
+    cleared = marker_after(marker, clear, None, None, Moment())
     assert [d.at for d in cleared.deaths] == [500.0, 900.0]
-    started = marker_after(cleared, start, "x", record("c"), 0.0)
+    started = marker_after(cleared, start, "x", record("c"), Moment())
     assert started.deaths == cleared.deaths
 
 

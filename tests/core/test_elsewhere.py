@@ -12,6 +12,7 @@ from reconciler.core.daemon import DaemonState, judge_daemon
 from reconciler.core.desired import DesiredEndpoint, HostView
 from reconciler.core.elsewhere import MISSED_WITHIN, Away, in_doubt, sight_elsewhere, without_a_node
 from reconciler.core.live import LiveDirectory, PidFile, Registration, Unknown
+from reconciler.core.machine import Moment
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import LISTED_AS_RUNNING, START_REFUSES, is_fresh, is_stale
 from reconciler.core.preconditions import Idle, NoDaemon, PidFileIs
@@ -104,6 +105,29 @@ def test_what_was_started_here_and_has_no_process_is_gone(age: float | None, sta
     scene = at(seen(age, host=HOST.name), status)
     assert (away(scene), state(scene)) == (Away.GONE, DaemonState.DEAD)
     assert planned(scene) == [("ClearStalePid", False), ("Start", False)]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "seconds", "expected"),
+    [
+        ({}, 0.0, Away.GONE),
+        ({}, MISSED_WITHIN, Away.GONE),
+        ({}, MISSED_WITHIN + 0.1, Away.ABROAD),
+        ({}, -0.1, Away.ABROAD),
+        ({"host": "ufe09"}, 1.0, Away.ABROAD),
+        ({"boot_id": "an earlier boot"}, 1.0, Away.ABROAD),
+        ({"namespace": "pid:[2]"}, 1.0, Away.ABROAD),
+    ],
+)
+def test_for_five_minutes_the_end_on_record_outweighs_the_service(
+    recorded: dict[str, object], seconds: float, expected: Away
+) -> None:
+    """Then another daemon is online, perhaps a copy's; so it is where this node cannot know the moment."""
+    ended = replace(seen(OLD, **{"host": HOST.name, "ended": 5000.0, **recorded}), pid_file=None)
+    scene = at(ended, "online").sees(moment=Moment(HOST.boot_id, 5000.0 + seconds))
+    assert away(scene) is expected
+    asked = in_doubt(scene.live.directories.values(), scene.sees(statuses={}).live)
+    assert asked == ({ID} if expected is Away.ABROAD else set())
 
 
 SILENT = Unknown("timeout")

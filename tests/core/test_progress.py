@@ -13,6 +13,7 @@ from reconciler.core.actions import (
     Delete,
     Forget,
     Purge,
+    Rename,
     Restart,
     Start,
     Stop,
@@ -25,6 +26,7 @@ from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT
 from reconciler.core.environment import given
 from reconciler.core.live import PidFile
 from reconciler.core.lock import Lock, lock_entry
+from reconciler.core.machine import Moment
 from reconciler.core.marker import DaemonRecord, FileRecord, Marker
 from reconciler.core.progress import lock_after, marker_after
 from reconciler.core.started import begun_with, daemon_record
@@ -37,9 +39,12 @@ OF: dict[str, Any] = {"endpoint": "main", "directory": "main", "cause": Cause.SP
 LOCK = Lock(stack=STACK, lineage=LINEAGE, endpoints={"main": lock_entry(endpoint(), SITE.claim("main"), uuid("main"))})
 
 
+NOW = Moment(HOST.boot_id, 4000.06)
+
+
 def after(action: Any, endpoint_id: str | None = None, daemon: Any = None) -> Marker:
     assert isinstance(MARKER, Marker)
-    return marker_after(MARKER, action, endpoint_id, daemon, since_boot=4000.04)
+    return marker_after(MARKER, action, endpoint_id, daemon, NOW)
 
 
 def test_a_written_file_is_recorded_and_a_removed_one_is_not() -> None:
@@ -75,9 +80,27 @@ def test_a_start_records_uuid_and_daemon_and_an_end_is_recorded() -> None:
 
 def test_what_was_found_to_have_ended_before_did_so_then() -> None:
     assert isinstance(MARKER, Marker)
-    once = found_ended(MARKER, 10.0)
-    assert found_ended(once, 500.0) == once
-    assert found_ended(MARKER.but(daemon=None), 500.0).daemon is None
+    once = found_ended(MARKER, NOW)
+    assert found_ended(once, Moment(HOST.boot_id, 9000.0)) == once
+    assert found_ended(MARKER.but(daemon=None), NOW).daemon is None
+
+
+def test_when_a_daemon_of_another_boot_ended_is_not_known_by_this_ones_clock() -> None:
+    assert isinstance(MARKER, Marker)
+    left = found_ended(MARKER, Moment("another", 4000.0)).daemon
+    assert left is not None
+    assert left.ended == 0.0
+
+
+def test_a_rename_keeps_when_the_stop_before_it_was() -> None:
+    """After a drain that is long after the plan, which knew only its own moment."""
+    assert isinstance(MARKER, Marker)
+    planned = found_ended(MARKER, Moment(HOST.boot_id, 3000.0)).but(endpoint="new")
+    rename = Rename(**OF, old="main", source="main", marker=planned, id=uuid("main"))
+    stopped = after(Stop(**OF, process=process()))
+    done = marker_after(stopped, rename, None, None, NOW)
+    assert (done.endpoint, done.daemon) == ("new", stopped.daemon)
+    assert marker_after(MARKER, rename, None, None, NOW) == planned
 
 
 @pytest.mark.parametrize(("written", "read"), [(True, 0.0), (False, None), (7.5, 7.5)])

@@ -8,11 +8,12 @@ import pytest
 
 from reconciler.core.desired import Moved
 from reconciler.core.environment import variable
+from reconciler.core.machine import Moment
 from reconciler.core.outputs import to_json
 from reconciler.core.saved_plan import fingerprint, moved_on, read_saved_plan, save_plan
 from reconciler.core.scope import Scope
 from reconciler.errors import StateFileError
-from tests.core.builders import Scene, desired, empty, endpoint, pool, settled
+from tests.core.builders import HOST, Scene, desired, empty, endpoint, pool, settled
 
 SALT = "00" * 16
 CHANGED = endpoint(config={"debug": False})
@@ -76,7 +77,7 @@ def test_a_rename_is_the_same_a_minute_later_though_the_daemon_ends_later(*, pro
     scene = replace(scene, desired=replace(scene.desired, moved=(Moved("old", "new"),)))
     (directory,) = scene.live.directories.values()
     scene = scene.has(directory if processes else replace(directory, processes=()))
-    plan, later = scene.plan(), scene.sees(since_boot=60.0).plan()
+    plan, later = scene.plan(), scene.sees(moment=Moment(HOST.boot_id, 60.0)).plan()
     assert [a.kind for a in plan.actions] == ["Stop" if processes else "ClearStalePid", "Rename", "Start"]
     assert fingerprint(plan, SALT) == fingerprint(later, SALT)
 
