@@ -50,6 +50,18 @@ def test_a_restart_that_waits_says_how_not_to() -> None:
     assert "`chiltepin restart main --interrupt` does not wait, and ends the tasks" in (outcome.remedy or "")
 
 
+@pytest.mark.parametrize(
+    ("state", "remedy"), [("stopped", ", `restart: now` does not wait, and ends the tasks"), (None, "")]
+)
+def test_a_stop_that_waits_names_a_setting_only_where_there_is_a_block_for_it(state: str | None, remedy: str) -> None:
+    lab = Lab(desired(endpoint(), endpoint("two")))
+    assert lab.apply().code == ExitCode.OK
+    lab.world.user_endpoints["main"] = 1
+    lab.wants(*([endpoint(state=state)] if state else []), endpoint("two"))
+    [outcome] = [o for o in lab.apply(YES).run.outcomes if o.kind == "deferred" and o.action.kind == "Stop"]
+    assert outcome.remedy == f"run it again; `--drain 2h` waits until it is idle{remedy}"
+
+
 # --- what counts
 
 
