@@ -196,6 +196,8 @@ def _keep(console: Console, out: Path, sight: Sight, request: Request, invocatio
 
 def _given(invocation: Invocation, desired: Desired) -> Iterator[str]:
     """Yield the options of this command that an apply of the kept plan needs as well; of a secret only the name."""
+    from reconciler.core.redact import is_secret_value
+
     hidden = {v for e in desired.endpoints.values() for name, v in e.user_environment.items() if name in e.sensitive}
     shared = (
         ("-f", invocation.file if invocation.file != o.DEFAULT_FILE else None),
@@ -208,6 +210,7 @@ def _given(invocation: Invocation, desired: Desired) -> Iterator[str]:
             yield from (option, str(value))
     for variable in invocation.variables:
         name, _, value = variable.partition("=")
-        yield from ("--var", f"{name}=VALUE" if value in hidden | desired.secrets else variable)
+        is_secret = value in hidden | desired.secrets or is_secret_value(name, value)
+        yield from ("--var", f"{name}=VALUE" if is_secret else variable)
     if invocation.allow_outside:
         yield "--allow-outside"

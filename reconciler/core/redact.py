@@ -21,12 +21,12 @@ _KINDS = (
 )
 _SECRET_NAME = re.compile(_KINDS, re.IGNORECASE)
 _TOKEN_NAME = re.compile(r"token(?!i[sz])", re.IGNORECASE)
-# What a name ends in that may have a number as its secret; any other number counts or measures something.
-_MAY_BE_A_NUMBER = re.compile(rf"(?:{_KINDS}|token(?!s))[a-z]{{0,8}}(?:[_-]?\d{{1,4}})?$", re.IGNORECASE)
 # Where a word of a name begins in the midst of letters; then: what it ends in when it is about a secret and is none,
 # and what it holds when tokens of a text are counted or paid for.
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_ABOUT_ONE = re.compile(r"_(?:(?:file|path|dir|limit|size|scheme|endpoint|name)s?|policy|policies|ttl)$|_py$")
+_ABOUT_ONE = re.compile(
+    r"_(?:(?:file|path|dir|limit|size|length|count|port|scheme|endpoint|name)s?|policy|policies|ttl)$|_py$"
+)
 _COUNTS = re.compile(r"(?:^|_)(?:max|min|num|n|total)_")
 _PER = re.compile(r"tokens_per_|_per_(?:\d+[km]?_)?tokens?$")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?")
@@ -70,10 +70,10 @@ _TOKEN = re.compile(
 
 # A key of YAML, and what follows when its value stands on the lines below only.
 _KEY = re.compile(r"""([ ]*(?:- +)*)["']?([\w.-]+)["']?[ ]*:([ ]*(?:[|>][-+0-9]*[ ]*)?(?:#.*)?$)?""")
-# What the shell takes from elsewhere: a variable, or what a command says that is not just told what to say.
+# What the shell takes from elsewhere, and nothing besides: a variable, or a file. Any other command may hold a secret.
+_FILE = r"""(?:cat\s+|<\s*)["']?[\w./~$@%+{}-]+["']?\s*"""
 _TAKEN = re.compile(
-    r"""(?:(?<==)|(?<=="))(?:(?:Bearer|Basic|Token)\s+)?"""
-    r"""(?:\$(?:\w+|\{\w+\})(?:/.*)?\Z|(?:\$\(|`)(?!\s*(?:echo|printf)\b)(?!.*<<).*[)`]\Z)""",
+    rf"""(?:(?<==)|(?<=="))(?:(?:Bearer|Basic|Token)\s+)?(?:\$\w+|\$\{{\w+\}}|\$\(\s*{_FILE}\)|`\s*{_FILE}`)\Z""",
     re.IGNORECASE,
 )
 
@@ -91,9 +91,9 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_secret_value(name: str, value: object) -> bool:
-    """Whether a value is a secret by its name: a truth value never is, a number only where it may be the whole of one.
+    """Whether a value is a secret by its name: a truth value never is, a number only if it counts no tokens.
 
-    So `password: 1234` is a secret, and `token_count: 4` is none.
+    So `password: 1234` is a secret, and `prompt_tokens: 4096` is none.
     """
     return is_secret_name(name) and not _is_plain(name, value)
 
@@ -103,7 +103,7 @@ def _is_plain(name: str, value: object) -> bool:
     if value is None or isinstance(value, bool) or (isinstance(value, str) and _TRUTH.fullmatch(value)):
         return True
     is_number = isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value) is not None)
-    return is_number and _MAY_BE_A_NUMBER.search(name) is None
+    return is_number and "tokens" in name.lower() and _SECRET_NAME.search(name) is None
 
 
 def is_telling(value: str) -> bool:
@@ -142,12 +142,12 @@ def _without_user(before: re.Match[str]) -> str:
 
 
 class Named(NamedTuple):
-    """A secret in a text: its name, where its value starts and ends, and what ends it on a later line."""
+    """A secret in a text: its name, where its value starts and ends, and whether it goes on below that line."""
 
     name: str
     start: int
     end: int
-    awaited: str
+    goes_on: bool
 
 
 def named_secrets(text: str) -> Iterator[Named]:
@@ -162,41 +162,41 @@ def named_secrets(text: str) -> Iterator[Named]:
         in_a_path = text[found.start() - 1 : found.start()] == "/" and text[at - 1 : at + 1] == ":/"
         if is_secret_name(found[1]) and not in_a_path:
             has_blanks = bool(found[2]) or "authorization" in found[1].lower()
-            start, at, awaited = _value(text, at, has_blanks=has_blanks)
+            start, at, goes_on = _value(text, at, has_blanks=has_blanks)
             if at > start and not _is_plain(found[1], text[start:at]):
-                yield Named(found[1], start, at, awaited)
+                yield Named(found[1], start, at, goes_on)
 
 
-def _value(text: str, start: int, *, has_blanks: bool) -> tuple[int, int, str]:
-    """Return start and end of the value at `start`, without its quotes, and what ends it if its line does not."""
+def _value(text: str, start: int, *, has_blanks: bool) -> tuple[int, int, bool]:
+    """Return start and end of the value at `start`, without its quotes, and whether it goes on below its line."""
     opening = _OPENING.match(text, start)
     if opening is None:
-        at, awaited = _group_end(text, start)
+        at, is_open = _group_end(text, start)
         end = _next(_NEXT if has_blanks else _WORD_END, text, at)
-        return start, end, "\\" if not awaited and text[end - 1 : end + 1] in ("\\", "\\\n") else awaited
+        return start, end, is_open or text[end - 1 : end + 1] in ("\\", "\\\n")
     start = opening.end()
     escapes, quote = opening[1], opening[2]
     if escapes:  # it ends with the same quote after as many backslashes, not more
-        return start, _next(re.compile(rf"(?<!\\)\\{{{len(escapes)}}}{quote}|$", re.MULTILINE), text, start), ""
+        return start, _next(re.compile(rf"(?<!\\)\\{{{len(escapes)}}}{quote}|$", re.MULTILINE), text, start), False
     at = _group_end(text, start)[0] if text.startswith("$(", start) and quote == '"' else start
     inside = _QUOTED[quote].match(text, at)
     end = inside.end() if inside else at
-    return (start, end, "") if text[end : end + 1] == quote else (start, _next(_LINE_END, text, end), quote)
+    return (start, end, False) if text[end : end + 1] == quote else (start, _next(_LINE_END, text, end), True)
 
 
-def _group_end(text: str, start: int) -> tuple[int, str]:
-    """Return where the brackets or backquotes that open at `start` end, and what would end them if their line does."""
+def _group_end(text: str, start: int) -> tuple[int, bool]:
+    """Return where the brackets or backquotes that open at `start` end, and whether that is not on their line."""
     group = _GROUP.match(text, start)
     if group is None:
-        return start, ""
+        return start, False
     at, depth, closing = group.end(), 1, _CLOSING[group[1]]
     if closing == group[1]:
         end = _next(re.compile(f"{closing}|$", re.MULTILINE), text, at)
-        return (end + 1, "") if text[end : end + 1] == closing else (end, closing)
+        return (end + 1, False) if text[end : end + 1] == closing else (end, True)
     while depth and (found := _INSIDE.search(text, at)) and found[0]:
         at = found.end()
         depth += (found[0] in "[({") - (found[0] in "])}")
-    return (at, "") if depth == 0 else (_next(_LINE_END, text, at), closing)
+    return (at, False) if depth == 0 else (_next(_LINE_END, text, at), True)
 
 
 def _next(pattern: re.Pattern[str], text: str, start: int) -> int:
@@ -227,44 +227,42 @@ def without_known(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _redacted(text: str, keep: re.Pattern[str] | None) -> tuple[str, str]:
-    """Return `text` without what looks like a secret, and what ends the last one if the last line does not."""
+def _redacted(text: str, keep: re.Pattern[str] | None) -> tuple[str, bool]:
+    """Return `text` without what looks like a secret, and whether the last one goes on below it."""
     text = without_passwords(text)
     parts: list[str] = []
-    done, awaited = 0, ""
+    done, goes_on = 0, False
     for named in named_secrets(text):
         if keep is None or not keep.match(text, named.start, named.end):
             parts += [text[done : named.start], HIDDEN]
-            done, awaited = named.end, named.awaited
+            done, goes_on = named.end, named.goes_on
     text = "".join([*parts, text[done:]])
-    return _SCHEME.sub(rf"\1 {HIDDEN}", text), awaited
+    return _SCHEME.sub(rf"\1 {HIDDEN}", text), goes_on
 
 
 def redacted_lines(lines: Iterable[str]) -> list[str]:
     """Return each line of a YAML file or a script without what looks like a secret, wherever that ends.
 
-    Nothing is shown of what stands below the name of one, and of the lines on which its quotes, its brackets or its
-    command go on. What the shell takes from elsewhere (`TOKEN=$(cat FILE)`) is none, and stays.
+    Nothing is shown of what stands below the name of one. Of a text in which quotes, brackets or a command go on
+    below the line of a secret no further line is: where they end, only their own language can tell. What the shell
+    takes from elsewhere (`TOKEN=$(cat FILE)`) is none, and stays.
     """
     shown: list[str] = []
     below: int | None = None  # the column of the name whose lines these are
-    awaited = ""
+    goes_on = False
     for line in lines:
         text = line.lstrip()
         column = len(line) - len(text)
         is_below = below is not None and (not text or column > below or (column == below and text.startswith("- ")))
-        if is_below or awaited:
-            ends = not line.endswith("\\") if awaited == "\\" else bool(awaited) and awaited in line
-            quote = awaited if ends and awaited in _QUOTED else ""  # what is shown can be read as what was
-            shown.append(f"{line[:column]}{HIDDEN}{quote}" if text else line)
-            awaited = "" if ends else awaited
+        if is_below or goes_on:
+            shown.append(f"{line[:column]}{HIDDEN}" if text else line)
             continue
         key = _KEY.match(line)
         below = key.end(1) if key and is_secret_name(key[2]) else None
         if key and below is not None and key[3] is not None:
             shown.append(line)
         else:
-            masked, awaited = _redacted(line, _TAKEN)
+            masked, goes_on = _redacted(line, _TAKEN)
             shown.append(masked)
     return shown
 

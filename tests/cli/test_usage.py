@@ -679,6 +679,10 @@ def test_what_is_named_a_secret_is_in_no_printed_command_and_its_short_value_hid
     done = shell.ok("plan", "--var", "given=debug", "--out", "p.json")
     assert "given=VALUE" in done.err
     done.says('NOTE: "debug it"', "API_TOKEN: (sensitive)")
+    shell.write(
+        f"{HEAD}endpoints:\n  main: {{state: stopped, user_environment: {{SAYS: 'it is {{{{ api_token }}}}'}}}}\n"
+    )
+    assert "hunter22" not in shell.ok("plan", "--var", "api_token=hunter22", "--out", "q.json").err
 
 
 def test_the_limits_of_a_kept_plan_are_those_that_it_was_made_with() -> None:

@@ -121,12 +121,22 @@ def test_names_of_other_things(name: str) -> None:
     assert redact(f"{name}: hunter22") == f"{name}: hunter22"
 
 
+_LONG_NAMES = (
+    "SECRET_KEY",
+    "DB_PASSWORD_PROD",
+    "CLIENT_SECRET_VALUE",
+    "MY_PASSWORD_FOR_DB",
+    "SECRET_PIN",
+    "TOKEN_PROD",
+)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         *(("password", value) for value in ("1234", 1234, "correct horse", "", ["a"], {"a": "b"})),
         *(("API_KEY_2", "123456789"), ("token", 31415926), ("refresh_tokens", "Ag1"), ("refresh_tokens", {"a": "Ag1"})),
-        ("token_count", "four"),
+        *((name, value) for name in _LONG_NAMES for value in (31415926, "31415926")),
     ],
 )
 def test_values_that_are_secrets_by_their_name(name: str, value: object) -> None:
@@ -141,6 +151,9 @@ def test_values_that_are_secrets_by_their_name(name: str, value: object) -> None
             ("token_count", 4),
             ("token_count", "4"),
             ("prompt_tokens", 4096),
+            ("prompt_tokens", "4096"),
+            ("token_count", "four"),
+            ("SECRET_PORT", 8080),
             ("password_min_length", 12),
             ("tokens", 0.5),
         ),
@@ -189,25 +202,37 @@ def test_a_user_alone_is_no_password(text: str) -> None:
     assert not has_password(text)
 
 
+_COMMANDS = (
+    "$(curl -d password=hunter22 https://a)",
+    "`curl -u me:hunter22 https://a`",
+    "$(cat f || echo hunter22)",
+    "$(vault login -token=hunter22)",
+    "$(cat <<< hunter22)",
+    "$OTHER/hunter22",
+)
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("export HF_TOKEN=$(cat ~/.hf)\nmodule load a", "export HF_TOKEN=$(cat ~/.hf)\nmodule load a"),
         ('A_TOKEN="$(cat "$HOME/.t")" B_TOKEN=$X C_TOKEN=`cat t`; D=1', None),
-        ("D_TOKEN=${X} E_TOKEN=$HOME/t F_TOKEN='$hunter22'", "D_TOKEN=${X} E_TOKEN=$HOME/t F_TOKEN='***'"),
+        ("D_TOKEN=${X} E_TOKEN=$HOME/t F_TOKEN='$hunter22'", "D_TOKEN=${X} E_TOKEN=*** F_TOKEN='***'"),
+        ("A_TOKEN=$(< ~/.t) B_TOKEN=$(cat '/a b') C=1", "A_TOKEN=$(< ~/.t) B_TOKEN=*** C=1"),
+        *((f"TOKEN={command} a", "TOKEN=*** a") for command in _COMMANDS),
         ("password: $hunter22", "password: ***"),
         ("TOKEN=${X:-hunter22} TOKEN=hunter$22", "TOKEN=*** TOKEN=***"),
         ("TOKEN=$(echo hunter22) a", "TOKEN=*** a"),
-        ("TOKEN=$(cat <<E\nhunter22\nE\n)\na", "TOKEN=***\n***\n***\n***\na"),
-        ("TOKEN=`\necho hunter22`\na", "TOKEN=***\n***\na"),
-        ('KEY="a" API_KEY="hunter\n22" B=1\na', 'KEY="a" API_KEY="***\n***"\na'),
-        ("API_KEY=hunter\\\n22\na", "API_KEY=***\n***\na"),
-        ("TOKENS=(\nhunter22\n)\na", "TOKENS=***\n***\n***\na"),
+        ("TOKEN=$(cat <<E\nhunter)22\nE\n)\na", "TOKEN=***\n***\n***\n***\n***"),
+        ("TOKEN=`\necho hunter22`\na", "TOKEN=***\n***\n***"),
+        ('KEY="a" API_KEY="hunter\n\\"22\\"\nhunter22"\na', 'KEY="a" API_KEY="***\n***\n***\n***'),
+        ("API_KEY=hunter\\\n22\na", "API_KEY=***\n***\n***"),
+        ("declare -A TOKENS=(\n[a]=$(cat f)\n[b]=hunter22\n)", "declare -A TOKENS=***\n***\n***\n***"),
         ('tokens: {a: "hunter}22", b: [hunter33]}, c: 1', "tokens: ***, c: 1"),
         ('{"tokens": {"a": {"b": "hunter22"}, "c": "d"}, "n": 1}', '{"tokens": ***, "n": 1}'),
-        ('  "tokens": [\n    "hunter22"\n  ],\n  "n": 1', '  "tokens": ***\n    ***\n  ***\n  "n": 1'),
+        ('  "tokens": {\n    "a": {"x": 1},\n    "b": "hunter22"\n  }', '  "tokens": ***\n    ***\n    ***\n  ***'),
         ("password: hunter\n  22\na: 1", "password: ***\n  ***\na: 1"),
-        ('password: "hunter\n  22"\na: 1', 'password: "***\n  ***"\na: 1'),
+        ('password: "hunter\n  22"\na: 1', 'password: "***\n  ***\n***'),
         ("password: |\n  hunter22\na: 1", "password: |\n  ***\na: 1"),
     ],
 )

@@ -31,7 +31,8 @@ _HINTS = 50
 _NOT_TEXT = frozenset(PoolBlock.model_fields) - {"endpoint", "partition", "queue", "account", "walltime"}
 
 
-_TAKEN = re.compile(r"[$`]")
+_EXPANDS = re.compile(r"[$`]")
+"""What the shell makes something of: where a secret comes from there, a warning would be wrong too often."""
 _WRITTEN = "and pools are written to plain files: lock and pools file"
 _READ = (
     "keep it in a file on the host that only you can read, and let a line take it from there: `export NAME=$(cat FILE)`"
@@ -160,10 +161,10 @@ class PoolBuilder:
 
     def _check_literal(self, path: Path, text: str, places: Layers) -> None:
         """Warn of a secret in a pool's text; one that the shell takes from somewhere else is none."""
-        names = [each.name for each in named_secrets(text) if not _TAKEN.search(text, each.start, each.end)]
+        names = [each.name for each in named_secrets(text) if not _EXPANDS.search(text, each.start, each.end)]
         if names:
             self._warn(places, path, f"`{names[0]}` looks like a secret written in the manifest, {_WRITTEN}", _READ)
-        elif any(not _TAKEN.search(password) for password in url_passwords(text)):
+        elif any(not _EXPANDS.search(password) for password in url_passwords(text)):
             self._warn(places, path, f"there is a URL with a password or a token in this text, {_WRITTEN}", _READ)
 
     def _warn(self, places: Layers, path: Path, message: str, hint: str) -> None:
