@@ -159,7 +159,7 @@ def _lost(desired: Desired, lock: Lock | None, directories: Mapping[str, LiveDir
     for name, locked in lock.endpoints.items() if lock else ():
         left = name not in desired.endpoints and name not in desired.elsewhere
         matters = locked.claim.host == desired.host.name and (left or locked.claim.directory in directories)
-        if lock and locked.id and matters and has_lost_its_directory(name, lock, directories):
+        if lock and locked.id and matters and has_lost_its_directory(name, lock, desired, directories):
             found.add(locked.id)
     for name, endpoint in desired.endpoints.items():
         if endpoint.directory in directories or endpoint.state == "unmanaged":

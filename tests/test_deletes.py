@@ -824,6 +824,27 @@ def test_a_lost_directory_that_is_another_endpoints_by_now_leaves_the_lock_by_co
     lab.assert_converged()
 
 
+@pytest.mark.parametrize("scope", [{"destroy": True, "purge": True}, {"destroy": True}, {}])
+def test_an_endpoint_that_was_made_anew_by_hand_is_told_and_keeps_both_uuids(scope: dict[str, bool]) -> None:
+    lab = Lab(desired(endpoint("old"), endpoint("two")))
+    assert lab.apply().code == ExitCode.OK
+    world, uuids = lab.world, lab.ids()
+    world.end(world.daemons_of("old")[0], cleanly=True)
+    folder = world.folders["old"]
+    folder.marker = folder.endpoint_id = folder.pid = None
+    by_hand = world.spawn("old", None)
+    world.register(by_hand)
+    world.bring_up(by_hand)
+    world.now += 3600
+    if not scope:
+        lab.wants(endpoint("two"))
+    result = lab.apply(YES, **scope)
+    assert result.code == ExitCode.REFUSED
+    assert [r.endpoint for r in result.sight.plan.refusals] == ["old"]
+    assert (by_hand.phase, lab.ids()["old"]) == ("up", uuids["old"])
+    assert {uuids["old"], by_hand.id} <= set(world.registrations)
+
+
 @pytest.mark.parametrize("purge", [False, True])
 @pytest.mark.parametrize("name", ["old", "new"])
 def test_destroy_knows_an_endpoint_by_both_names_until_it_is_renamed(name: str, purge: bool) -> None:

@@ -155,3 +155,9 @@ class Desired:
             found += older
             ahead += older
         return tuple(found)
+
+    def block_of(self, name: str) -> DesiredEndpoint | None:
+        """Return the block of an endpoint, also one under the name that it is to have."""
+        if name in self.endpoints or not self.moved:
+            return self.endpoints.get(name)
+        return next((endpoint for new, endpoint in self.endpoints.items() if name in self.formerly(new)), None)

@@ -21,7 +21,7 @@ from reconciler.core.traces import Homes, homes_of
 from reconciler.core.trash import ids_to_ask as ids_in_trash
 from reconciler.core.trash import names_to_come_back, plan_purges
 from reconciler.core.undeletion import plan_undelete
-from reconciler.core.witnesses import witnesses
+from reconciler.core.witnesses import ids_named
 
 
 def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
@@ -79,9 +79,7 @@ def _ids_not_listed(scope: Scope, desired: Desired, live: LiveState, known: Know
     for name, endpoint in desired.endpoints.items():
         if endpoint.state == "unmanaged" or not scope.covers(name):
             continue
-        directory = live.directories.get(endpoint.directory)
-        marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
-        ids = set(witnesses(directory, marker, known.entry(name), endpoint.id).values()) - listed
+        ids = ids_named(live.directories.get(endpoint.directory), known.entry(name), endpoint.id) - listed
         # Whoever is named by its claim as another identity is told so without a question.
         if ids and (name in scope.reregister or isinstance(find_ground(endpoint, live, known), Gone)):
             found |= ids

@@ -14,7 +14,7 @@ from reconciler.core.marker import Claim, Marker
 from reconciler.core.scope import Scope
 from reconciler.core.traces import has_lost_its_directory
 from reconciler.core.trash import ids_to_ask as ids_in_trash
-from reconciler.core.witnesses import witnesses
+from reconciler.core.witnesses import ids_named
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def leavers(desired: Desired, live: LiveState, known: Known, scope: Scope) -> tu
     """Return the endpoints of this stack on this host that should not be there, by name."""
     cause = Cause.DESTROY if scope.destroy else Cause.REMOVED
     found = sorted(set(_leaving(desired, live, known, scope)))
-    return tuple(Leaver(name, directory, lost, cause, _declared(name, desired)) for name, directory, lost in found)
+    return tuple(Leaver(name, directory, lost, cause, desired.block_of(name)) for name, directory, lost in found)
 
 
 def left_behind(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str]]:
@@ -52,18 +52,10 @@ def ids_to_end(desired: Desired, live: LiveState, known: Known, scope: Scope) ->
     for name, directory_name, is_lost in _leaving(desired, live, known, scope):
         directory = None if is_lost else live.directories[directory_name]
         if directory is None or not directory.processes:
-            marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
-            found |= set(witnesses(directory, marker, known.entry(name)).values())
+            found |= ids_named(directory, known.entry(name))
         candidates = live.candidates.get(name, ())
         found |= set() if isinstance(candidates, Unknown) else {registration.id for registration in candidates}
     return found
-
-
-def _declared(name: str, desired: Desired) -> DesiredEndpoint | None:
-    """Return the block of an endpoint, also one under the name that it is to have."""
-    return desired.endpoints.get(name) or next(
-        (endpoint for new, endpoint in desired.endpoints.items() if name in desired.formerly(new)), None
-    )
 
 
 def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> Iterator[tuple[str, str, bool]]:
@@ -77,7 +69,7 @@ def _leaving(desired: Desired, live: LiveState, known: Known, scope: Scope) -> I
         for name, entry in known.lock.endpoints.items():
             if name in wanted or name in desired.elsewhere or not _is_here(entry.claim, known) or name in unmanaged:
                 continue
-            is_lost = has_lost_its_directory(name, known.lock, live.directories)
+            is_lost = has_lost_its_directory(name, known.lock, desired, live.directories)
             if (is_lost or entry.claim.directory not in used) and _covers(scope, name, desired):
                 yield name, entry.claim.directory, is_lost
     for directory, marker in _unwanted(desired, live, known, scope):
@@ -113,7 +105,7 @@ def _used(desired: Desired, live: LiveState, scope: Scope) -> set[str]:
 
 def _covers(scope: Scope, name: str, desired: Desired) -> bool:
     """Whether a run is about an endpoint, by any of the names that it has until a rename in the manifest is done."""
-    declared = _declared(name, desired)
+    declared = desired.block_of(name)
     names = {name, *((declared.name, *desired.formerly(declared.name)) if declared else ())}
     return not names & scope.exclude and (not scope.targets or bool(names & scope.targets))
 

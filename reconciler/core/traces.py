@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.actions import Refusal
-from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import Known
 from reconciler.core.live import LiveDirectory, LiveState
 from reconciler.core.lock import Lock, LockedEndpoint
 from reconciler.core.marker import Marker
-from reconciler.core.witnesses import witnesses
+from reconciler.core.witnesses import ids_named
 
 Homes = Mapping[str, Sequence[str]]
 """By the name in their markers, the directories that carry our marker of an endpoint."""
@@ -35,31 +35,44 @@ def homes_of(live: LiveState, known: Known) -> Homes:
     return homes
 
 
-def has_lost_its_directory(name: str, lock: Lock, directories: Mapping[str, LiveDirectory]) -> bool:
+def has_lost_its_directory(name: str, lock: Lock, desired: Desired, directories: Mapping[str, LiveDirectory]) -> bool:
     """Whether the directory that the lock has of endpoint `name` is not there, or another's by now and nothing its own.
 
-    What does not say whose it is, is the lock's.
+    It is another's when our marker in it names another endpoint, when its UUID is that of another lock entry or block,
+    or when another block has it as `unmanaged`. All else is the lock's: made anew by hand, or marked by another stack
+    or lineage, it may be where its daemon runs, and whoever acts on it is to be told what is there.
     """
-    entry = lock.endpoints[name]
-    there = directories.get(entry.claim.directory)
+    there = directories.get(lock.endpoints[name].claim.directory)
     if there is None:
         return True
-    if _names(there, name, lock) or not (isinstance(there.marker, Marker) or (there.marker is None and entry.id)):
+    if _names(there, name, lock) or not _is_anothers(there, name, lock, desired):
         return False
-    return bool(_ids(there) or there.marker) and not any(_names(d, name, lock) for d in directories.values())
+    return not any(_names(directory, name, lock) for directory in directories.values())
 
 
 def _names(directory: LiveDirectory, name: str, lock: Lock) -> bool:
     """Whether a directory carries the marker of what the lock calls `name`, or its UUID."""
     marker = directory.marker
-    ours = (lock.stack, lock.lineage, name)
-    is_marked = isinstance(marker, Marker) and (marker.stack, marker.lineage, marker.endpoint) == ours
-    return is_marked or lock.endpoints[name].id in _ids(directory)
+    is_marked = isinstance(marker, Marker) and _is_of(marker, lock) and marker.endpoint == name
+    return is_marked or lock.endpoints[name].id in ids_named(directory)
 
 
-def _ids(directory: LiveDirectory) -> set[str]:
-    marker = directory.marker if isinstance(directory.marker, Marker) else None
-    return set(witnesses(directory, marker, None).values())
+def _is_anothers(directory: LiveDirectory, name: str, lock: Lock, desired: Desired) -> bool:
+    """Whether something shows that a directory which does not name `name` is another endpoint's."""
+    marker, ids = directory.marker, ids_named(directory)
+    if isinstance(marker, Marker) and _is_of(marker, lock):
+        return True
+    own = desired.block_of(name)
+    blocks = [block for block in desired.endpoints.values() if block is not own]
+    if any(block.id in ids for block in blocks) or any(entry.id in ids for entry in lock.endpoints.values()):
+        return True
+    # What has no UUID on record cannot be told from what is there.
+    is_told = bool(ids and lock.endpoints[name].id) or isinstance(marker, Marker)
+    return is_told and any(block.state == "unmanaged" and block.directory == directory.name for block in blocks)
+
+
+def _is_of(marker: Marker, lock: Lock) -> bool:
+    return (marker.stack, marker.lineage) == (lock.stack, lock.lineage)
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,14 @@ def witnesses(
     return {where: value for where, value in named.items() if value}
 
 
+def ids_named(
+    directory: LiveDirectory | None, entry: LockedEndpoint | None = None, declared: str | None = None
+) -> frozenset[str]:
+    """Return every UUID that a directory (its files and its daemon), and what else is given, names."""
+    marker = directory.marker if directory and isinstance(directory.marker, Marker) else None
+    return frozenset(witnesses(directory, marker, entry, declared).values())
+
+
 def disagree(name: str, found: dict[str, str]) -> Refusal:
     """Refuse an endpoint whose UUID is not the same everywhere; `found` is each place's."""
     return Refusal(

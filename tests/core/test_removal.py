@@ -304,6 +304,95 @@ def test_directory_that_may_still_be_its_own_is_not_lost(change: dict[str, str |
     assert kinds(scene.has(applied(KEPT), there)) == []
 
 
+BY_HAND = replace(applied(LEAVING, running=False), marker=None, endpoint_id=uuid("made anew"))
+ANOTHER_STACKS = replace(marked(applied(LEAVING), stack="wx", id=uuid("theirs")), endpoint_id=uuid("theirs"))
+ANOTHER_LINEAGES = marked(ANOTHER_STACKS, stack="hrrr", lineage="another")
+_NEVER = marked(applied(LEAVING, registered=False, running=False), lineage="another")
+
+
+@pytest.mark.parametrize(
+    ("declared", "scope"),
+    [
+        (False, {}),
+        (False, {"destroy": True}),
+        (True, {"destroy": True}),
+        (True, {"destroy": True, "purge": True}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (BY_HAND, "has no readable marker, so it is not deleted"),
+        (ANOTHER_STACKS, "belongs to stack `wx`"),
+        (ANOTHER_LINEAGES, "belongs to another manifest"),
+        (_NEVER, "belongs to another manifest"),
+    ],
+    ids=["made anew by hand", "another stack's", "another lineage's", "another lineage's, never registered"],
+)
+def test_directory_that_no_other_endpoint_of_ours_has_is_not_lost(
+    there: LiveDirectory, said: str, declared: bool, scope: dict[str, bool]
+) -> None:
+    scene = leaves(there).wants(KEPT, LEAVING) if declared else leaves(there)
+    scene = scene.locks("old", id=None) if there is _NEVER else scene
+    plan = scene.plan(**scope)
+    assert [(r.endpoint, r.exit_code) for r in plan.refusals] == [("old", 4)]
+    assert said in plan.refusals[0].what
+    assert {a.endpoint for a in plan.actions} <= {"kept"}
+    assert "old" not in plan.deletes
+
+
+def others(what: str) -> Scene:
+    """Return a scene in which just one thing shows that what is in the directory of `old`, which left, is of `new`."""
+    scene, new = taken(), endpoint("new", directory="old")
+    lock = scene.known.lock
+    assert lock is not None
+    if what == "marker":
+        return scene.locks("new", id=None).has(applied(KEPT), applied(new, registered=False, running=False))
+    scene = scene.has(applied(KEPT), replace(applied(new, running=False), marker=None))
+    if what == "UUID in the lock":
+        return scene
+    if what == "UUID in a block":
+        new = replace(new, id=uuid("new"))
+    elif what == "unmanaged":
+        new = replace(new, state="unmanaged")
+    return scene.knows(lock=lock.without_endpoint("new")).wants(KEPT, new)
+
+
+@pytest.mark.parametrize("what", ["marker", "UUID in the lock", "UUID in a block", "unmanaged"])
+def test_directory_is_anothers_when_one_thing_shows_it(what: str) -> None:
+    assert ("old", "Forget") in kinds(others(what))
+
+
+def test_directory_that_another_block_only_wishes_for_is_not_anothers() -> None:
+    scene = others("nothing")
+    assert [r.endpoint for r in scene.plan().refusals] == ["new"]
+    assert kinds(scene) == []
+    assert [r.endpoint for r in scene.plan(destroy=True, purge=True).refusals] == ["old"]
+
+
+def test_unmarked_directory_of_what_has_no_uuid_on_record_may_be_its_own() -> None:
+    assert kinds(others("unmanaged").locks("old", id=None)) == []
+
+
+def test_unmanaged_directory_that_another_stack_has_marked_is_anothers() -> None:
+    there = marked(applied(endpoint("new", directory="old"), registered=False, running=False), stack="wx")
+    assert kinds(others("unmanaged").has(applied(KEPT), there)) == [("old", "Forget")]
+
+
+def test_directory_of_its_own_block_is_not_anothers() -> None:
+    scene = leaves(BY_HAND).wants(KEPT, endpoint("new", directory="old", id=uuid("made anew")))
+    scene = scene.wants(*scene.desired.endpoints.values(), moved=(Moved("old", "new"),))
+    assert [r.endpoint for r in scene.plan(destroy=True, purge=True).refusals] == ["old"]
+
+
+@pytest.mark.parametrize("change", [{}, {"marker": None}, {"endpoint_id": None}], ids=["", "unmarked", "no UUID"])
+def test_directory_that_was_moved_by_hand_to_make_room_is_not_lost(change: dict[str, None]) -> None:
+    scene = taken().sees(statuses={uuid("old"): "offline"})
+    moved = replace(applied(LEAVING, running=False), name="elsewhere", **change)
+    plan = scene.has(*scene.live.directories.values(), moved).plan()
+    assert (plan.actions, plan.refusals) == ((), ())
+
+
 def test_directory_lost_to_another_endpoint_while_it_is_online_elsewhere() -> None:
     (refusal,) = taken().sees(statuses={uuid("old"): "online"}).plan().refusals
     assert refusal.what == (
