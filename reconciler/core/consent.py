@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from reconciler.core.actions import Purge
 from reconciler.core.frozen import dataclass
 from reconciler.core.plan import Plan
@@ -54,7 +56,7 @@ def remedy_for_refused(plan: Plan, *, is_kept: bool) -> str:
     names = ", ".join(plan.refused)
     if not is_kept:
         return f"mend what is said of {names}, or leave it out by --exclude, and run it again"
-    options = " ".join(f"--exclude {name}" for name in plan.refused)
+    options = " ".join(f"--exclude {shlex.quote(name)}" for name in plan.refused)
     return f"mend what is said of {names}, then make a new plan and apply that; or make one with {options}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.actions import Purge, StopElsewhere
-from reconciler.core.consent import Allowed, Consent, consented
+from reconciler.core.consent import Allowed, Consent, consented, remedy_for_refused
 from reconciler.core.desired import DesiredEndpoint, Moved, Trash
 from reconciler.core.live import LiveDirectory, PidFile, TrashEntry, Unknown
 from reconciler.core.lock import lock_entry
@@ -564,6 +564,14 @@ def test_nothing_is_deleted_while_what_may_take_its_place_is_refused() -> None:
     beside = scene.plan(exclude=["new"])
     assert consented(beside, Consent(deletes=True)) == Allowed(beside)
     assert beside.deletes == ("old",)
+
+
+def test_what_holds_deletes_back_is_named_as_a_shell_takes_it() -> None:
+    odd = endpoint("a;b&$c")
+    there = replace(applied(odd, running=False), marker=None)
+    plan = leaves().wants(KEPT, odd).has(applied(KEPT), applied(LEAVING), there).plan()
+    assert plan.refused == ("a;b&$c",)
+    assert remedy_for_refused(plan, is_kept=True).endswith("make one with --exclude 'a;b&$c'")
 
 
 @pytest.mark.parametrize("leaving", [KEPT, LEAVING], ids=["nothing else leaves", "another leaves"])
