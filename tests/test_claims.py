@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from reconciler.core.actions import Refusal
-from reconciler.core.desired import HostView, Moved
+from reconciler.core.desired import DesiredEndpoint, HostView, Moved
 from reconciler.core.live import Identity, Registration
 from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
@@ -267,9 +268,15 @@ def test_apply_take_over_that_is_killed_anywhere(starts_go_on: bool) -> None:
             return
 
 
-@pytest.mark.parametrize("happens", [copied_home, host_renamed, moved_away, second_clone, hosts_section_new_on_a_copy])
-def test_adopt_take_over_that_is_killed_is_finished_by_what_apply_prints(happens: Callable[[Lab], None]) -> None:
-    at, half_done = 0, 0
+@pytest.mark.parametrize(
+    ("happens", "half_done"),
+    [(copied_home, 0), (host_renamed, 2), (moved_away, 1), (second_clone, 0), (hosts_section_new_on_a_copy, 0)],
+)
+def test_adopt_take_over_that_is_killed_is_finished_by_what_apply_prints(
+    happens: Callable[[Lab], None], half_done: int
+) -> None:
+    """At `half_done` moments the lock still has what the marker has no more."""
+    at, found = 0, 0
     while True:
         at += 1
         lab = running()
@@ -279,7 +286,7 @@ def test_adopt_take_over_that_is_killed_is_finished_by_what_apply_prints(happens
         lab.world.now += 100
         result = lab.apply()
         for refusal in result.sight.plan.refusals:
-            half_done += refusal.evidence[0].startswith("the lock says")
+            found += refusal.evidence[0].startswith("the lock says")
             (command,) = commands_of(refusal)
             assert command == "adopt main --take-over"
             assert run(lab, command, ids["main"]).code == ExitCode.OK
@@ -288,8 +295,50 @@ def test_adopt_take_over_that_is_killed_is_finished_by_what_apply_prints(happens
         assert lab.ids() == ids
         if not crashed:
             assert not result.sight.plan.refusals
-            assert half_done or happens is not host_renamed, "the lock still has what the marker has no more"
+            assert found == half_done
             return
+
+
+def with_a_copy(block: DesiredEndpoint) -> Lab:
+    """Return a lab in which the directory was copied beside the original; `block` is that of the original by now."""
+    lab = running()
+    copied = deepcopy(lab.world.folders["main"])
+    copied.pid = None
+    lab.world.folders["copy"] = copied
+    lab.wants(block, endpoint("copy", state="unmanaged"))
+    return lab
+
+
+def test_a_copy_beside_its_original_settles_when_both_are_left_alone() -> None:
+    """As `init --from-existing` writes it: nothing of ours is at stake."""
+    lab = with_a_copy(endpoint(state="unmanaged"))
+    lab.world.lock = lab.world.folders["main"].marker = lab.world.folders["copy"].marker = None
+    assert lab.apply().code == ExitCode.OK
+    assert lab.ids()["main"] == lab.ids()["copy"]
+    before = lab.snapshot()
+    second = lab.apply()
+    assert (second.code, second.sight.plan.is_empty) == (ExitCode.OK, True)
+    assert (lab.snapshot(), lab.plan_code()) == (before, ExitCode.OK)
+
+
+@pytest.mark.parametrize("in_the_lock", [False, True])
+def test_a_copy_beside_what_is_managed_is_let_go_of_as_the_remedy_says(in_the_lock: bool) -> None:
+    lab = with_a_copy(endpoint())
+    if in_the_lock:
+        main = lab.lock().endpoints["main"]
+        claim = main.claim.model_copy(update={"directory": "copy"})
+        entry = main.model_copy(update={"state": "unmanaged", "claim": claim})
+        lab.world.lock = emit_lock(lab.lock().with_endpoint("copy", entry))
+    for _ in range(2):
+        result = lab.apply()
+        assert result.code == ExitCode.REFUSED
+        assert set(lab.ids()) == ({"main", "copy"} if in_the_lock else {"main"})
+    assert "remove one of the two blocks, then `chiltepin forget NAME`" in result.sight.plan.refusals[-1].remedy
+    lab.wants(endpoint())
+    if in_the_lock:
+        assert lab.apply(YES, errand=Errand("forget", ("copy",))).code == ExitCode.OK
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
 
 
 def test_take_over_is_refused_while_it_is_online_elsewhere() -> None:

@@ -18,33 +18,24 @@ from reconciler.core.actions import (
     WritePools,
 )
 from reconciler.core.changes import Cause
-from reconciler.core.desired import Desired, DesiredEndpoint, DesiredPool
+from reconciler.core.desired import Desired, DesiredPool
 from reconciler.core.draft import Draft
+from reconciler.core.endpoint_plans import plan_endpoints
 from reconciler.core.environment import given
 from reconciler.core.errands import plan_errand
 from reconciler.core.frozen import dataclass
-from reconciler.core.known import Blocked, Foreign, Ground, Known
+from reconciler.core.known import Blocked, Known
 from reconciler.core.live import LiveState, Unknown
-from reconciler.core.lock import Lock, LockedEndpoint, final_lock, known_ids, lock_entry
+from reconciler.core.lock import Lock, LockedEndpoint, final_lock, known_ids
 from reconciler.core.marker import Marker
-from reconciler.core.ownership import find_ground
-from reconciler.core.pins import pinned
 from reconciler.core.pool_changes import pool_changes
 from reconciler.core.pool_sharing import file_pools, seen_from, with_pools
 from reconciler.core.pools import pools_file, read_pools
 from reconciler.core.removal import removals
-from reconciler.core.renamed_in_trash import find_return
-from reconciler.core.renaming import find_renaming, renamed
 from reconciler.core.reported import reported, reported_files
-from reconciler.core.reregistration import Renewal, renew
 from reconciler.core.retention import plan_expiry
 from reconciler.core.running import Running
 from reconciler.core.scope import Errand, Scope
-from reconciler.core.steps import steps_for
-from reconciler.core.taking import Taking, take_over
-from reconciler.core.traces import Homes, homes_of
-from reconciler.core.undeletion import Undeletion, bring_back
-from reconciler.core.unmanaged import leave_alone
 
 _OTHERS = (
     "the pools file has `{}` as the host {} wants it, and it stays so: the two share the file and want different"
@@ -182,12 +173,7 @@ def make_plan(
         plan_errand(scope.errand, desired, live, known, draft)
         return _finish(desired, live, known, draft, pools_text, scope)
     if not scope.destroy:
-        homes = homes_of(live, known)
-        for name, endpoint in desired.endpoints.items():
-            if scope.covers(name):
-                _plan_endpoint(endpoint, desired, live, known, homes, draft, scope)
-            else:
-                _keep(name, known, draft)
+        plan_endpoints(desired, live, known, scope, draft)
     removal = removals(desired, live, known, scope)
     draft.actions += removal.actions
     draft.refusals += removal.refusals
@@ -197,103 +183,6 @@ def make_plan(
     if not scope.destroy:
         plan_expiry(desired, live, known, scope, draft)
     return _finish(desired, live, known, draft, pools_text, scope)
-
-
-def _plan_endpoint(
-    endpoint: DesiredEndpoint,
-    desired: Desired,
-    live: LiveState,
-    known: Known,
-    homes: Homes,
-    draft: Draft,
-    scope: Scope,
-) -> None:
-    name = endpoint.name
-    problems = desired.refused.get(name)
-    if problems:
-        text = "; ".join(problem.message for problem in problems)
-        remedy = next((p.hint for p in problems if p.hint), "remove the option, or install a version that knows it")
-        draft.refusals.append(Refusal(name, text, remedy, exit_code=3))
-        _keep(name, known, draft)
-        return
-    back = find_return(endpoint, desired, live, known, homes)
-    if isinstance(back, Refusal | Blocked):
-        _decline(name, back, known, draft)
-        return
-    if back is not None:
-        live, homes = back.live, homes_of(back.live, known)
-    renaming = find_renaming(endpoint, desired, live, known, homes)
-    if isinstance(renaming, Refusal | Blocked):
-        _decline(name, renaming, known, draft)
-        return
-    here = draft
-    if renaming is not None:
-        live, known = renaming.live, renaming.known
-        draft = Draft(actions=[*([back.action] if back else []), *renaming.actions])
-    if endpoint.state == "unmanaged":
-        refusal = leave_alone(endpoint, live, known, draft)
-        if refusal:
-            _decline(name, refusal, known, draft)
-    else:
-        _plan_managed(endpoint, desired, live, known, draft, scope)
-    if renaming is not None:
-        renamed(renaming, endpoint, draft)
-        here.add(draft)
-
-
-def _plan_managed(
-    endpoint: DesiredEndpoint, desired: Desired, live: LiveState, known: Known, draft: Draft, scope: Scope
-) -> None:
-    name = endpoint.name
-    judged = _ground(endpoint, live, known, draft)
-    if scope.take_over and isinstance(judged, Foreign):
-        taking = take_over(endpoint, desired, live, known)
-        if not isinstance(taking, Taking):
-            _decline(name, taking, known, draft)
-            return
-        live = taking.live
-        draft.actions += taking.actions
-        judged = find_ground(endpoint, live, taking.known)
-    renewal = renew(endpoint, judged, live, known) if name in scope.reregister else judged
-    ground = renewal.ground if isinstance(renewal, Renewal) else renewal
-    if isinstance(ground, Ground):
-        ground = pinned(endpoint, ground, live)
-    if isinstance(ground, Ground):
-        steps = steps_for(endpoint, ground, live, desired.host.run_on, retry=scope.retry)
-        draft.actions += [*(renewal.actions if isinstance(renewal, Renewal) else ()), *steps.actions]
-        draft.notes += steps.notes
-        draft.refusals += steps.refusals
-        draft.blocked += steps.blocked
-        draft.running += steps.running
-        pins = {"path": ground.marker.path, "environment": ground.marker.environment}
-        draft.markers[name] = renewal.marker.but(**pins) if isinstance(renewal, Renewal) else ground.marker
-        draft.entries[name] = lock_entry(endpoint, ground.marker.claim, ground.id)
-        return
-    _decline(name, ground, known, draft)
-
-
-def _decline(name: str, why: Refusal | Blocked, known: Known, draft: Draft) -> None:
-    if isinstance(why, Refusal):
-        draft.refusals.append(why)
-    else:
-        draft.blocked.append(why)
-    _keep(name, known, draft)
-
-
-def _ground(endpoint: DesiredEndpoint, live: LiveState, known: Known, draft: Draft) -> Ground | Refusal | Blocked:
-    """Return on what ground the endpoint stands, once it is brought back if it was deleted."""
-    deleted = bring_back(endpoint, live, known)
-    if not isinstance(deleted, Undeletion):
-        return deleted or find_ground(endpoint, live, known)
-    draft.actions.append(deleted.action)
-    return deleted.ground
-
-
-def _keep(name: str, known: Known, draft: Draft) -> None:
-    """An endpoint that is not acted on keeps its lock entry as it is."""
-    entry = known.entry(name)
-    if entry is not None:
-        draft.entries[name] = entry
 
 
 def _finish(

@@ -127,7 +127,8 @@ def shared(name: str, endpoint_id: str, others: tuple[str, ...]) -> Refusal:
     return Refusal(
         name,
         f"its UUID {endpoint_id} is not its own alone",
-        "one UUID is for one endpoint: `moved` renames it; `chiltepin forget NAME` lets go of one of two names",
+        "one UUID is for one endpoint: `moved` renames it; or remove one of the two blocks,"
+        " then `chiltepin forget NAME` takes that name out of the lock, if it is in it",
         tuple(f"also of {other}" for other in others),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.actions import Create, Rename, Start, Stop
-from reconciler.core.desired import Desired, Moved
+from reconciler.core.desired import Desired, DesiredEndpoint, EndpointState, Moved
 from reconciler.core.live import LiveDirectory, Unknown
 from reconciler.core.lock import known_ids, lock_entry
 from reconciler.core.marker import Marker
@@ -18,6 +18,7 @@ from tests.core.builders import (
     SITE,
     Scene,
     applied,
+    empty,
     endpoint,
     intent,
     lost,
@@ -150,11 +151,66 @@ def test_unmanaged_under_a_new_name_needs_moved(has_marker: bool, doubled: bool)
     assert ([a.kind for a in moved.actions], moved.refusals) == (["Rename"], ())
 
 
+def test_unmanaged_where_the_marker_names_what_was_never_registered() -> None:
+    never = applied(endpoint("old", state="stopped"), registered=False, running=False)
+    scene = settled(endpoint("old", state="stopped")).locks("old", id=None).has(never).owns()
+    text = refused(scene.wants(endpoint("new", directory="old", state="unmanaged")))
+    assert "old holds endpoint `old` of this stack" in text
+
+
 def test_unmanaged_with_the_uuid_of_another_directorys_endpoint() -> None:
     scene = settled(endpoint("old")).wants(endpoint("old"), endpoint("new", state="unmanaged", id=uuid("old")))
     (refusal,) = scene.plan().refusals
     assert (refusal.endpoint, refusal.evidence) == ("new", ("also of endpoint old in the lock",))
     assert "new" not in scene.plan().entries
+
+
+@pytest.mark.parametrize("lock_lost", [False, True])
+def test_unmanaged_with_the_uuid_of_what_this_run_takes_in(lock_lost: bool) -> None:
+    """The lock does not have it yet, wherever in the manifest it stands."""
+    alias = endpoint("alias", state="unmanaged", id=uuid("main"))
+    if lock_lost:
+        scene = settled(endpoint()).knows(lock=None).wants(alias, endpoint())
+    else:
+        scene = empty(alias, endpoint(id=uuid("main"))).owns(registration())
+    (refusal,) = scene.plan().refusals
+    assert (refusal.endpoint, refusal.evidence) == ("alias", ("also of endpoint main",))
+    assert "alias" not in scene.plan().entries
+
+
+def test_unmanaged_with_the_uuid_of_a_block_that_waits_for_the_service() -> None:
+    scene = empty(endpoint(id=uuid("main")), endpoint("alias", state="unmanaged", id=uuid("main")))
+    plan = scene.sees(registrations=Unknown("timeout")).plan()
+    assert ([b.endpoint for b in plan.blocked], [r.endpoint for r in plan.refusals]) == (["main"], ["alias"])
+
+
+UNMANAGED = (endpoint("one", state="unmanaged"), endpoint("two", state="unmanaged", id=uuid("one")))
+
+
+@pytest.mark.parametrize("blocks", [UNMANAGED, UNMANAGED[::-1]], ids=["", "the other way round"])
+@pytest.mark.parametrize("before", ["unmanaged", "running"])
+def test_unmanaged_with_one_uuid(blocks: tuple[DesiredEndpoint, ...], before: EndpointState) -> None:
+    """What counts is what they are from now on."""
+    scene = settled(*UNMANAGED).locks("one", state=before).wants(*blocks)
+    assert (scene.plan().refusals, scene.plan().actions) == ((), ())
+    assert {name: entry.state for name, entry in scene.plan().entries.items()} == dict.fromkeys(
+        ("one", "two"), "unmanaged"
+    )
+
+
+def test_unmanaged_with_the_uuid_of_what_left_the_manifest() -> None:
+    scene = settled(*UNMANAGED).locks("one", state="running").wants(UNMANAGED[1])
+    assert "also of endpoint one in the lock" in refused(scene)
+    scene = scene.locks("one", state="unmanaged")
+    assert scene.plan().refusals == ()
+
+
+def test_unmanaged_that_is_refused_is_not_renamed() -> None:
+    old = endpoint("old", state="unmanaged")
+    scene = settled(old, endpoint("kept", id=uuid("old")))
+    plan = scene.wants(replace(old, name="new"), endpoint("kept", id=uuid("old")), moved=(Moved("old", "new"),)).plan()
+    assert "new" in [refusal.endpoint for refusal in plan.refusals]
+    assert (plan.all_actions, "new" in plan.entries) == ((), False)
 
 
 def test_unmanaged_is_renamed_in_the_lock_only() -> None:
@@ -239,6 +295,12 @@ def test_lost_directory_comes_back_under_the_new_name() -> None:
     assert (rename.kind, start.kind) == ("Rename", "Start")
     assert isinstance(create, Create)
     assert (create.directory, create.marker.endpoint, create.marker.id) == ("new", "new", uuid("old"))
+
+
+def test_lost_directory_is_renamed_in_the_lock_while_the_service_is_silent() -> None:
+    plan = lost(renamed(MOVED)).sees(registrations=Unknown("timeout")).plan()
+    assert ([a.kind for a in plan.actions], [b.endpoint for b in plan.blocked]) == (["Rename"], ["new"])
+    assert (plan.entries["new"].id, plan.entries["new"].claim.directory) == (uuid("old"), "new")
 
 
 def test_directory_alone_is_renamed() -> None:
