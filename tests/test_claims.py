@@ -581,3 +581,20 @@ def test_a_rename_of_what_is_another_identitys_is_77() -> None:
     lab.world.faults.fail("status", ServiceUnreachable("no answer"))
     assert lab.apply().code == ExitCode.UNREACHABLE, "not asked is not gone"
     assert (lab.ids(), daemon_of(lab).pid) == (before, pid)
+
+
+@pytest.mark.parametrize("other", [OTHER, None], ids=["nobody's", "another endpoint's"])
+def test_a_lock_that_was_merged_wrongly_sends_no_pool_elsewhere(other: str | None) -> None:
+    """Daemon, endpoint.json and marker agree: what the lock alone says reaches the pools file of nobody."""
+    lab = Lab(desired(endpoint(), endpoint("two"), pools=(pool("mpi"),)))
+    assert lab.apply().code == ExitCode.OK
+    right, wrong = lab.ids()["main"], other or lab.ids()["two"]
+    assert lab.world.lock is not None
+    assert right is not None
+    assert wrong is not None
+    lab.world.lock = lab.world.lock.replace(right, wrong)
+    before = lab.world.pools
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    assert lab.world.pools == before
+    assert any("the pools file stays as it is" in note.text for note in result.sight.plan.notes)

@@ -20,10 +20,11 @@ from urllib.parse import quote
 
 from reconciler.adapters.files import translated, translating
 from reconciler.core.frozen import dataclass
+from reconciler.core.names import TOKENS
 from reconciler.errors import FileSystemError, LoginRequired, UsageError
 from reconciler.paths import CONFIG_DIR, CONFIG_DIR_VARIABLE, config_directory, exists, expanded
 
-FILE = "storage.db"
+FILE = TOKENS
 
 # As SQLiteTokenStorage makes them; a test compares.
 _SCHEMA = """

@@ -12,6 +12,8 @@ from uuid import UUID
 MAX_LENGTH = 128
 MAX_BYTES = 200
 """A file's name may have 255 bytes: this leaves 33 for an entry of the trash, and 55 for a batch script of Parsl's."""
+TOKENS = "storage.db"
+"""The file in the config directory in which globus-compute-endpoint and we keep logins."""
 _FORBIDDEN = re.compile(r"""[\\/\s'"]""")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _USUAL_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -56,6 +58,8 @@ def name_fault(name: str) -> str | None:
         return "it contains an unprintable character"
     if name.startswith("uep."):
         return "`uep.` is reserved for the directories of user endpoints"
+    if name == TOKENS:
+        return "the config directory's store of logins is called so"
     return upstream_fault(name) or _size_fault(name)
 
 

@@ -207,7 +207,7 @@ def _finish(
         here = desired.host.name
         changed = pool_changes(seen_from(here, before.pools), seen_from(here, after.pools))
         files.append(WriteLock(cause=cause, pools=changed))
-    held = _held_pools(desired, pools.left_out, draft, pools_text) if has_pools else ()
+    held = _held_pools(desired, pools.text, draft, pools_text) if has_pools else ()
     draft.notes += [Note(None, _OTHERS.format(*item)) for item in wanted.held.items() if has_pools]
     if held:
         draft.notes.append(
@@ -240,13 +240,14 @@ def _finish(
     )
 
 
-def _held_pools(desired: Desired, left_out: Mapping[str, str], draft: Draft, pools_text: str | None) -> tuple[str, ...]:
-    """Return the pools that work now and would be dropped, only because their endpoint cannot be judged."""
-    if pools_text is None:
-        return ()
+def _held_pools(desired: Desired, then_text: str, draft: Draft, pools_text: str | None) -> tuple[str, ...]:
+    """Return the pools that work now and would be dropped, or sent elsewhere, though their endpoint is in doubt."""
     doubtful = {r.endpoint for r in draft.refusals} | {b.endpoint for b in draft.blocked}
-    dropped = [name for name in left_out if desired.pools[name].endpoint in doubtful]
-    return tuple(name for name in dropped if name in read_pools(pools_text))
+    if pools_text is None or not doubtful:
+        return ()
+    now, then = read_pools(pools_text), read_pools(then_text)
+    mine = [name for name, pool in desired.pools.items() if pool.endpoint in doubtful and name in now]
+    return tuple(name for name in mine if now[name].get("endpoint") != then.get(name, {}).get("endpoint"))
 
 
 def _left_out(desired: Desired, left_out: Mapping[str, str], actions: Sequence[EndpointAction]) -> dict[str, str]:

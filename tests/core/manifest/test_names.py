@@ -48,6 +48,7 @@ def test_names_that_upstream_refuses_too(name: str, fault: str) -> None:
         ("-c", "it begins with a hyphen and would be read as an option"),
         ("a\x07", "it contains an unprintable character"),
         ("uep.x.y", "`uep.` is reserved for the directories of user endpoints"),
+        ("storage.db", "the config directory's store of logins is called so"),
     ],
 )
 def test_names_that_would_not_survive_the_command_line(name: str, fault: str) -> None:
@@ -80,7 +81,9 @@ def test_what_we_accept_upstream_accepts(name: str) -> None:
     if name_fault(name) is None:
         assert upstream_accepts(name)
         assert pool_name_fault(name) is None
-    elif name.isprintable() and not name.startswith(("-", "uep.")) and len(name.encode()) <= 200:
+    elif (
+        name.isprintable() and name != "storage.db" and not name.startswith(("-", "uep.")) and len(name.encode()) <= 200
+    ):
         assert not upstream_accepts(name)
 
 
