@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, say_doubled, way_out
-from reconciler.core.deaths import found_ended
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
@@ -126,7 +125,7 @@ def stop(outside: Outside, clock: Clock, name: str, *, seconds: float) -> None:
         marker = _take_down(outside, clock, name, clock.monotonic() + seconds)
         if marker is not None and marker.daemon is not None:
             outside.store.check_lease()
-            outside.host.write_marker(name, found_ended(marker, outside.host.moment()))
+            outside.host.write_marker(name, marker.but(daemon=None))
 
 
 def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Marker | None:

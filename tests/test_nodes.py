@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from reconciler.core.desired import DesiredEndpoint, HostView, Moved
-from reconciler.core.elsewhere import MISSED_WITHIN
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.scope import Errand
@@ -167,7 +166,6 @@ def test_a_copy_of_what_was_stopped_starts_and_stops_nothing(blocks: tuple[Desir
     assert lab.apply().code == ExitCode.OK
     uuid = lab.ids()["main"]
     lab.world.daemons.append(Daemon(999, "main", "another cluster's", 9990, "", uuid, "up"))
-    lab.world.now += MISSED_WITHIN + 1
     lab.wants(*blocks, two)
     before = list(lab.world.daemons)
     result = lab.apply(YES)
@@ -175,42 +173,6 @@ def test_a_copy_of_what_was_stopped_starts_and_stops_nothing(blocks: tuple[Desir
     assert "it runs elsewhere" in result.sight.plan.refusals[0].what
     assert lab.world.daemons == before
     assert lab.ids()["main"] == uuid
-
-
-@pytest.mark.parametrize(
-    "blocks", [(endpoint(),), (DEBUG_OFF,), (endpoint("new"),), ()], ids=["as is", "changed", "moved", "removed"]
-)
-def test_a_service_that_has_not_noticed_our_own_stop_hinders_nothing(blocks: tuple[DesiredEndpoint, ...]) -> None:
-    """It says online for a while; the daemon was one of this node, and has ended."""
-    lab = Lab(desired(endpoint(), endpoint("two")))
-    assert lab.apply().code == ExitCode.OK
-    lab.wants(endpoint(state="stopped"), endpoint("two"))
-    assert lab.apply().code == ExitCode.OK
-    uuid = lab.ids()["main"]
-    assert uuid is not None
-    lab.world.missed[uuid] = lab.world.now + 60
-    moved = tuple(Moved("main", block.name) for block in blocks if block.name != "main")
-    lab.wants(*blocks, endpoint("two"), moved=moved)
-    assert lab.world.online(uuid)
-    assert lab.apply(YES).code == ExitCode.OK
-    assert {d.directory for d in lab.world.daemons} == {*(e.directory for e in blocks), "two"}
-    lab.assert_converged()
-
-
-def test_what_was_deleted_and_is_declared_again_comes_back_though_the_service_lags() -> None:
-    """For five minutes; then the daemon that is online is another one."""
-    lab = Lab(desired(endpoint(), endpoint("two")))
-    assert lab.apply().code == ExitCode.OK
-    uuid = lab.ids()["main"]
-    assert uuid is not None
-    for seconds, code in ((60.0, ExitCode.OK), (MISSED_WITHIN + 1, ExitCode.REFUSED)):
-        lab.wants(endpoint("two"), endpoint("three"))
-        assert lab.apply(YES).code == ExitCode.OK
-        lab.world.now += seconds
-        lab.world.missed[uuid] = lab.world.now + 60
-        lab.wants(endpoint(), endpoint("two"), endpoint("three"))
-        assert lab.apply(YES).code == code
-        assert [d.id for d in lab.world.daemons_of("main")] == ([uuid] if code is ExitCode.OK else [])
 
 
 @pytest.mark.parametrize("recorded", [True, False])

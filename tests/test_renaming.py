@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,6 @@ from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
 from reconciler.errors import ExitCode, FileSystemError
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import World
 from tests.lab import YES, Lab, killed_at
 
 BOTH = pytest.mark.parametrize("starts_go_on", [False, True])
@@ -276,30 +274,3 @@ def test_a_first_start_that_was_cut_off_is_settled_under_the_new_name() -> None:
     assert lab.apply().code == ExitCode.OK
     assert lab.ids()["new"] == made
     assert not lab.world.outside.store.unfinished()
-
-
-@pytest.mark.parametrize("drained_for", [0.0, 600.0])
-def test_a_rename_that_was_cut_off_after_its_stop_is_finished_though_the_service_lags(drained_for: float) -> None:
-    """Also after a drain that took longer than a service may lag."""
-    cut_off = 0
-    for at in itertools.count(1):
-        lab = Lab(desired(endpoint(), endpoint("two")))
-        assert lab.apply().code == ExitCode.OK
-        uuid, begun = lab.ids()["main"], lab.world.now
-        assert uuid is not None
-        lab.world.user_endpoints["main"] = 1 if drained_for else 0
-
-        def ends(world: World = lab.world, until: float = begun + drained_for) -> None:
-            world.user_endpoints["main"] = 1 if world.now < until else 0
-
-        lab.world.slept = ends
-        lab.wants(endpoint("new"), endpoint("two"), moved=(Moved("main", "new"),))
-        if not lab.crash(at, starts_go_on=False, drain=3600.0):
-            break
-        if "new" in lab.world.folders and not lab.world.daemons_of("new"):
-            cut_off += 1
-            lab.world.missed[uuid] = lab.world.now + 30
-            lab.world.now += 0.01
-            result = lab.apply(YES)
-            assert (result.code, lab.ids()["new"]) == (ExitCode.OK, uuid), f"killed at {at}"
-    assert cut_off > 3

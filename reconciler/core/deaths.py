@@ -76,7 +76,7 @@ def unexplained(directory: LiveDirectory, marker: Marker, live: LiveState) -> De
 
 
 def found_ended(marker: Marker, now: Moment) -> Marker:
-    """Return the marker of an endpoint whose daemon was stopped on this node, or is found to have died on any.
+    """Return the marker of an endpoint whose daemon is found to have died.
 
     Its record stays: while the service has not missed that daemon yet, it proves that none is left. When one of
     another boot ended is not known; for this one it was long ago.

@@ -108,12 +108,6 @@ def on_record(marker: Marker | None, live: LiveState) -> DaemonRecord | None:
     return record if would_show(record, live.host) and 0 <= seconds <= MISSED_WITHIN else None
 
 
-def ended_a_moment_ago(marker: Marker, live: LiveState) -> bool:
-    """Whether the daemon on record was of this node, and ended so lately that the service may see it still."""
-    record = on_record(marker, live)
-    return record is not None and record.ended is not None
-
-
 def has_ended_here(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> bool:
     """Whether the daemon on record is proven to have ended; there is no process of it here."""
     record, pid_file = on_record(marker, live), directory.pid_file

@@ -95,9 +95,7 @@ def marker_after(
     if isinstance(action, Create | Adopt):
         return action.marker
     if isinstance(action, Rename):
-        then = action.marker or marker
-        stopped = marker.daemon is not None and marker.daemon.ended is not None
-        return then.but(daemon=marker.daemon) if stopped else then  # after a drain, that was long after the plan
+        return action.marker or marker
     if isinstance(action, WriteFile):
         files: dict[str, FileRecord] = {k: v for k, v in marker.files.items() if k != action.file}
         if action.record:
@@ -107,9 +105,9 @@ def marker_after(
         marker = marker.but(deaths=action.deaths)
     if isinstance(action, Start | Restart):
         return marker.but(id=endpoint_id, daemon=daemon, environment=dict(action.environment))
-    if isinstance(action, ClearStalePid | Stop):
+    if isinstance(action, ClearStalePid):
         return found_ended(marker, now)
-    if isinstance(action, StopElsewhere):
+    if isinstance(action, Stop | StopElsewhere):
         return marker.but(daemon=None)
     if isinstance(action, Reregister):
         return marker.but(id=None, daemon=None)

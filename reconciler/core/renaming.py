@@ -18,7 +18,6 @@ from reconciler.core.daemon_steps import marked
 from reconciler.core.deaths import deaths_of, found_ended
 from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
-from reconciler.core.elsewhere import has_ended_here
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Ground, Known
 from reconciler.core.live import JournalEntry, LiveDirectory, LiveState, Unknown
@@ -178,7 +177,7 @@ def _on_disk(
         before, guards = still.actions, still.guards
         if endpoint.restart == "never" and daemon.process:
             before = tuple(replace(action, hold="the manifest says `restart: never`") for action in before)
-        marker = found_ended(marker, live.moment).but(deaths=deaths)
+        marker = marker.but(daemon=None) if daemon.process else found_ended(marker, live.moment).but(deaths=deaths)
         left = replace(still.left, name=then.name, marker=marker if was else source.marker)
         directories[then.name] = left
         statuses = {i: status for i, status in live.statuses.items() if i != ground.id or not daemon.process}
@@ -255,8 +254,6 @@ def _left_behind(
         return None  # it was started again since, under its new name
     if source.processes:
         return _under_its_daemon(endpoint, marker.claim.directory, f"process {source.processes[0].pid} lives")
-    if has_ended_here(source, marker, live):
-        return None
     if isinstance(live.registrations, Unknown):
         return Blocked(endpoint.name, live.registrations.reason)
     status = live.status(ground.id)

@@ -9,7 +9,6 @@ from reconciler.core.actions import Note, Refusal, Undelete
 from reconciler.core.changes import Cause, FileChange
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
-from reconciler.core.elsewhere import ended_a_moment_ago
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Ground, Known
 from reconciler.core.live import GONE, LiveDirectory, LiveState, TrashEntry, Unknown
@@ -137,7 +136,7 @@ def _against(name: str, directory: str, item: TrashEntry, live: LiveState, known
     status = live.status(item.id)
     if isinstance(status, Unknown):
         return Blocked(name, status.reason)
-    if status == "online" and not ended_a_moment_ago(marker, live):
+    if status == "online":
         return Refusal(
             name,
             f"it was deleted here, but {item.id} is online: it runs elsewhere",

@@ -13,7 +13,6 @@ from reconciler.core.actions import (
     Delete,
     Forget,
     Purge,
-    Rename,
     Restart,
     Start,
     Stop,
@@ -69,11 +68,10 @@ def test_a_start_records_uuid_and_daemon_and_an_end_is_recorded() -> None:
     for action in starts:
         expected = MARKER.but(id="new", daemon=daemon, environment={"TZ": "UTC"})  # type: ignore[union-attr]
         assert after(action, "new", daemon) == expected
-    ends: list[Any] = [Stop(**OF, process=process()), ClearStalePid(**OF, pid_file=PidFile(1, 1.0))]
-    for action in ends:
-        left = after(action).daemon
-        assert left is not None, "while the service has not missed it, its record proves that it is gone"
-        assert left.ended == 4000.0
+    left = after(ClearStalePid(**OF, pid_file=PidFile(1, 1.0))).daemon
+    assert left is not None, "while the service has not missed it, its record proves that it is gone"
+    assert left.ended == 4000.0
+    assert after(Stop(**OF, process=process())).daemon is None, "it has told the service itself"
     away = StopElsewhere(**OF, pid_file=PidFile(1, 1.0), node="ufe02", id=uuid("main"))
     assert after(away).daemon is None, "the service has said that it is offline"
 
@@ -90,17 +88,6 @@ def test_when_a_daemon_of_another_boot_ended_is_not_known_by_this_ones_clock() -
     left = found_ended(MARKER, Moment("another", 4000.0)).daemon
     assert left is not None
     assert left.ended == 0.0
-
-
-def test_a_rename_keeps_when_the_stop_before_it_was() -> None:
-    """After a drain that is long after the plan, which knew only its own moment."""
-    assert isinstance(MARKER, Marker)
-    planned = found_ended(MARKER, Moment(HOST.boot_id, 3000.0)).but(endpoint="new")
-    rename = Rename(**OF, old="main", source="main", marker=planned, id=uuid("main"))
-    stopped = after(Stop(**OF, process=process()))
-    done = marker_after(stopped, rename, None, None, NOW)
-    assert (done.endpoint, done.daemon) == ("new", stopped.daemon)
-    assert marker_after(MARKER, rename, None, None, NOW) == planned
 
 
 @pytest.mark.parametrize(("written", "read"), [(True, 0.0), (False, None), (7.5, 7.5)])
