@@ -177,20 +177,21 @@ def _keep(console: Console, out: Path, sight: Sight, request: Request, invocatio
     import secrets
 
     from reconciler.adapters.store import write_private_text
-    from reconciler.core.consent import remedy_for_refused
+    from reconciler.core.consent import Consent, consented, remedy_for_refused
     from reconciler.core.outputs import to_json
     from reconciler.core.saved_plan import save_plan
 
     plan = sight.plan
     saved = save_plan(plan, request.scope, request.new, secrets.token_hex(16))
     write_private_text(out, to_json(saved) + "\n", "plan")
-    held = plan.deletes if plan.refused else ()  # no option does them
+    # What is left although all deletes are agreed to: no option does it.
+    held = consented(plan, Consent(deletes=True, max_deletes=plan.delete_count)).left
     consent = ["--allow-delete"] if plan.deletes and not held else []
     consent += ["--max-deletes", str(plan.delete_count)] if consent and plan.delete_count > 1 else []
     words = ["chiltepin", "apply", *_given(invocation, request.desired), str(out), *consent]
     console.say(f"kept in {out}; to do just this: {shlex.join(words)}")
     if held:
-        console.say(f"without its {plan.delete_count} to delete, not done before all else is well: {', '.join(held)}")
+        console.say(f"without its {held}")
         console.say(f"  next: {remedy_for_refused(plan, is_kept=True)}")
 
 
@@ -199,6 +200,7 @@ def _given(invocation: Invocation, desired: Desired) -> Iterator[str]:
     from reconciler.core.redact import is_secret_value
 
     hidden = {v for e in desired.endpoints.values() for name, v in e.user_environment.items() if name in e.sensitive}
+    hidden |= desired.secrets
     shared = (
         ("-f", invocation.file if invocation.file != o.DEFAULT_FILE else None),
         ("-c", invocation.config_dir),
@@ -210,7 +212,7 @@ def _given(invocation: Invocation, desired: Desired) -> Iterator[str]:
             yield from (option, str(value))
     for variable in invocation.variables:
         name, _, value = variable.partition("=")
-        is_secret = value in hidden | desired.secrets or is_secret_value(name, value)
+        is_secret = value in hidden or is_secret_value(name, value)
         yield from ("--var", f"{name}=VALUE" if is_secret else variable)
     if invocation.allow_outside:
         yield "--allow-outside"

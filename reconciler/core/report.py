@@ -59,16 +59,15 @@ def plan_lines(plan: Plan, *, where: str) -> Iterator[Line]:
         where: the host and config directory, for the first line.
     """
     if plan.is_empty and not plan.refusals and not plan.blocked:
+        beside = f" Not looked at: {', '.join(plan.beside)}." if plan.beside else ""
         if plan.errand:
             yield Line(f"Nothing to do on {where}.", "head")
         elif plan.is_destroy and not plan.unreachable:
-            beside = f" Not looked at: {', '.join(plan.beside)}." if plan.beside else ""
             yield Line(f"Nothing to destroy of stack {plan.desired.stack} on {where}.{beside}", "head")
         elif plan.unreachable:
             yield Line(f"No changes on {where}, as far as can be told without the service.", "head")
         else:
             looked_at = counted(len(plan.entries.keys() - set(plan.beside)), "endpoint")
-            beside = f" Not looked at: {', '.join(plan.beside)}." if plan.beside else ""
             yield Line(f"No changes. {looked_at} on {where} as declared.{beside}", "head")
         yield from _remarks(plan)
         return
