@@ -282,7 +282,7 @@ class _Course:
     events: Events
     stop: threading.Event
 
-    def wait(self, names: Collection[str]) -> None:
+    def wait(self, what: str, names: Collection[str]) -> None:
         """Say nothing."""
 
     def agree(self, sight: Sight) -> Allowed:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Protocol
 from reconciler.core.actions import Restart, Start
 from reconciler.core.busy import interrupting, with_work
 from reconciler.core.consent import Allowed
-from reconciler.core.daemon import is_up
 from reconciler.core.daemon_steps import behind_other_starts
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names, names_in_trash
@@ -34,6 +33,7 @@ from reconciler.core.scope import Scope
 from reconciler.errors import EndpointCommandError, ExitCode, Interrupted, ReconcilerError, Refused, UsageError
 from reconciler.observe import ask_statuses, observe
 from reconciler.ports import Clock, Outside
+from reconciler.under_way import await_cut_off_stops, await_starts
 from reconciler.workload import count_for_plan
 
 if TYPE_CHECKING:
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 ASKED_BY_DEFAULT = 15
 """With more endpoints than this, a status asks the service about each only when told to (20 requests per 10 s)."""
 
-OTHER_START_LIMIT = 60.0
-"""Seconds for which an apply waits for a start that somebody else began; most take three."""
-_LOOKS_EVERY = 0.5
 _NONE_LATER = "nothing here needed it, but no daemon could be started now: {}"
 
 
@@ -204,8 +201,8 @@ def _lineage_of_markers(desired: Desired, live: LiveState) -> str | None:
 class Course(Protocol):
     """What whoever applies adds to it: what is agreed to, and who is told."""
 
-    def wait(self, names: Collection[str]) -> None:
-        """Hear that starts of these endpoints are under way, and are waited for before anything is planned."""
+    def wait(self, what: str, names: Collection[str]) -> None:
+        """Hear that `what` (e.g. "a start that is under way") of these endpoints is waited for, before the plan."""
 
     def agree(self, sight: Sight) -> Allowed:
         """Return the part of the plan that may be done; what it raises ends the apply with nothing done."""
@@ -238,9 +235,12 @@ def apply(
     """
     # The lease comes first: what is planned must still be true when it is done.
     with outside.store.lease():
+        await_cut_off_stops(outside, clock, course.wait)
         sight = make_sight(outside, request)
         if reviewed is None:
-            sight = _after_other_starts(sight, outside, clock, request, course)
+            if starts := behind_other_starts(sight.plan.actions):
+                await_starts(starts, outside, clock, course.wait)
+                sight = make_sight(outside, request)
         else:
             from reconciler.core.saved_plan import check_same  # noqa: PLC0415  # its models cost a plan's tenth
 
@@ -253,24 +253,6 @@ def apply(
         applied = Applied(sight, allowed.plan, run, allowed.left)
         course.end(applied)
     return applied
-
-
-def _after_other_starts(sight: Sight, outside: Outside, clock: Clock, request: Request, course: Course) -> Sight:
-    """Plan again once starts that bring up what is not wanted any more are over: then one apply is enough.
-
-    Such a start is what a killed apply, or somebody by hand, left; it is waited for, never raced.
-    """
-    starts = behind_other_starts(sight.plan.actions)
-    if not starts:
-        return sight
-    course.wait([start.endpoint for start in starts])
-    deadline = clock.monotonic() + OTHER_START_LIMIT
-    under_way = {start.directory for start in starts}
-    while under_way and clock.monotonic() < deadline:
-        clock.sleep(_LOOKS_EVERY)
-        found = [outside.host.directory(name) for name in sorted(under_way)]
-        under_way = {d.name for d in found if d is not None and not all(is_up(p) for p in d.processes)}
-    return make_sight(outside, request)
 
 
 def make_status(outside: Outside, desired: Desired, lock_file: str, *, full: bool = False) -> Status:

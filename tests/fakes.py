@@ -54,6 +54,8 @@ NODES = ("ufe01", "ufe02", "ufe03")
 
 MISSES_AFTER = 60.0
 """Seconds for which the service goes on seeing a daemon that ended without a word."""
+NOTICES_AFTER = 1.0
+"""Seconds that a daemon goes on as if nothing had happened when it has the signal to end; as many more it takes."""
 
 
 class Crash(BaseException):
@@ -136,6 +138,7 @@ class Daemon:
     phase: str = "starting"  # then "up", then "stopping"
     environment: dict[str, str] = field(default_factory=dict)
     orphaned: float | None = None  # since when its PID file is gone
+    signalled: float | None = None  # since when it has the signal to end, which it notices a while later
 
     @property
     def process(self) -> Process:
@@ -228,6 +231,11 @@ class World:
     def tick(self) -> None:
         """Let daemons look for their PID files: one whose file stayed away ends by itself, on whichever node."""
         for daemon in [d for d in self.daemons if self.is_of_this_home(d)]:
+            if daemon.signalled is not None and self.now - daemon.signalled >= 2 * NOTICES_AFTER:
+                self.end(daemon, cleanly=True)
+                continue
+            if daemon.signalled is not None and self.now - daemon.signalled >= NOTICES_AFTER:
+                daemon.phase = "stopping"
             folder = self.folders.get(daemon.directory)
             if daemon.phase != "up" or folder is None or folder.pid is not None:
                 daemon.orphaned = None
@@ -315,12 +323,13 @@ class World:
         self.submitted.setdefault(name, set()).update(d.id for d in self.daemons_of(name) if d.id)
 
     def after_crash(self, *, starts_go_on: bool) -> None:
-        """What happens by itself once the apply is dead: daemons end, or come up, or die on the way."""
+        """What happens by itself once the apply is dead: starts come up, or die on the way.
+
+        A daemon that was sent its signal goes on for a while: what comes next may be faster.
+        """
         self.faults.revive()
         for daemon in list(self.daemons):
-            if daemon.phase == "stopping":
-                self.end(daemon, cleanly=True)
-            elif daemon.phase == "starting" and not (starts_go_on and not self.service_down):
+            if daemon.phase == "starting" and not (starts_go_on and not self.service_down):
                 self.end(daemon, cleanly=False)
             elif daemon.phase == "starting":
                 self.register(daemon)
@@ -549,12 +558,12 @@ class FakeHost:
             for daemon in self._world.daemons_of(name):
                 same = (daemon.pid, daemon.start_time) == (process.pid, process.start_time)
                 if same and self._world.shows(daemon):
-                    daemon.phase = "stopping"
+                    daemon.signalled = self._world.now
 
     def wait_stopped(self, name: str, process: Process, timeout: float) -> bool:
         with self._faults.effect("wait_stopped"):
             for daemon in self._world.daemons_of(name):
-                if daemon.pid == process.pid and daemon.phase == "stopping":
+                if daemon.pid == process.pid and daemon.signalled is not None:
                     self._world.end(daemon, cleanly=True)
         return True
 

@@ -23,7 +23,7 @@ from reconciler.core.work import Work
 from reconciler.errors import ExitCode
 from reconciler.reconcile import Applied, Request, Sight, apply, make_sight
 from tests.core.builders import desired, pool
-from tests.fakes import Crash, FakeClock, World
+from tests.fakes import NOTICES_AFTER, Crash, FakeClock, World
 
 YES = Consent(deletes=True, max_deletes=10)
 
@@ -69,7 +69,7 @@ class _Course:
     listener: Listener
     between: Callable[[], None] | None
 
-    def wait(self, names: Collection[str]) -> None:
+    def wait(self, what: str, names: Collection[str]) -> None:
         """Nothing is told."""
 
     def agree(self, sight: Sight) -> Allowed:
@@ -185,6 +185,7 @@ class Lab:
     def assert_converged(self) -> None:
         """Everything is as the manifest says, nothing is doubled, and a second apply changes nothing."""
         world = self.world
+        FakeClock(world).sleep(2 * NOTICES_AFTER)  # what was sent its signal has ended by then
         for endpoint in self.desired.endpoints.values():
             daemons = world.daemons_of(endpoint.directory)
             folder = world.folders[endpoint.directory]

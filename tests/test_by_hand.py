@@ -169,7 +169,13 @@ def test_an_old_pid_file_of_a_daemon_that_the_service_sees_is_no_reason_to_start
 
 
 def test_a_daemon_that_does_not_end_is_said_to(running: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.fakes.FakeHost.wait_stopped", _never_stops)
+    daemon = running.world.daemons[0]
+
+    def never_stops(*_: object) -> bool:
+        daemon.phase, daemon.signalled = "stopping", None
+        return False
+
+    monkeypatch.setattr("tests.fakes.FakeHost.wait_stopped", never_stops)
     with pytest.raises(TimedOut) as caught:
         running.stop(seconds=5)
     pid = running.world.daemons[0].pid
@@ -182,10 +188,6 @@ def test_a_daemon_that_does_not_end_is_said_to(running: Hands, monkeypatch: pyte
     with pytest.raises(TimedOut) as caught:
         running.stop(seconds=5)
     assert caught.value.remedy == f"it may be ending its user endpoints; wait, then {again}"
-
-
-def _never_stops(host: object, name: str, process: object, timeout: float) -> bool:
-    return False
 
 
 def test_a_managed_endpoint_that_is_started_by_hand_has_its_environment(hands: Hands) -> None:

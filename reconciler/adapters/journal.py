@@ -75,6 +75,9 @@ def _sound(entry: JournalEntry) -> bool:
     known = entry.data.get("known", [])
     if not isinstance(known, list) or not all(isinstance(item, str) for item in known):
         return False
+    ends = entry.data.get("ends", [0, 0])
+    if not isinstance(ends, list) or [type(item) for item in ends] != [int, int]:
+        return False
     return all(isinstance(entry.data.get(key), str | None) for key in ("id", "host", "directory", "stack"))
 
 

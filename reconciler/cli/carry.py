@@ -93,8 +93,8 @@ class _AtTheShell:
     stop: threading.Event
     said: list[Line] = field(default_factory=list)  # what was said beside the plan: a report repeats it
 
-    def wait(self, names: Collection[str]) -> None:
-        self.console.say(f"waiting for a start that is under way: {', '.join(names)}")
+    def wait(self, what: str, names: Collection[str]) -> None:
+        self.console.say(f"waiting for {what}: {', '.join(names)}")
 
     def agree(self, sight: Sight) -> Allowed:
         console, manner = self.console, self.manner

@@ -17,6 +17,7 @@ from reconciler.core.marker import DaemonRecord, Marker
 from reconciler.core.pid_file import is_fresh
 
 TITLE = "Globus Compute Endpoint "
+SHUTTING_DOWN = "[shutdown in progress]"
 _TITLE_ID = re.compile(re.escape(TITLE) + r"\*\(([0-9A-Fa-f-]{36}), ")
 
 
@@ -115,7 +116,7 @@ def judge_daemon(directory: LiveDirectory, marker: Marker | None, live: LiveStat
         if rival is not None:
             return Daemon(DaemonState.DOUBLED, up[0], rival=rival)
         return Daemon(DaemonState.RUNNING, up[0])
-    if any("[shutdown in progress]" in p.title for p in directory.processes):
+    if any(SHUTTING_DOWN in p.title for p in directory.processes):
         return Daemon(DaemonState.STOPPING, directory.processes[0])
     if directory.processes:
         return Daemon(DaemonState.STARTING, directory.processes[0])

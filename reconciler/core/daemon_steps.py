@@ -33,6 +33,7 @@ from reconciler.core.running import Running
 from reconciler.core.started import found_daemon
 from reconciler.core.step_list import Steps, marked
 
+CUT_OFF_STOP = "a run that was to end its daemon was cut off: if it ends, an apply starts it again"
 OTHER_START = "a start is under way, with other configuration or environment than is wanted now"
 
 
@@ -93,6 +94,9 @@ class _DaemonPlanner:
 
     def _plan_running(self, daemon: Daemon) -> None:
         if daemon.state is DaemonState.RUNNING and daemon.process:
+            intent = self.live.pending.get(self.endpoint.name)
+            if intent is not None and intent.ends == (daemon.process.pid, daemon.process.start_time):
+                self._note(CUT_OFF_STOP)
             self._plan_restart(daemon.process)
             if self._unconfirmed() and self._may_start():
                 self._start(Cause.INTERRUPTED, waits=True)

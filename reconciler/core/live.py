@@ -261,6 +261,12 @@ class JournalEntry:
         return self.action == "Start" and not self.data.get("id")
 
     @property
+    def ends(self) -> tuple[int, int] | None:
+        """PID and start time (as `Process` has them) of the process that its action ends; None when it ends none."""
+        found = self.data.get("ends")
+        return (found[0], found[1]) if found else None
+
+    @property
     def directory(self) -> str:
         """Name of the directory in which it works."""
         return str(self.data.get("directory", self.endpoint))

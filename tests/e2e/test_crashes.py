@@ -88,6 +88,27 @@ def change(user: User, point: str) -> None:
     assert user.config(NAME) == {"heartbeat_period": 5, "display_name": "Changed", "debug": True}
 
 
+def stop_after_all_not(user: User, point: str) -> None:
+    """A stop is cut off, and the daemon wanted again at once: it must not be taken for one that goes on."""
+    uuid = _running(user)
+    pid = user.daemon(NAME)
+    user.write(manifest(endpoints={NAME: {"state": "stopped"}}, pools=_POOLS))
+    user.killed_at(point)
+    user.write(manifest(NAME, pools=_POOLS))
+    _rerun(user)
+    assert user.id(NAME) == uuid
+    assert user.daemon(NAME) != pid
+
+
+def restart_by_hand(user: User, point: str) -> None:
+    uuid = _running(user)
+    pid = user.daemon(NAME)
+    user.killed_at(point, "restart", NAME, "--yes")
+    _rerun(user)
+    assert user.id(NAME) == uuid
+    assert user.daemon(NAME) != pid
+
+
 def remove_file(user: User, point: str) -> None:
     _running(user)
     user.write(manifest(endpoints={NAME: {"schema": "none"}}, pools=_POOLS))
@@ -250,6 +271,8 @@ _POINTS: dict[Scenario, tuple[str, ...]] = {
         "marker.temp:2",
         "marker.written:2",
     ),
+    stop_after_all_not: ("stop.signalled", "stop.gone"),
+    restart_by_hand: ("stop.signalled", "stop.gone"),
     remove_file: ("remove.done",),
     clear_pid_file: ("pid.cleared",),
     rename: (
