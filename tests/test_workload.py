@@ -181,9 +181,10 @@ def at(lab: Lab, seconds: float, happens: Callable[[], object]) -> None:
 
     def look() -> None:
         if lab.world.now >= due:
+            lab.world.slept = before
             happens()
 
-    lab.world.slept = look
+    before, lab.world.slept = lab.world.slept, look
 
 
 def test_drain_waits_until_it_is_idle() -> None:
