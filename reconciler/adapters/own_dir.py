@@ -14,9 +14,12 @@ endpoint, hidden ones too.
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from reconciler.adapters import files
@@ -30,6 +33,16 @@ BACKUPS = "backups"
 TRASH = "trash"
 
 _DAY = 86_400.0
+
+_OF_ANOTHER_KIND = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO})
+"""The errors for something that stands where a file or directory of ours should."""
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISREG, "a plain file"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
 
 
 @contextmanager
@@ -87,18 +100,50 @@ def _descend(directory: Directory, names: tuple[str, ...]) -> Iterator[Directory
             yield last
 
 
+@contextmanager
+def tidying(directory: Directory, name: str) -> Iterator[None]:
+    """Translate an OSError about `name` in `.chiltepin` into an error that names just that, and what it is.
+
+    Beside it lie the trash and the backups: who moved the whole directory aside would lose them.
+
+    Raises:
+        FileSystemError: the block met an OSError.
+    """
+    try:
+        yield
+    except OSError as e:
+        path = directory.at(name)
+        error = files.translated(e, "tidy up the config directory", path)
+        kind = _kind_of(directory, name)
+        if e.errno in _OF_ANOTHER_KIND and kind is not None:
+            aside = f"`mv {shlex.quote(path)} {shlex.quote(path)}.aside`"
+            error.why = f"{kind} is in the way ({errno.errorcode[e.errno]})"
+            error.remedy = f"move only that aside, and leave what is beside it: {aside}; then run the command again"
+        raise error from e
+
+
+def _kind_of(directory: Directory, name: str) -> str | None:
+    """Return in words what stands there, None when nothing does or it cannot be looked at."""
+    try:
+        mode = os.stat(name, dir_fd=directory.fd, follow_symlinks=False).st_mode
+    except OSError:
+        return None
+    return next((word for is_kind, word in _KINDS if is_kind(mode)), "a special file")
+
+
 def sweep_leftovers(own: Directory) -> None:
     """Remove unfinished builds, forgotten output and temporary files of runs that were killed."""
     files.sweep(own)
     for folder, age in ((BUILDS, files.LEFTOVER_AGE), (RUNS, _DAY)):
         if not files.exists(own, folder):
             continue
-        with files.entered(own, folder) as directory:
+        with tidying(own, folder), files.entered(own, folder) as directory:
             for name, is_directory in _older_than(directory, age):
-                if is_directory:
-                    files.remove_tree(directory, name)
-                else:
-                    files.remove(directory, name)
+                with tidying(directory, name):
+                    if is_directory:
+                        files.remove_tree(directory, name)
+                    else:
+                        files.remove(directory, name)
 
 
 def _older_than(directory: Directory, age: float) -> list[tuple[str, bool]]:

@@ -14,7 +14,7 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.files import Directory
 from reconciler.adapters.lease_file import LEASE
 from reconciler.adapters.names import OWN_DIRECTORY
-from reconciler.adapters.own_dir import TRASH, open_config_dir, open_own, sweep_leftovers
+from reconciler.adapters.own_dir import TRASH, open_config_dir, open_own, sweep_leftovers, tidying
 from reconciler.core.live import JournalEntry
 from reconciler.errors import FileSystemError, LeaseHeld, StateFileError, UsageError
 from reconciler.paths import absolute, exists
@@ -103,11 +103,13 @@ class FileStore:
 
     def _tidy(self, own: Directory) -> None:
         """Remove what killed runs left behind; only the lease's holder may."""
-        journal.repair(own)
-        journal.rotate(own)
+        with tidying(own, journal.JOURNAL):
+            journal.repair(own)
+            journal.rotate(own)
         sweep_leftovers(own)
         if files.exists(own, TRASH):
-            with open_config_dir(self._config_dir, create=False) as root, files.entered(own, TRASH) as bin_:
+            opening = open_config_dir(self._config_dir, create=False)
+            with opening as root, tidying(own, TRASH), files.entered(own, TRASH) as bin_:
                 trash.tidy(root, bin_)
 
     def check_lease(self) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -238,3 +239,43 @@ def test_no_lease_in_a_place_that_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "gc").write_text("x")
     with pytest.raises(FileSystemError), store(tmp_path).lease():
         raise AssertionError("held")
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _plain_file(path: Path) -> None:
+    path.write_text("mine\n")
+
+
+def _link(path: Path) -> None:
+    path.symlink_to("/tmp")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "kind"),
+    [
+        ("journal.jsonl", os.mkfifo, "a named pipe"),
+        ("journal.jsonl", _directory, "a directory"),
+        ("journal.jsonl", _link, "a symbolic link"),
+        ("trash", _plain_file, "a plain file"),
+        ("run", _plain_file, "a plain file"),
+        ("new", _link, "a symbolic link"),
+    ],
+)
+def test_what_is_in_the_way_of_tidying_up_is_named_itself(
+    tmp_path: Path, name: str, make: Callable[[Path], None], kind: str
+) -> None:
+    with store(tmp_path).lease():
+        pass
+    obstacle = tmp_path / "gc" / ".chiltepin" / name
+    make(obstacle)
+    with pytest.raises(FileSystemError) as caught, store(tmp_path).lease():
+        pass
+    error = caught.value
+    assert (error.where, (error.why or "").partition(" is in the way")[0]) == (str(obstacle), kind)
+    assert f"`mv {obstacle} {obstacle}.aside`" in (error.remedy or "")
+    obstacle.rename(f"{obstacle}.aside")
+    with store(tmp_path).lease():
+        pass
