@@ -9,6 +9,7 @@ import pytest
 
 from reconciler import by_hand
 from reconciler.core.desired import HostView, Moved
+from reconciler.core.pid_file import LISTED_AS_RUNNING
 from reconciler.core.scope import Errand
 from reconciler.errors import ExitCode, Refused, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
@@ -16,6 +17,7 @@ from tests.fakes import FakeClock
 from tests.lab import YES, Lab
 
 OTHER = endpoint("other")
+OTHER_HERE = endpoint("other-here")
 
 
 def running(*names: str) -> Lab:
@@ -85,7 +87,69 @@ def test_a_rename_that_was_interrupted_leaves_one_name_in_the_lock(how: str) -> 
     lab.assert_converged()
 
 
+@pytest.mark.parametrize("way", ["leave it there", "move it here"])
+def test_the_uuid_of_what_another_stack_runs_is_refused_with_its_holder_and_a_way_out(way: str) -> None:
+    lab = running("theirs")
+    uuid, theirs, their_lock = lab.ids()["theirs"], lab.desired, lab.world.lock
+    lab.desired, lab.world.lock = replace(desired(endpoint("mine", id=uuid), OTHER_HERE), stack="rrfs"), None
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    (refusal,) = (r for r in result.sight.plan.refusals if r.endpoint == "mine")
+    assert refusal.evidence == ("also of /home/jdoe/.globus_compute/theirs, which is endpoint theirs of stack `hrrr`",)
+    assert refusal.remedy == (
+        "remove `id` from its block; or, to manage that one here instead: `chiltepin forget theirs` in the manifest of"
+        " stack `hrrr`, then write `directory: theirs` in this block and `chiltepin adopt mine`"
+    )
+    block = endpoint("mine")
+    if way == "move it here":
+        mine, my_lock = lab.desired, lab.world.lock
+        lab.desired, lab.world.lock = replace(theirs, endpoints={"other": OTHER}), their_lock
+        assert lab.apply(YES, errand=Errand("forget", ("theirs",))).code == ExitCode.OK
+        block = endpoint("mine", directory="theirs", id=uuid)
+        lab.desired, lab.world.lock = replace(mine, endpoints={"mine": block, "other-here": OTHER_HERE}), my_lock
+        assert lab.apply(errand=Errand("adopt", ("mine",))).code == ExitCode.OK
+    lab.desired = replace(lab.desired, endpoints={"mine": block, "other-here": OTHER_HERE})
+    assert lab.apply().code == ExitCode.OK
+    assert daemons(lab)["theirs"] == uuid
+    assert (lab.ids()["mine"] == uuid) == (way == "move it here")
+    lab.assert_converged()
+
+
+def test_two_directories_that_changed_places_are_named_and_changed_back() -> None:
+    lab = running("a", "b")
+    folders = lab.world.folders
+    folders["a"], folders["b"] = folders["b"], folders["a"]
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    a, b = "/home/jdoe/.globus_compute/a", "/home/jdoe/.globus_compute/b"
+    one, two = (r for r in result.sight.plan.refusals if r.endpoint in ("a", "b"))
+    assert one.what == f"{a} and {b} have changed places: each holds the other's endpoint"
+    assert f"`mv {a} {a}.exchanged && mv {b} {a} && mv {a}.exchanged {b}`" in one.remedy
+    assert f"`mv {b} {b}.exchanged && mv {a} {b} && mv {b}.exchanged {a}`" in two.remedy
+    folders["a"], folders["b"] = folders["b"], folders["a"]
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
 # --- copies beside the endpoint
+
+
+@pytest.mark.parametrize("way", ["its PID file is removed", "it is waited for"])
+def test_a_fresh_copy_with_a_pid_file_is_told_from_a_second_daemon_by_what_is_said(way: str) -> None:
+    lab = running("main")
+    copied(lab, "main", "main copy")
+    copy_ = lab.world.folders["main copy"]
+    copy_.pid, copy_.touched = lab.world.folders["main"].pid, lab.world.now
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    (refusal,) = result.sight.plan.refusals
+    assert "`rm '/home/jdoe/.globus_compute/main copy/daemon.pid'`, or wait 30 s" in refusal.remedy
+    if way == "it is waited for":
+        lab.world.now += LISTED_AS_RUNNING + 1
+    else:
+        copy_.pid = None
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
 
 
 def test_a_copy_does_not_keep_a_deleted_endpoint_from_coming_back() -> None:

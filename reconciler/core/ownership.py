@@ -8,11 +8,12 @@ done and both sides are named.
 from __future__ import annotations
 
 from dataclasses import replace
+from shlex import quote
 
 from reconciler.core.actions import Refusal
 from reconciler.core.changes import Cause
 from reconciler.core.daemon import id_in_title
-from reconciler.core.desired import DesiredEndpoint
+from reconciler.core.desired import CONFIG, DesiredEndpoint
 from reconciler.core.elsewhere import STILL_ONLINE
 from reconciler.core.host_named import with_host
 from reconciler.core.identity_known import with_identity
@@ -22,20 +23,19 @@ from reconciler.core.marker import Marker
 from reconciler.core.registrations import (
     gone,
     made_when_cut_off,
-    rivals,
-    shared,
+    refuse_rivals,
     unclaimed,
 )
-from reconciler.core.witnesses import check_claim, check_entry, check_ids, check_owner, disagree, witnesses
+from reconciler.core.witnesses import check_claim, check_entry, check_ids, check_owner, disagree, exchanged, witnesses
 
 
 def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
     """Decide whether, and on what UUID and marker, `endpoint` may be acted on."""
     found = _find_ground(endpoint, live, known)
     if isinstance(found, Ground) and found.id is not None:
-        others = rivals(found.id, endpoint.name, endpoint.directory, live, known)
-        if others:
-            return shared(endpoint.name, found.id, others)
+        rivals = refuse_rivals(endpoint, found.id, live, known)
+        if rivals:
+            return rivals
     if isinstance(found, Gone) and endpoint.id:
         instead = f"take `id` out of its block, then `chiltepin apply --reregister {endpoint.name}` makes a new one"
         return replace(found, remedy=f"restore it at the service; or {instead}")
@@ -70,8 +70,10 @@ def _find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gr
     named = with_host(owned, directory, ours, live)
     cause = Cause.HOST_NAMED if named != owned else Cause.IDENTITY_KNOWN if owned != marker else None
     marker = named
-    refusal = check_owner(endpoint.name, directory, marker, known, live.config_dir) or check_entry(
-        endpoint.name, known.entry(endpoint.name), ours
+    refusal = (
+        exchanged(endpoint.name, directory, marker, live, known)
+        or check_owner(endpoint.name, directory, marker, known, live.config_dir)
+        or check_entry(endpoint.name, known.entry(endpoint.name), ours)
     )
     if refusal:
         return refusal
@@ -88,8 +90,7 @@ def unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | 
         return Refusal(
             name,
             f"{path} is an endpoint of the kind before templates ({directory.problem or 'config.py or an `engine`'})",
-            f"run `globus-compute-endpoint migrate-to-template-capable {directory.name}`,"
-            f" then `chiltepin adopt {name}`",
+            _remedy_for_legacy(name, directory, config_dir),
         )
     if directory.kind in ("other", "unreadable"):
         why = directory.problem or "not an endpoint directory"
@@ -98,6 +99,20 @@ def unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | 
             remedy = f"mend that (`ls -la {path}` shows owners and permissions), or choose another `directory`"
         return Refusal(name, f"{path} cannot be used: {why}", remedy)
     return None
+
+
+def _remedy_for_legacy(name: str, directory: LiveDirectory, config_dir: str) -> str:
+    """Return how to come by an endpoint of today; one that bears our marker was one, until somebody edited it."""
+    tool = f"globus-compute-endpoint -c {quote(config_dir)}"
+    if isinstance(directory.marker, Marker):
+        return (
+            f"it was made as one with templates: remove `engine` from {config_dir}/{directory.name}/{CONFIG}, or the"
+            " file config.py beside it, then run this again"
+        )
+    return (
+        f"stop it: `{tool} stop {quote(directory.name)}`;"
+        f" then `{tool} migrate-to-template-capable {quote(directory.name)}` and `chiltepin adopt {name}`"
+    )
 
 
 def _without_directory(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
@@ -139,6 +154,9 @@ def _lives_elsewhere(endpoint: DesiredEndpoint, wanted: str, live: LiveState, kn
             f"was it renamed? `mv {live.config_dir}/{other} {live.config_dir}/{endpoint.directory}`,"
             f" or write `directory: {other}` in its block",
         )
+    rivals = refuse_rivals(endpoint, wanted, live, known)
+    if rivals:
+        return rivals
     status = live.status(wanted)
     if isinstance(status, Unknown):
         return Blocked(endpoint.name, status.reason)
@@ -149,7 +167,9 @@ def _lives_elsewhere(endpoint: DesiredEndpoint, wanted: str, live: LiveState, kn
             endpoint.name,
             f"its directory {live.config_dir}/{endpoint.directory} is missing, but {wanted} is online:"
             " it runs elsewhere, or is about to end here",
-            STILL_ONLINE,
+            f"{STILL_ONLINE}; or, if another endpoint is to keep it, remove `id` from its block"
+            if endpoint.id
+            else STILL_ONLINE,
         )
     return None
 

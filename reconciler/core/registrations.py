@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from shlex import quote
 from typing import Any
 
 from reconciler.core.actions import Refusal
@@ -12,7 +14,7 @@ from reconciler.core.frozen import dataclass
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Gone, Known
 from reconciler.core.live import GONE, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.marker import Marker
-from reconciler.core.pid_file import is_fresh
+from reconciler.core.pid_file import LISTED_AS_RUNNING, is_fresh
 from reconciler.core.work import counted
 
 
@@ -120,6 +122,43 @@ def _others(
     names = [f"endpoint {other} in the lock" for other in namesakes(endpoint_id, name, live, known)]
     places = [place for place in index.places.get(endpoint_id, ()) if place != directory_name]
     return (*names, *(f"{live.config_dir}/{place}" for place in places if not harmless(live.directories[place])))
+
+
+def refuse_rivals(endpoint: DesiredEndpoint, endpoint_id: str, live: LiveState, known: Known) -> Refusal | None:
+    """Refuse to run under a UUID that something else would run under, too, and say what resolves just that."""
+    others = rivals(endpoint_id, endpoint.name, endpoint.directory, live, known)
+    if not others:
+        return None
+    refusal = shared(endpoint.name, endpoint_id, others)
+    if len(others) != 1 or namesakes(endpoint_id, endpoint.name, live, known):
+        return refusal
+    rival = next(d for d in live.directories.values() if f"{live.config_dir}/{d.name}" == others[0])
+    marker = rival.marker
+    if isinstance(marker, Marker) and (marker.stack, marker.lineage) != (known.stack, known.lineage):
+        return _of_another_manifest(refusal, endpoint, rival, marker)
+    if not rival.is_at_home and not rival.processes:
+        pid_file = quote(f"{others[0]}/daemon.pid")
+        return replace(
+            refusal,
+            remedy="if it is a copy in which no daemon runs, on this node or another, only its PID file, which came"
+            f" along, looks like one: `rm {pid_file}`, or wait {LISTED_AS_RUNNING:.0f} s; then run this again",
+            evidence=(f"also of {others[0]}, whose PID file was touched a moment ago and has no process here",),
+        )
+    return refusal
+
+
+def _of_another_manifest(refusal: Refusal, endpoint: DesiredEndpoint, rival: LiveDirectory, marker: Marker) -> Refusal:
+    """Name who manages it, and both ways out: to leave it there, or to move it here on purpose."""
+    leave = (
+        "remove `id` from its block" if endpoint.id else f"remove its block, then `chiltepin forget {endpoint.name}`"
+    )
+    move = (
+        f"to manage that one here instead: `chiltepin forget {marker.endpoint}` in the manifest of stack"
+        f" `{marker.stack}`, then write `directory: {rival.name}` in this block and"
+        f" `chiltepin adopt {endpoint.name}`"
+    )
+    held = tuple(f"{text}, which is endpoint {marker.endpoint} of stack `{marker.stack}`" for text in refusal.evidence)
+    return replace(refusal, remedy=f"{leave}; or, {move}", evidence=held)
 
 
 def shared(name: str, endpoint_id: str, others: tuple[str, ...]) -> Refusal:

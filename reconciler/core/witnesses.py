@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from reconciler.core.actions import Refusal
 from reconciler.core.daemon import id_in_title
 from reconciler.core.host_named import lacks_only_a_host
 from reconciler.core.known import WRONG_IDENTITY, Foreign, Known
-from reconciler.core.live import LiveDirectory
+from reconciler.core.live import LiveDirectory, LiveState
 from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Claim, Marker
 
@@ -40,6 +42,29 @@ def holds_another(name: str, path: str, other: str) -> Refusal:
         name,
         f"{path} holds endpoint `{other}` of this stack",
         f"write `moved: [{{from: {other}, to: {name}}}]`, or choose another `directory`",
+    )
+
+
+def exchanged(name: str, directory: LiveDirectory, marker: Marker, live: LiveState, known: Known) -> Refusal | None:
+    """Refuse a directory that was exchanged for another endpoint's: each of the two has the place of the other.
+
+    `moved` could not undo that: each of its two entries would name what the other one renames.
+    """
+    other = live.directories.get(marker.claim.directory)
+    theirs = other.marker if other else None
+    if other is None or not isinstance(theirs, Marker):
+        return None
+    is_ours = all((m.stack, m.lineage) == (known.stack, known.lineage) for m in (marker, theirs))
+    have_changed_places = theirs.endpoint == name != marker.endpoint and theirs.claim.directory == directory.name
+    if not (is_ours and have_changed_places):
+        return None
+    one, two = f"{live.config_dir}/{directory.name}", f"{live.config_dir}/{other.name}"
+    here, there, between = quote(one), quote(two), quote(f"{one}.exchanged")
+    return Refusal(
+        name,
+        f"{one} and {two} have changed places: each holds the other's endpoint",
+        f"change them back: `mv {here} {between} && mv {there} {here} && mv {between} {there}`, then run this again",
+        (f"{one} holds endpoint {marker.endpoint}", f"{two} holds endpoint {name}"),
     )
 
 

@@ -231,6 +231,21 @@ def test_what_cannot_be_an_endpoint_directory_is_refused(kind: str) -> None:
     assert exit_codes(empty(endpoint()).has(found)) == [4]
 
 
+def test_an_endpoint_of_the_kind_before_templates_is_migrated_by_a_command_that_finds_it() -> None:
+    found = LiveDirectory("main", "legacy")
+    (refusal,) = empty(endpoint()).has(found).plan().refusals
+    assert refusal.remedy == (
+        "stop it: `globus-compute-endpoint -c /home/jdoe/.globus_compute stop main`; then `globus-compute-endpoint"
+        " -c /home/jdoe/.globus_compute migrate-to-template-capable main` and `chiltepin adopt main`"
+    )
+
+
+def test_an_engine_that_was_written_into_what_we_made_is_removed_and_nothing_is_migrated() -> None:
+    (refusal,) = settled(endpoint()).has(replace(RUNNING, kind="legacy")).plan().refusals
+    assert "remove `engine` from /home/jdoe/.globus_compute/main/config.yaml" in refusal.remedy
+    assert "migrate" not in refusal.remedy
+
+
 def test_other_stack() -> None:
     scene = settled(endpoint()).has(marked(RUNNING, stack="rrfs"))
     says(
