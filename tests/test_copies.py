@@ -97,8 +97,8 @@ def test_the_uuid_of_what_another_stack_runs_is_refused_with_its_holder_and_a_wa
     (refusal,) = (r for r in result.sight.plan.refusals if r.endpoint == "mine")
     assert refusal.evidence == ("also of /home/jdoe/.globus_compute/theirs, which is endpoint theirs of stack `hrrr`",)
     assert refusal.remedy == (
-        "remove `id` from its block; or, to manage that one here instead: `chiltepin forget theirs` in the manifest of"
-        " stack `hrrr`, then write `directory: theirs` in this block and `chiltepin adopt mine`"
+        "remove `id` from its block; or, to manage that one here instead: `chiltepin forget -f FILE theirs`, FILE being"
+        " the manifest of stack `hrrr`, then write `directory: theirs` in this block and `chiltepin adopt mine`"
     )
     block = endpoint("mine")
     if way == "move it here":

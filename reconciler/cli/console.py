@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
+from reconciler.cli.next_steps import with_options
 from reconciler.core.desired import Desired
 from reconciler.core.lines import Line, Style
 from reconciler.errors import FileSystemError, ReconcilerError, UsageError
@@ -73,12 +74,12 @@ class Console:
         """Print a report, to stdout unless `stream` is given; `colored` as the stream has it unless given."""
         out = stream or sys.stdout
         colored = self.colored(out) if colored is None else colored
-        safe = (Line(shown(line.text), line.style) for line in lines)
+        safe = (Line(shown(with_options(line.text)), line.style) for line in lines)
         _write(out, "".join(f"{self._paint(line) if colored else line.text}\n" for line in safe))
 
     def markdown(self, title: str, lines: Iterable[Line]) -> None:
         """Print a report for a comment on a pull request: a heading, and the text in a fence of its own."""
-        text = "".join(f"{line.text}\n" for line in lines)
+        text = "".join(f"{with_options(line.text)}\n" for line in lines)
         fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", text)), default=2))
         self.result(f"### {title}\n\n{fence}text\n{text}{fence}\n")
 

@@ -150,9 +150,11 @@ def _dispatch(arguments: list[str]) -> int:
     command = typer.main.get_command(build_app(arguments[0] if arguments else None))
     if _is_unknown(arguments, command):
         return _run_upstream(arguments)
+    from reconciler.cli.next_steps import remember
     from reconciler.cli.usage import plain_arguments
 
     plain_arguments(command)
+    remember(command, arguments)
     try:
         # Not `command.main`: that makes exit codes of its own from Ctrl-C and from closed pipes.
         with command.make_context("chiltepin", list(arguments)) as context:

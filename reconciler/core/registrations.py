@@ -153,8 +153,8 @@ def _of_another_manifest(refusal: Refusal, endpoint: DesiredEndpoint, rival: Liv
         "remove `id` from its block" if endpoint.id else f"remove its block, then `chiltepin forget {endpoint.name}`"
     )
     move = (
-        f"to manage that one here instead: `chiltepin forget {marker.endpoint}` in the manifest of stack"
-        f" `{marker.stack}`, then write `directory: {rival.name}` in this block and"
+        f"to manage that one here instead: `chiltepin forget -f FILE {marker.endpoint}`, FILE being the manifest of"
+        f" stack `{marker.stack}`, then write `directory: {rival.name}` in this block and"
         f" `chiltepin adopt {endpoint.name}`"
     )
     held = tuple(f"{text}, which is endpoint {marker.endpoint} of stack `{marker.stack}`" for text in refusal.evidence)

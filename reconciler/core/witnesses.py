@@ -20,7 +20,8 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
         return Refusal(
             name,
             f"{path} belongs to stack `{marker.stack}`",
-            f"choose another `directory`, or `chiltepin forget {marker.endpoint}` in the manifest of that stack",
+            f"choose another `directory`, or `chiltepin forget -f FILE {marker.endpoint}`,"
+            " FILE being that stack's manifest",
             (f"this manifest's stack: {known.stack}", f"the marker's stack: {marker.stack}"),
         )
     if marker.lineage != known.lineage:

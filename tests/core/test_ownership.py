@@ -256,7 +256,7 @@ def test_other_stack() -> None:
           main: refused: /home/jdoe/.globus_compute/main belongs to stack `rrfs`
               this manifest's stack: hrrr
               the marker's stack: rrfs
-              next: choose another `directory`, or `chiltepin forget main` in the manifest of that stack
+              next: choose another `directory`, or `chiltepin forget -f FILE main`, FILE being that stack's manifest
 
         Plan: 1 refused.
         """,

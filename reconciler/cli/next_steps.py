@@ -1,0 +1,94 @@
+"""Next steps: each command that a text names is printed with the options that this command was given.
+
+Whoever named a manifest, a lockfile or a config directory means them in the next command, too: without them it would
+look at other ones, or at none. A command in a text stands between backquotes, as everywhere in the messages.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import typer
+
+_COMMAND = re.compile(r"`(chiltepin [^`]*)`")
+_CARRIED = ("file", "config_dir", "host", "lock", "allow_outside")
+"""The parameters that say what is looked at. Variables are not among them: a value may be secret."""
+_OF_A_MANIFEST = frozenset({"file", "host", "lock", "allow_outside"})
+
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]  # as in cli/main.py
+_running: ContextVar[tuple[Any, Sequence[str]]] = ContextVar("running", default=(None, ()))
+
+
+def remember(command: Any, arguments: Sequence[str]) -> None:
+    """Say with which arguments this program runs; `command` is its command line's root."""
+    _running.set((command, tuple(arguments)))
+
+
+def with_options(text: str) -> str:
+    """Return a message in which each command between backquotes has the options that were given to this one.
+
+    Only those that it knows are added. One that names a manifest itself is about that one, and gets none that go with
+    another.
+    """
+    if "`chiltepin " not in text:
+        return text
+    given = _given()
+    return _COMMAND.sub(lambda found: f"`{_added(found[1], given)}`", text) if given else text
+
+
+def _given() -> Mapping[str, object]:
+    """Return what was given of what is carried along, by parameter; nothing for a command line that is wrong."""
+    command, arguments = _running.get()
+    if command is None:
+        return {}
+    given: dict[str, object] = {}
+    try:
+        for below, values in _walk(command, list(arguments)):
+            for parameter in below.params:
+                value = values.get(parameter.name)
+                if parameter.name in _CARRIED and value not in (None, False) and value != parameter.default:
+                    given[parameter.name] = value
+    except (_UsageError, typer.Exit):
+        return {}
+    return given
+
+
+def _walk(command: Any, words: list[str]) -> Iterator[tuple[Any, Mapping[str, object]]]:
+    """Yield the commands of a command line from the root on, each with the values of its parameters."""
+    name, parent = "chiltepin", None
+    while True:
+        context = command.make_context(name, list(words), parent=parent, resilient_parsing=True)
+        yield command, context.params
+        held = getattr(context, "_protected_args", None) or getattr(context, "protected_args", ())  # click 8.2, 8.1
+        rest = [*held, *context.args]
+        below = getattr(command, "commands", {})
+        if not rest or rest[0] not in below:
+            return
+        name, words = rest[0], rest[1:]
+        command, parent = below[name], context
+
+
+def _added(line: str, given: Mapping[str, object]) -> str:
+    """Return a command line with the given options that it knows and has not."""
+    from reconciler.cli.main import build_app
+
+    try:
+        words = shlex.split(line)[1:]
+        if "--help" in words:
+            return line
+        *_, (command, _values) = _walk(typer.main.get_command(build_app(words[0])), words)
+    except (ValueError, _UsageError, typer.Exit):  # no whole command line: a quotation, or a name with a backquote
+        return line
+    has = {p.name for p in command.params if {*p.opts} & {*words}}
+    skipped = has | (_OF_A_MANIFEST if "file" in has else frozenset())
+    known = {p.name: min(p.opts, key=len) for p in command.params if p.name not in skipped}
+    options = [
+        known[key] if given[key] is True else f"{known[key]} {shlex.quote(str(given[key]))}"
+        for key in _CARRIED
+        if key in given and key in known
+    ]
+    return " ".join([line, *options])
