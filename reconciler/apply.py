@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from shlex import quote
 from typing import Protocol
 
 from reconciler.conduct import Conduct, Place
@@ -330,7 +331,7 @@ class _Walker:
 
 
 def _by_hand(action: EndpointAction) -> str:
-    return f"`chiltepin restart {action.endpoint}`"
+    return f"`chiltepin restart {quote(action.endpoint)}`"
 
 
 def _failed(action: EndpointAction, error: ReconcilerError, log: str = "") -> Outcome:

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from shlex import quote
 
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, say_doubled, way_out
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint, TextFile
@@ -55,7 +56,7 @@ def configure(
             raise Refused(
                 f"{name} exists",
                 where=f"{host.config_dir}/{name}",
-                remedy=f"choose another name, or remove it first: `chiltepin endpoint delete {name}`",
+                remedy=f"choose another name, or remove it first: `chiltepin endpoint delete {quote(name)}`",
             )
         config = {"display_name": name, "debug": True}
         endpoint = DesiredEndpoint(name, name, template, schema, config=config)
@@ -159,7 +160,7 @@ def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Ma
 
 
 def _way_out(directory: LiveDirectory, daemon: Daemon, name: str) -> str:
-    again = f"run `chiltepin endpoint stop {name}` again"
+    again = f"run `chiltepin endpoint stop {quote(name)}` again"
     return way_out(directory, daemon.process, again) if daemon.process else f"wait, then {again}"
 
 
@@ -216,7 +217,7 @@ def _refuse_shared(host: EndpointHost, name: str, endpoint_id: str) -> None:
             raise Refused(
                 f"{name} is not deregistered: {other.name} has the same UUID, {endpoint_id}",
                 where=f"{host.config_dir}/{name}",
-                remedy=f"delete the directory alone: `chiltepin endpoint delete {name}`",
+                remedy=f"delete the directory alone: `chiltepin endpoint delete {quote(name)}`",
             )
 
 
@@ -287,7 +288,7 @@ def _find(host: EndpointHost, name: str) -> LiveDirectory:
     if directory is None or directory.kind == "other":
         known = sorted(listing(host.directories()))
         near = difflib.get_close_matches(name, known, 1)
-        listed = f"there are: {', '.join(known)}" if known else f"make it: `chiltepin endpoint configure {name}`"
+        listed = f"there are: {', '.join(known)}" if known else f"make it: `chiltepin endpoint configure {quote(name)}`"
         remedy = f"did you mean {near[0]}?" if near else listed
         raise UsageError(f"{name}: no such endpoint", where=host.config_dir, remedy=remedy)
     if directory.kind in ("link", "unreadable"):

@@ -270,7 +270,7 @@ def test_what_was_deleted_before_its_host_had_a_name_comes_back_as_the_remedy_sa
     assert result.code == ExitCode.REFUSED
     (entry,) = lab.world.trash
     (refusal,) = result.sight.plan.refusals
-    assert f"/{entry}/endpoint {lab.sight().live.config_dir}/main`" in refusal.remedy
+    assert f"/{entry}/endpoint' {lab.sight().live.config_dir}/main`" in refusal.remedy
     assert "chiltepin adopt main --take-over" in refusal.remedy
     lab.world.folders["main"] = lab.world.trash.pop(entry)
     lab.desired = replace(lab.desired, endpoints={"main": endpoint("main"), "other": OTHER})

@@ -1,4 +1,4 @@
-"""Every command line that the program names in a message is one that its command line knows."""
+"""Every command line that the program names in a message is one that its command line knows, and can be pasted."""
 
 from __future__ import annotations
 
@@ -44,12 +44,32 @@ def named() -> Iterator[tuple[str, str]]:
                 yield f"{path.relative_to(PACKAGE)}:{line}", " ".join(command.split())
 
 
+_BEGUN = re.compile(r"`(?:chiltepin(?:-reconciler)?|globus-compute-endpoint|mv|rm|ls|kill) [^`]*$")
+
+
+def unquoted(source: str) -> Iterator[str]:
+    """Yield what is filled into a command between backquotes as it is; numbers of processes may be."""
+    for node in ast.walk(ast.parse(source)):
+        before = ""
+        for part in node.values if isinstance(node, ast.JoinedStr) else ():
+            if isinstance(part, ast.FormattedValue) and _BEGUN.search(before):
+                filled = ast.unparse(part.value)
+                if not (filled.startswith(("quote(", "shlex.quote(")) or filled.endswith(".pid")):
+                    yield filled
+            before += _text(part)
+
+
 COMMANDS = sorted(set(named()))
 
 
 @pytest.mark.parametrize("command", [pytest.param(command, id=f"{place} {command}") for place, command in COMMANDS])
 def test_a_command_that_a_message_names_parses(command: str) -> None:
     parse(command)
+
+
+def test_what_a_shell_would_read_in_a_name_is_quoted() -> None:
+    found = {(p.name, text) for p in sorted(PACKAGE.rglob("*.py")) for text in unquoted(p.read_text())}
+    assert found == {("main.py", "arguments[0]")}, "only what was typed wrong stands there as it was"
 
 
 def test_the_recovery_commands_are_named() -> None:

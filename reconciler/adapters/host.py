@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from reconciler.adapters import (
@@ -295,7 +296,7 @@ class LocalHost:
             f"{name} still runs",
             where=self._at(name),
             why="its process lives, or its PID file is fresh (it may run on another login node)",
-            remedy=f"stop it first, on its node: `globus-compute-endpoint -c {self._path} stop {name}`",
+            remedy=f"stop it first, on its node: `globus-compute-endpoint -c {quote(self._path)} stop {quote(name)}`",
         )
 
     def trash(self, *, sizes: bool = False) -> tuple[TrashEntry, ...]:

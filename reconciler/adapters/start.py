@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from reconciler.adapters import faults, files, process
@@ -173,7 +174,7 @@ def _up(start: Start) -> Started | None:
     if start.endpoint_id is not None and daemon.endpoint_id != start.endpoint_id.lower():
         raise start.failed(
             f"it runs under the UUID {daemon.endpoint_id}, not {start.endpoint_id}",
-            f"stop it (`globus-compute-endpoint -c {start.config_dir} stop NAME`), then run `chiltepin plan`",
+            f"stop it (`globus-compute-endpoint -c {quote(start.config_dir)} stop NAME`), then run `chiltepin plan`",
         )
     if directory.endpoint_id != daemon.endpoint_id:
         return None

@@ -63,7 +63,9 @@ def _walk(command: Any, words: list[str]) -> Iterator[tuple[Any, Mapping[str, ob
     while True:
         context = command.make_context(name, list(words), parent=parent, resilient_parsing=True)
         yield command, context.params
-        held = getattr(context, "_protected_args", None) or getattr(context, "protected_args", ())  # click 8.2, 8.1
+        held: Any = getattr(context, "_protected_args", None) or getattr(
+            context, "protected_args", ()
+        )  # click 8.2, 8.1
         rest = [*held, *context.args]
         below = getattr(command, "commands", {})
         if not rest or rest[0] not in below:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from shlex import quote
 
 from reconciler.core.lines import Line, Style
 from reconciler.core.statuses import StatusRow, TrashRow
@@ -35,7 +36,10 @@ def trash_lines(rows: Sequence[TrashRow]) -> Iterator[Line]:
     yield Line("")
     yield Line(f"{len(rows)} in the trash: {said}", "dim")
     name = rows[-1].endpoint
-    yield Line(f"  back with its UUID: `chiltepin undelete {name}`; for ever gone: `chiltepin purge {name}`", "dim")
+    yield Line(
+        f"  back with its UUID: `chiltepin undelete {quote(name)}`; for ever gone: `chiltepin purge {quote(name)}`",
+        "dim",
+    )
 
 
 def _in_trash(row: TrashRow) -> str:

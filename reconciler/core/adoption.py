@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from shlex import quote
 
 from reconciler.core.actions import Adopt, Create, Note, Refusal
 from reconciler.core.changes import Cause, FileChange
@@ -87,7 +88,7 @@ class _Adopter:
             return Refusal(
                 self.name,
                 "the manifest says `state: unmanaged`: it is left alone",
-                f"write `state: running` or `state: stopped`, then `chiltepin adopt {self.name}`",
+                f"write `state: running` or `state: stopped`, then `chiltepin adopt {quote(self.name)}`",
             )
         against = self._owner()
         if against:
@@ -166,7 +167,8 @@ class _Adopter:
             return Refusal(
                 self.name,
                 f"its daemon runs under {running}, and not {wanted}",
-                f"stop it first: `globus-compute-endpoint -c {self.live.config_dir} stop {self.endpoint.directory}`",
+                f"stop it first: `globus-compute-endpoint -c {quote(self.live.config_dir)}"
+                f" stop {quote(self.endpoint.directory)}`",
             )
         if wanted not in ids:
             refusal = self._not_free(wanted, found)
@@ -185,7 +187,7 @@ class _Adopter:
             return Refusal(
                 self.name,
                 f"it has the UUID {kept[0]}, which nothing doubts",
-                f"keep it: `chiltepin adopt {self.name}`",
+                f"keep it: `chiltepin adopt {quote(self.name)}`",
                 tuple(f"{where}: {value}" for where, value in found.items()),
             )
         registration = registrations.get(wanted)
@@ -244,7 +246,7 @@ class _Adopter:
         return Refusal(
             self.name,
             f"the service has no registration {chosen}",
-            f"if that UUID is gone for good, move {path} away and run `chiltepin adopt {self.name}`",
+            f"if that UUID is gone for good, move {path} away and run `chiltepin adopt {quote(self.name)}`",
         )
 
     def _without_directory(self, chosen: str | None, desired: Desired, draft: Draft) -> Refusal | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from shlex import quote
 
 from reconciler.core.actions import Adopt, Note, Refusal, Restart, Start, StopElsewhere
 from reconciler.core.changes import Cause
@@ -94,7 +95,7 @@ def _asked_restart(
     if endpoint.restart != "now" and not errand.interrupt:
         guards.append(Idle())
         if directory.user_endpoints:
-            text = f"`chiltepin restart {endpoint.name} --interrupt` does not wait, and ends the tasks"
+            text = f"`chiltepin restart {quote(endpoint.name)} --interrupt` does not wait, and ends the tasks"
             draft.notes.append(Note(endpoint.name, text))
     return Restart(
         endpoint=endpoint.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from reconciler.core.actions import EndpointAction, Restart
 from reconciler.core.changes import Cause
 from reconciler.core.daemon import is_up
@@ -70,7 +72,9 @@ def remedy_of(action: EndpointAction, precondition: Precondition, work: Work | N
     remedy = "run it again; `--drain 2h` waits until it is idle"
     if action.cause is Cause.REMOVED:
         return remedy  # without a block there is nothing to write `restart: now` into
-    at_once = f"`chiltepin restart {action.endpoint} --interrupt`" if isinstance(action, Restart) else "`restart: now`"
+    at_once = (
+        f"`chiltepin restart {quote(action.endpoint)} --interrupt`" if isinstance(action, Restart) else "`restart: now`"
+    )
     return f"{remedy}, {at_once} does not wait, and ends the tasks"
 
 

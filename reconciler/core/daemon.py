@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from enum import Enum
+from shlex import quote
 
 from reconciler.core.actions import Refusal
 from reconciler.core.boot import would_show
@@ -88,10 +88,10 @@ def say_doubled(daemon: Daemon, directory: str) -> tuple[str, str]:
             "stop the older one by its PID, wait 15 s, and run this again",
         )
     here = f"its daemon here is process {pids[0]}, and its PID file names {daemon.rival}, which is none of it here"
-    pid_file = shlex.quote(f"{directory}/daemon.pid")
+    pid_file = f"{directory}/daemon.pid"
     return (
         f"{here}: a second one shares its tasks elsewhere, or did until it was killed",
-        f"`rm {pid_file}` ends both within 15 s, and the tasks that they run; wait for it, and run this again",
+        f"`rm {quote(pid_file)}` ends both within 15 s, and the tasks that they run; wait for it, and run this again",
     )
 
 

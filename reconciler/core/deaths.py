@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from shlex import quote
 from typing import Literal
 
 from reconciler.core.actions import Refusal
@@ -111,7 +112,7 @@ def keeps_dying(name: str, directory: LiveDirectory, deaths: tuple[Death, ...], 
     return Refusal(
         name,
         f"its daemon died {LIMIT} times within 24 h and nothing says why, so it is not started again",
-        f"look at `chiltepin logs {name}`; when the cause is mended: `chiltepin apply --retry`",
+        f"look at `chiltepin logs {quote(name)}`; when the cause is mended: `chiltepin apply --retry`",
         evidence=(*(_say(death) for death in deaths), *(f"| {line}" for line in lines[-_SHOWN:])),
     )
 

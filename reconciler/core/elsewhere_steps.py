@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from reconciler.core.actions import Note, Start, StopElsewhere
 from reconciler.core.changes import Cause, FileChange
@@ -103,7 +104,7 @@ class _Planner:
         record = self.sighting.record or found_elsewhere(self.sighting, self.directory)
         reason = self.reason(record) if record else None
         if reason is not None and reason[0] is Cause.ENVIRONMENT:
-            move = f"`chiltepin restart {self.endpoint.name}` moves it here"
+            move = f"`chiltepin restart {quote(self.endpoint.name)}` moves it here"
             self._note(f"{'; '.join(reason[1])}: as seen from this node, so it is not restarted for it; {move}")
         elif reason is not None:
             self._replace(*reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from shlex import quote
 
 from reconciler.core.actions import Adopt, Refusal
 from reconciler.core.changes import Cause
@@ -55,8 +56,8 @@ def made_before_it_left(name: str, live: LiveState, known: Known) -> str | Refus
             exit_code=UNREACHABLE,
         )
     if isinstance(made, Refusal):
-        one = f"`chiltepin adopt {name} --id UUID` takes one, with its block in the manifest"
-        return replace(made, remedy=f"look at them: {one}; if none is: `chiltepin forget {name}`")
+        one = f"`chiltepin adopt {quote(name)} --id UUID` takes one, with its block in the manifest"
+        return replace(made, remedy=f"look at them: {one}; if none is: `chiltepin forget {quote(name)}`")
     return made
 
 
@@ -76,7 +77,7 @@ def protected(name: str, *witnesses: Marker | LockedEndpoint | DesiredEndpoint |
     protecting = [witness for witness in witnesses if witness is not None and witness.protect]
     recorded = [witness for witness in protecting if not isinstance(witness, DesiredEndpoint)]
     if len(recorded) < len(protecting):
-        then = f"; then `chiltepin unprotect {name}`" if recorded else ""
+        then = f"; then `chiltepin unprotect {quote(name)}`" if recorded else ""
         return Refusal(
             name,
             "it is protected: the manifest says `protect: true`",
@@ -88,12 +89,12 @@ def protected(name: str, *witnesses: Marker | LockedEndpoint | DesiredEndpoint |
         return Refusal(
             name,
             "it is protected: `protect: true` was applied, and what the manifest says now was not",
-            f"run `chiltepin unprotect {name}`, or `chiltepin apply`, first",
+            f"run `chiltepin unprotect {quote(name)}`, or `chiltepin apply`, first",
         )
     return Refusal(
         name,
         "it is protected (`protect: true`), also after its block is gone",
-        f"run `chiltepin unprotect {name}` first",
+        f"run `chiltepin unprotect {quote(name)}` first",
     )
 
 
@@ -105,7 +106,7 @@ def needed(name: str, endpoint_id: str | None, leaver: Leaver, known: Known) -> 
     return Refusal(
         name,
         f"{leaver.directory} has the UUID {endpoint_id} of {others[0]}: was it renamed?",
-        f"rename it: `moved: [{{from: {name}, to: {others[0]}}}]`; or `chiltepin forget {name}` lets go of it",
+        f"rename it: `moved: [{{from: {name}, to: {others[0]}}}]`; or `chiltepin forget {quote(name)}` lets go of it",
     )
 
 
@@ -132,7 +133,7 @@ def foreign(
         return refusal
     if (marker.stack, marker.lineage) == (known.stack, known.lineage):
         return with_block(name, refusal, declared=declared)
-    remedy = f"`chiltepin forget {name}` takes it out of this manifest's lockfile, and changes nothing else"
+    remedy = f"`chiltepin forget {quote(name)}` takes it out of this manifest's lockfile, and changes nothing else"
     return replace(refusal, remedy=remedy)
 
 
@@ -140,7 +141,9 @@ def with_block(name: str, refusal: Refusal | None, *, declared: bool) -> Refusal
     """Return a refusal whose remedy is a command that needs the block of the endpoint, which may be gone."""
     if refusal is None or declared or refusal.exit_code == WRONG_IDENTITY:
         return refusal
-    remedy = f"{refusal.remedy}, with its block in the manifest again; or `chiltepin forget {name}` lets go of it"
+    remedy = (
+        f"{refusal.remedy}, with its block in the manifest again; or `chiltepin forget {quote(name)}` lets go of it"
+    )
     return replace(refusal, remedy=remedy)
 
 

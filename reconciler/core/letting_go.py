@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from reconciler.core.actions import Adopt, Forget, Note, Refusal
 from reconciler.core.changes import Cause, FieldChange, FileChange
 from reconciler.core.daemon_steps import marked
@@ -23,7 +25,7 @@ def plan_forget(name: str, desired: Desired, live: LiveState, known: Known, draf
             Refusal(
                 name,
                 "the manifest declares it, so that the next apply would take it in again",
-                f"remove its block, or write `state: unmanaged` in it, then `chiltepin forget {name}`",
+                f"remove its block, or write `state: unmanaged` in it, then `chiltepin forget {quote(name)}`",
             )
         )
         return
@@ -83,7 +85,7 @@ def plan_unprotect(name: str, desired: Desired, live: LiveState, known: Known, d
             Refusal(
                 name,
                 "the manifest says `protect: true`",
-                f"write `protect: false` in its block, or remove it; then `chiltepin unprotect {name}`",
+                f"write `protect: false` in its block, or remove it; then `chiltepin unprotect {quote(name)}`",
             )
         )
         return

@@ -37,7 +37,9 @@ def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Gro
         if rivals:
             return rivals
     if isinstance(found, Gone) and endpoint.id:
-        instead = f"take `id` out of its block, then `chiltepin apply --reregister {endpoint.name}` makes a new one"
+        instead = (
+            f"take `id` out of its block, then `chiltepin apply --reregister {quote(endpoint.name)}` makes a new one"
+        )
         return replace(found, remedy=f"restore it at the service; or {instead}")
     if isinstance(found, Ground) and found.id is None and endpoint.state == "running" and known.site.identity is None:
         runs = found.directory is not None and found.directory.processes
@@ -96,7 +98,7 @@ def unusable(name: str, directory: LiveDirectory, config_dir: str) -> Refusal | 
         why = directory.problem or "not an endpoint directory"
         remedy = "move it away, or choose another `directory`"
         if directory.kind == "unreadable":
-            remedy = f"mend that (`ls -la {path}` shows owners and permissions), or choose another `directory`"
+            remedy = f"mend that (`ls -la {quote(path)}` shows owners and permissions), or choose another `directory`"
         return Refusal(name, f"{path} cannot be used: {why}", remedy)
     return None
 
@@ -111,7 +113,7 @@ def _remedy_for_legacy(name: str, directory: LiveDirectory, config_dir: str) -> 
         )
     return (
         f"stop it: `{tool} stop {quote(directory.name)}`;"
-        f" then `{tool} migrate-to-template-capable {quote(directory.name)}` and `chiltepin adopt {name}`"
+        f" then `{tool} migrate-to-template-capable {quote(directory.name)}` and `chiltepin adopt {quote(name)}`"
     )
 
 
@@ -151,7 +153,8 @@ def _lives_elsewhere(endpoint: DesiredEndpoint, wanted: str, live: LiveState, kn
         return Refusal(
             endpoint.name,
             f"its directory {live.config_dir}/{endpoint.directory} is missing, and {other} has its marker and UUID",
-            f"was it renamed? `mv {live.config_dir}/{other} {live.config_dir}/{endpoint.directory}`,"
+            f"was it renamed? `mv {quote(f'{live.config_dir}/{other}')}"
+            f" {quote(f'{live.config_dir}/{endpoint.directory}')}`,"
             f" or write `directory: {other}` in its block",
         )
     rivals = refuse_rivals(endpoint, wanted, live, known)
@@ -191,7 +194,7 @@ def _made_when_cut_off(endpoint: DesiredEndpoint, live: LiveState, known: Known)
         f"an earlier start in {live.config_dir}/{intent.directory} was cut off after it had registered {made},"
         f" and now its `directory` is {endpoint.directory}",
         f"keep that UUID: write `id: {made}` or `directory: {intent.directory}` in its block;"
-        f" or make another: `chiltepin apply --new {endpoint.name}`",
+        f" or make another: `chiltepin apply --new {quote(endpoint.name)}`",
     )
 
 
@@ -245,7 +248,7 @@ def _without_marker(
     return Refusal(
         endpoint.name,
         f"{live.config_dir}/{directory.name} exists and {what}",
-        f"run `chiltepin adopt {endpoint.name}` to manage it, or choose another `directory`",
+        f"run `chiltepin adopt {quote(endpoint.name)}` to manage it, or choose another `directory`",
     )
 
 

@@ -33,7 +33,8 @@ def made_when_cut_off(name: str, intent: JournalEntry, live: LiveState, known: K
     return Refusal(
         name,
         "an earlier start was cut off, and it cannot be told which registration is its own",
-        f"look at them: `chiltepin adopt {name} --id UUID` takes one, `chiltepin apply --new {name}` none",
+        f"look at them: `chiltepin adopt {quote(name)} --id UUID` takes one,"
+        f" `chiltepin apply --new {quote(name)}` none",
         tuple(say_registration(r) for r in made or candidates),
     )
 
@@ -72,8 +73,8 @@ def unclaimed(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Refus
     return Refusal(
         endpoint.name,
         f"this identity already owns {owned} named `{endpoint.directory}` that nothing claims",
-        f"use one: `chiltepin adopt {endpoint.name} --id UUID`;"
-        f" or make another: `chiltepin apply --new {endpoint.name}`",
+        f"use one: `chiltepin adopt {quote(endpoint.name)} --id UUID`;"
+        f" or make another: `chiltepin apply --new {quote(endpoint.name)}`",
         tuple(say_registration(r) for r in same_name),
     )
 
@@ -137,11 +138,11 @@ def refuse_rivals(endpoint: DesiredEndpoint, endpoint_id: str, live: LiveState, 
     if isinstance(marker, Marker) and (marker.stack, marker.lineage) != (known.stack, known.lineage):
         return _of_another_manifest(refusal, endpoint, rival, marker)
     if not rival.is_at_home and not rival.processes:
-        pid_file = quote(f"{others[0]}/daemon.pid")
+        pid_file = f"{others[0]}/daemon.pid"
         return replace(
             refusal,
             remedy="if it is a copy in which no daemon runs, on this node or another, only its PID file, which came"
-            f" along, looks like one: `rm {pid_file}`, or wait {LISTED_AS_RUNNING:.0f} s; then run this again",
+            f" along, looks like one: `rm {quote(pid_file)}`, or wait {LISTED_AS_RUNNING:.0f} s; then run this again",
             evidence=(f"also of {others[0]}, whose PID file was touched a moment ago and has no process here",),
         )
     return refusal
@@ -150,12 +151,14 @@ def refuse_rivals(endpoint: DesiredEndpoint, endpoint_id: str, live: LiveState, 
 def _of_another_manifest(refusal: Refusal, endpoint: DesiredEndpoint, rival: LiveDirectory, marker: Marker) -> Refusal:
     """Name who manages it, and both ways out: to leave it there, or to move it here on purpose."""
     leave = (
-        "remove `id` from its block" if endpoint.id else f"remove its block, then `chiltepin forget {endpoint.name}`"
+        "remove `id` from its block"
+        if endpoint.id
+        else f"remove its block, then `chiltepin forget {quote(endpoint.name)}`"
     )
     move = (
-        f"to manage that one here instead: `chiltepin forget -f FILE {marker.endpoint}`, FILE being the manifest of"
-        f" stack `{marker.stack}`, then write `directory: {rival.name}` in this block and"
-        f" `chiltepin adopt {endpoint.name}`"
+        f"to manage that one here instead: `chiltepin forget -f FILE {quote(marker.endpoint)}`, FILE being the"
+        f" manifest of stack `{marker.stack}`, then write `directory: {rival.name}` in this block and"
+        f" `chiltepin adopt {quote(endpoint.name)}`"
     )
     held = tuple(f"{text}, which is endpoint {marker.endpoint} of stack `{marker.stack}`" for text in refusal.evidence)
     return replace(refusal, remedy=f"{leave}; or, {move}", evidence=held)
@@ -240,7 +243,7 @@ def gone(name: str, endpoint_id: str, live: LiveState) -> Refusal | Blocked:
     return Gone(
         name,
         f"the service has no registration {endpoint_id} for this identity",
-        f"restore it at the service, or give up the UUID: `chiltepin apply --reregister {name}` makes a new one",
+        f"restore it at the service, or give up the UUID: `chiltepin apply --reregister {quote(name)}` makes a new one",
         id=endpoint_id,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import field, replace
+from shlex import quote
 
 from reconciler.core.actions import ClearStalePid, Delete, EndpointAction, Forget, Note, Purge, Refusal, Stop
 from reconciler.core.changes import Cause
@@ -108,7 +109,7 @@ def _remove(
             Refusal(
                 name,
                 f"{live.config_dir}/{directory.name} has no readable marker, so it is not deleted",
-                f"run `chiltepin forget {name}` to let go of it, or delete it by hand",
+                f"run `chiltepin forget {quote(name)}` to let go of it, or delete it by hand",
             )
         )
         return

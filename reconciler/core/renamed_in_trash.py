@@ -7,6 +7,7 @@ in between leaves what the next one renames.
 from __future__ import annotations
 
 from dataclasses import replace
+from shlex import quote
 
 from reconciler.core.actions import Refusal, Undelete
 from reconciler.core.desired import Desired, DesiredEndpoint
@@ -45,7 +46,8 @@ def find_return(
         return Refusal(
             name,
             f"several that `{name}` was called are in the trash, with different UUIDs",
-            f"bring one back: `chiltepin undelete {former[0]}`; or register another: `chiltepin apply --new {name}`",
+            f"bring one back: `chiltepin undelete {quote(former[0])}`;"
+            f" or register another: `chiltepin apply --new {quote(name)}`",
             tuple(say_entry(item) for item in own_entries(live, known, former)),
         )
     return found[0] if found else None
@@ -89,6 +91,6 @@ def _taken(name: str, item: TrashEntry, directory: str, live: LiveState) -> Refu
     return Refusal(
         name,
         f"it is in the trash, as it was called before, and {live.config_dir}/{directory}, where it was, exists",
-        f"move that away, or register another: `chiltepin apply --new {name}`",
+        f"move that away, or register another: `chiltepin apply --new {quote(name)}`",
         (say_entry(item),),
     )

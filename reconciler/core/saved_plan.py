@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from shlex import quote
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -149,7 +150,7 @@ def read_saved_plan(text: str, file: str) -> SavedPlan:
         raise StateFileError(
             f"this is not a plan that can be applied: `{where}`: {first['msg']}",
             where=file,
-            remedy=f"make it again: `chiltepin plan --out {file}`",
+            remedy=f"make it again: `chiltepin plan --out {quote(file)}`",
         ) from e
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from shlex import quote
 
 from reconciler.core.daemon import Daemon, is_up
 from reconciler.core.live import Damaged, LiveDirectory, TrashEntry
@@ -64,7 +65,7 @@ def refuse_managed(config_dir: str, directory: LiveDirectory, what: str) -> None
         f"{name} is endpoint {marker.endpoint} of stack `{marker.stack}`, so it is not {what} by hand",
         where=where,
         remedy=f"change the manifest of stack `{marker.stack}`, then `chiltepin apply`; or let it go: "
-        f"`chiltepin forget {marker.endpoint}`",
+        f"`chiltepin forget {quote(marker.endpoint)}`",
     )
 
 
@@ -95,7 +96,7 @@ def runs(where: str, name: str, why: str) -> Refused:
         f"{name} runs, so it is not deleted",
         where=where,
         why=why,
-        remedy=f"stop it first, where it runs: `chiltepin endpoint stop {name}`",
+        remedy=f"stop it first, where it runs: `chiltepin endpoint stop {quote(name)}`",
     )
 
 
@@ -126,7 +127,9 @@ def entry_to_undelete(name: str, entry: str | None, trash: Iterable[TrashEntry],
         raise Refused(
             f"{name} is not brought back by hand: {named[-1].name} is {stack}",
             where=where,
-            remedy=f"with its manifest: `chiltepin undelete {owner.endpoint}`" if owner else "see docs/operations.md",
+            remedy=f"with its manifest: `chiltepin undelete {quote(owner.endpoint)}`"
+            if owner
+            else "see docs/operations.md",
         )
     if not found:
         known = sorted({i.deleted_directory for i in of_nobody(trash)})
@@ -142,6 +145,6 @@ def entry_to_undelete(name: str, entry: str | None, trash: Iterable[TrashEntry],
             f"{name} is in the trash several times, with different UUIDs",
             where=where,
             why="; ".join(say_entry(item) for item in found),
-            remedy=f"say which one: `chiltepin endpoint undelete {name} --entry ENTRY`",
+            remedy=f"say which one: `chiltepin endpoint undelete {quote(name)} --entry ENTRY`",
         )
     return found[-1]

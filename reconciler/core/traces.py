@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 
 from reconciler.core.actions import Refusal
 from reconciler.core.desired import Desired, DesiredEndpoint
@@ -134,6 +135,6 @@ def _refuse_several(endpoint: DesiredEndpoint, names: tuple[str, ...], homes: Ho
         endpoint.name,
         f"several endpoints would be called `{endpoint.name}` by `moved`",
         "keep one of them in `moved`; let the other go by its own name (remove its entry, and give it a block again),"
-        f" or `chiltepin forget {names[-1]}`",
+        f" or `chiltepin forget {quote(names[-1])}`",
         tuple(evidence),
     )

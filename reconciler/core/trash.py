@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from shlex import quote
 
 from reconciler.core.actions import Note, Purge, Refusal
 from reconciler.core.changes import Cause, FileChange
@@ -99,7 +100,8 @@ def purge_of(
         refusal = Refusal(
             name,
             f"{item.name} was protected when it was moved to the trash",
-            f"bring it back: `chiltepin undelete {name}`, then `chiltepin unprotect {name}`, then delete it again",
+            f"bring it back: `chiltepin undelete {quote(name)}`, then"
+            f" `chiltepin unprotect {quote(name)}`, then delete it again",
         )
     if refusal:
         return refusal
@@ -134,8 +136,10 @@ def at_another_place(refusal: Refusal, item: TrashEntry, live: LiveState, there:
     """
     if refusal.exit_code == WRONG_IDENTITY:
         return refusal
-    moved = f"`mv {item.path}/endpoint {live.config_dir}/{item.deleted_directory}`"
-    back = f"if that is this place: {moved}, write its block, then `chiltepin adopt {refusal.endpoint} --take-over`"
+    moved = f"`mv {quote(f'{item.path}/endpoint')} {quote(f'{live.config_dir}/{item.deleted_directory}')}`"
+    back = (
+        f"if that is this place: {moved}, write its block, then `chiltepin adopt {quote(refusal.endpoint)} --take-over`"
+    )
     return replace(refusal, what="it was deleted at another place than this one", remedy=f"{there}; {back}{then}")
 
 
@@ -217,15 +221,15 @@ def chosen_entries(
         what = f"it is not in the trash{f' as {entry}' if entry else ''}"
         remedy = "`chiltepin status` lists what is there"
         if command == "purge" and not entry:
-            remedy = f"delete it first: remove its block, then `chiltepin apply --allow-delete --target {name}`"
+            remedy = f"delete it first: remove its block, then `chiltepin apply --allow-delete --target {quote(name)}`"
         return Refusal(name, what, remedy, tuple(_others(name, live, known)))
     if len({item.id for item in found}) > 1:
         return Refusal(
             name,
             "it is in the trash several times, with different UUIDs",
-            f"say which one: `chiltepin undelete {name} --entry ENTRY`"
+            f"say which one: `chiltepin undelete {quote(name)} --entry ENTRY`"
             if command == "undelete"
-            else f"say which one: `chiltepin purge {name} --entry ENTRY`",
+            else f"say which one: `chiltepin purge {quote(name)} --entry ENTRY`",
             tuple(say_entry(item) for item in found),
         )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 
 from reconciler.core.actions import Note, Refusal, Undelete
 from reconciler.core.changes import Cause, FileChange
@@ -44,7 +45,7 @@ def bring_back(
         known: lock, lineage and claim.
         declared_as: what it is called now, if that is another name.
     """
-    other = f"or register another: `chiltepin apply --new {declared_as or endpoint.name}`"
+    other = f"or register another: `chiltepin apply --new {quote(declared_as or endpoint.name)}`"
     if not _may_come_back(endpoint, live, known):
         return None
     items = _of_name(endpoint, live, known)
@@ -64,7 +65,7 @@ def bring_back(
         return Refusal(
             endpoint.name,
             "it was deleted several times, with different UUIDs",
-            f"bring one back: `chiltepin undelete {endpoint.name} --entry ENTRY`; {other}",
+            f"bring one back: `chiltepin undelete {quote(endpoint.name)} --entry ENTRY`; {other}",
             tuple(say_entry(item) for item in there),
         )
     item = there[-1]
@@ -111,7 +112,7 @@ def _against(name: str, directory: str, item: TrashEntry, live: LiveState, known
     """Return what stands against bringing `item` back as `directory`."""
     marker, found = item.marker, item.directory
     if marker is None or found is None:
-        return Refusal(name, f"{item.path} cannot be read", f"mend that: `ls -la {item.path}`")
+        return Refusal(name, f"{item.path} cannot be read", f"mend that: `ls -la {quote(item.path)}`")
     if marker.lineage != known.lineage:
         return Refusal(
             name,
@@ -165,7 +166,7 @@ def _undeletion(
 def _remarks(name: str, cause: Cause) -> tuple[FileChange, ...]:
     if cause is not Cause.DECLARED_AGAIN:
         return ()
-    return (FileChange(f"for another UUID instead: `chiltepin apply --new {name}`", "note", cause),)
+    return (FileChange(f"for another UUID instead: `chiltepin apply --new {quote(name)}`", "note", cause),)
 
 
 # --- the command
@@ -203,7 +204,7 @@ def _decide(
         return Refusal(
             name,
             f"{live.config_dir}/{directory} exists, and a deleted endpoint is put back only where nothing is",
-            f"move it away, or keep it and drop the deleted one: `chiltepin purge {name}`",
+            f"move it away, or keep it and drop the deleted one: `chiltepin purge {quote(name)}`",
             (say_entry(item),),
         )
     entry = known.entry(name)
@@ -211,7 +212,7 @@ def _decide(
         return Refusal(
             name,
             f"the lock says that its UUID is {entry.id}, and the deleted one's is {item.id}",
-            f"keep it: `chiltepin apply`, and drop the deleted one: `chiltepin purge {name}`",
+            f"keep it: `chiltepin apply`, and drop the deleted one: `chiltepin purge {quote(name)}`",
             (say_entry(item),),
         )
     if item.id is not None:
@@ -230,7 +231,7 @@ def _not_available(
         return Refusal(
             name,
             f"its UUID {endpoint_id} is taken: by {', '.join(others)}",
-            f"keep that one, and drop what is in the trash: `chiltepin purge {name}`",
+            f"keep that one, and drop what is in the trash: `chiltepin purge {quote(name)}`",
         )
     if isinstance(live.registrations, Unknown):
         return Blocked(name, live.registrations.reason)
@@ -242,7 +243,7 @@ def _not_available(
     return Refusal(
         name,
         f"its registration {endpoint_id} is gone from the service, so that its UUID cannot come back",
-        f"`chiltepin purge {name}` drops what is left of it; a block of that name is registered anew",
+        f"`chiltepin purge {quote(name)}` drops what is left of it; a block of that name is registered anew",
     )
 
 

@@ -20,7 +20,7 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
         return Refusal(
             name,
             f"{path} belongs to stack `{marker.stack}`",
-            f"choose another `directory`, or `chiltepin forget -f FILE {marker.endpoint}`,"
+            f"choose another `directory`, or `chiltepin forget -f FILE {quote(marker.endpoint)}`,"
             " FILE being that stack's manifest",
             (f"this manifest's stack: {known.stack}", f"the marker's stack: {marker.stack}"),
         )
@@ -29,7 +29,7 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
             name,
             f"{path} belongs to another manifest that also calls its stack `{known.stack}`",
             "restore the lockfile that belongs to this manifest; if the other manifest is gone for good:"
-            f" `chiltepin adopt {name} --take-over`",
+            f" `chiltepin adopt {quote(name)} --take-over`",
             (f"the lock's lineage: {known.lineage}", f"the marker's lineage: {marker.lineage}"),
         )
     if marker.endpoint != name:
@@ -60,11 +60,13 @@ def exchanged(name: str, directory: LiveDirectory, marker: Marker, live: LiveSta
     if not (is_ours and have_changed_places):
         return None
     one, two = f"{live.config_dir}/{directory.name}", f"{live.config_dir}/{other.name}"
-    here, there, between = quote(one), quote(two), quote(f"{one}.exchanged")
+    between = f"{one}.exchanged"
     return Refusal(
         name,
         f"{one} and {two} have changed places: each holds the other's endpoint",
-        f"change them back: `mv {here} {between} && mv {there} {here} && mv {between} {there}`, then run this again",
+        f"change them back: `mv {quote(one)} {quote(between)} && mv {quote(two)} {quote(one)}"
+        f" && mv {quote(between)} {quote(two)}`,"
+        " then run this again",
         (f"{one} holds endpoint {marker.endpoint}", f"{two} holds endpoint {name}"),
     )
 
@@ -101,13 +103,14 @@ def check_claim(name: str, theirs: Claim, ours: Claim, where: str) -> Refusal | 
         return Foreign(
             name,
             "its claim is from before the manifest had hosts, and nothing shows that it is of this one",
-            f"run this on the node where its daemon runs; or if it is no copy: `chiltepin adopt {name} --take-over`",
+            "run this on the node where its daemon runs; or if it is no copy:"
+            f" `chiltepin adopt {quote(name)} --take-over`",
             evidence,
         )
     return Foreign(
         name,
         "it is claimed by another host, user or config directory",
-        f"if that place is gone for good, move the claim here: `chiltepin adopt {name} --take-over`",
+        f"if that place is gone for good, move the claim here: `chiltepin adopt {quote(name)} --take-over`",
         evidence,
     )
 
@@ -167,6 +170,6 @@ def disagree(name: str, found: dict[str, str]) -> Refusal:
     return Refusal(
         name,
         "its UUID is not the same everywhere",
-        f"decide which is right, and run `chiltepin adopt {name} --id UUID`",
+        f"decide which is right, and run `chiltepin adopt {quote(name)} --id UUID`",
         tuple(f"{where}: {value}" for where, value in found.items()),
     )
