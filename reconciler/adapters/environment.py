@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from reconciler.core.environment import PATH, SECRETS, Variable, is_declared, is_selecting, is_session, join_path
 from reconciler.core.environment import variable as known_variable
-from reconciler.core.redact import url_passwords
+from reconciler.core.url_secrets import url_passwords
 
 _FALLBACK_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 

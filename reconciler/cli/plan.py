@@ -197,7 +197,7 @@ def _keep(console: Console, out: Path, sight: Sight, request: Request, invocatio
 
 def _given(invocation: Invocation, desired: Desired) -> Iterator[str]:
     """Yield the options of this command that an apply of the kept plan needs as well; of a secret only the name."""
-    from reconciler.core.redact import is_secret_value
+    from reconciler.core.redact import redact
 
     hidden = {v for e in desired.endpoints.values() for name, v in e.user_environment.items() if name in e.sensitive}
     hidden |= desired.secrets
@@ -212,7 +212,7 @@ def _given(invocation: Invocation, desired: Desired) -> Iterator[str]:
             yield from (option, str(value))
     for variable in invocation.variables:
         name, _, value = variable.partition("=")
-        is_secret = value in hidden or is_secret_value(name, value)
+        is_secret = name in desired.secret_variables or value in hidden or redact(value, hidden) != value
         yield from ("--var", f"{name}=VALUE" if is_secret else variable)
     if invocation.allow_outside:
         yield "--allow-outside"

@@ -131,6 +131,7 @@ class Desired:
         warnings: findings that do not stop the run.
         secrets: values that nobody may see, wherever they stand: of what is declared sensitive, and what can be nothing
             but a secret.
+        secret_variables: names of the manifest's variables whose values nobody may see.
     """
 
     stack: str
@@ -145,6 +146,7 @@ class Desired:
     warnings: tuple[Problem, ...] = ()
     trash: Trash = field(default_factory=Trash)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    secret_variables: frozenset[str] = frozenset()
 
     def formerly(self, name: str) -> tuple[str, ...]:
         """Return what an endpoint was called before, by `moved`; the latest name first."""

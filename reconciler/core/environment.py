@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from reconciler.core.frozen import dataclass
-from reconciler.core.redact import has_password
+from reconciler.core.url_secrets import has_password
 
 PATH = "PATH"
 

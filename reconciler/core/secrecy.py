@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from reconciler.core.changes import ABSENT, SENSITIVE, FieldChange, FileChange
-from reconciler.core.redact import HIDDEN, is_secret_value, redact, redacted_lines, without_known
+from reconciler.core.named_secrets import is_secret_option
+from reconciler.core.redact import redact, redacted_lines, without_known
+from reconciler.core.secret_names import HIDDEN, is_secret_value
 
 
 def concealed(path: tuple[str, ...], old: Any, new: Any, sensitive: Collection[str] = ()) -> tuple[Any, Any]:
@@ -58,6 +61,15 @@ def _masked(value: Any, secrets: Collection[str]) -> Any:
     if isinstance(value, Mapping):
         shown = {key: HIDDEN if is_secret_value(str(key), item) else item for key, item in value.items()}
         return {key: _masked(item, secrets) for key, item in shown.items()}
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return _masked_lines([without_known(item, secrets) for item in value])
     if isinstance(value, list | tuple):
         return [_masked(item, secrets) for item in value]
     return value
+
+
+def _masked_lines(texts: Sequence[str]) -> list[str]:
+    """Return the texts of a list: a secret of one may go on in the next, as they may be one script or one command."""
+    lines = iter(redacted_lines(line for text in texts for line in text.split("\n")))
+    shown = ["\n".join(islice(lines, text.count("\n") + 1)) for text in texts]
+    return [HIDDEN if is_secret_option(before) else text for before, text in zip(("", *texts), shown, strict=False)]

@@ -685,6 +685,26 @@ def test_what_is_named_a_secret_is_in_no_printed_command_and_its_short_value_hid
     assert "hunter22" not in shell.ok("plan", "--var", "api_token=hunter22", "--out", "q.json").err
 
 
+def test_a_secret_that_is_a_part_of_a_value_is_in_no_printed_command(shell: Shell) -> None:
+    declared = "variables: {pin: {env: SECRET_PIN, default: 0}, plain: {env: PLAIN, default: 0}}\n"
+    given = {
+        "api_token": "hunter22",
+        "mirror": "https://me:hunter22@host",
+        "options": "-v --password hunter22",
+        "held": "with hunter22 in it",
+        "pin": "4711",
+        "plain": "4711",
+        "n_tokens": "3",
+    }
+    used = ", ".join(f"V{number}: 'x {{{{ {name} }}}}'" for number, name in enumerate(given))
+    environment = f"user_environment: {{API_TOKEN: '{{{{ api_token }}}}', {used}}}"
+    shell.write(f"{HEAD}{declared}endpoints:\n  main: {{state: stopped, {environment}}}\n")
+    options = [word for name, value in given.items() for word in ("--var", f"{name}={value}")]
+    words = shlex.split(shell.ok("plan", *options, "--out", "p.json").err.partition("to do just this: ")[2])
+    shown = [f"{name}={value if name in ('plain', 'n_tokens') else 'VALUE'}" for name, value in given.items()]
+    assert words[2:-1] == [word for each in shown for word in ("--var", each)]
+
+
 def test_the_limits_of_a_kept_plan_are_those_that_it_was_made_with() -> None:
     scope = Scope(frozenset("a"), frozenset("b"), True, True, frozenset("c"), True, retry=True)
     saved = save_plan(settled(endpoint()).plan(), scope, frozenset(), "0" * 32)

@@ -124,6 +124,15 @@ def test_a_secret_inside_of_a_value_is_hidden_and_the_rest_is_shown() -> None:
     assert field_changes({"a": "none"}, {"a": lines}) == (
         FieldChange("a", "none", ["export API_TOKEN=***", "module load x"]),
     )
+    lines = ["module load x", 'export API_TOKEN="hunter', '22"', "a\nb", "c"]
+    assert field_changes({"a": "none"}, {"a": lines}) == (
+        FieldChange("a", "none", ["module load x", 'export API_TOKEN="***', "***", "***\n***", "***"]),
+    )
+    words = ["tool", "--password", "hunter22", "-v", "--token-file", "/x", "-u"]
+    assert field_changes({"a": "none"}, {"a": words}) == (
+        FieldChange("a", "none", ["tool", "--password", "***", *words[3:]]),
+    )
+    assert field_changes({"a": "none"}, {"a": []}) == (FieldChange("a", "none", []),)
     assert field_changes({"a": [1, {"deep": {"token": "x"}}]}, {"a": [1, {"deep": {"token": "y"}}]}) == (
         FieldChange("a[1].deep.token", SENSITIVE, SENSITIVE),
     )
@@ -146,7 +155,7 @@ def test_a_diff_of_texts_shows_no_secret_also_below_its_name() -> None:
         "   ***",
         "-  x: 1",
         "+  x: 2",
-        "   token: |  # all of it",
+        "   token: ***",
         "     ***",
         " ",
         "-    ***",

@@ -6,7 +6,9 @@ import itertools
 
 import pytest
 
-from reconciler.core.redact import has_password, is_secret_name, is_secret_value, redact, redacted_lines, url_passwords
+from reconciler.core.redact import redact, redacted_lines
+from reconciler.core.secret_names import is_secret_name, is_secret_value
+from reconciler.core.url_secrets import has_password, url_passwords
 
 
 @pytest.mark.parametrize(
@@ -30,11 +32,52 @@ from reconciler.core.redact import has_password, is_secret_name, is_secret_value
         ("/login?access_token=abc&next=1", "/login?access_token=***&next=1"),
         ("PRIVATE_KEY=abc", "PRIVATE_KEY=***"),
         ("DB_PWD=abc", "DB_PWD=***"),
+        *(
+            (f"TOKEN={value} B=1", "TOKEN=*** B=1")
+            for value in (
+                *("x$(curl -u me:a b)", "'it'\\''s it'", "'a'\"b c\"", 'a"b c"', r"a\ b", '`cat "a b"`', "[a b](c d)"),
+                *('$(curl -d x"a)b c")', "'a',b"),
+            )
+        ),
+        ('TOKEN="a $(f -d "b c" u)" B=1', 'TOKEN="***" B=1'),
+        ("PASSWORD = 'a' 'b'", "PASSWORD = ***"),
+        ("password=f('a', 'b'), x=1", "password=***, x=1"),
+        ("f(token='a',x=1)", "f(token=***,x=1)"),
+        ("TOKEN='a'; export B=1", "TOKEN='***'; export B=1"),
+        ('{"password": "a" }', '{"password": "***" }'),
+        ('curl "https://h/?token=a" -o f', 'curl "https://h/?token=***'),
         ("https://user:pa@ss@host", "https://***@host"),
         ("amqps://user:p/ss:w@ord@host:5671/v", "amqps://***@host:5671/v"),
         ("https://user:p?s#w@host/x", "https://***@host/x"),
         ("https://ghp_abc@github.com/o/r", "https://***@github.com/o/r"),
         ("got Bearer abcdefgh1234", "got Bearer ***"),
+        ("Cookie: a=b; c=d, e=f", "Cookie: ***"),
+        ("Set-Cookie: sid=abc; Path=/; HttpOnly\nHost: h", "Set-Cookie: ***\nHost: h"),
+        ('Authorization: Digest username="me", realm="r", response="abc"', "Authorization: ***"),
+        ("{'Cookie': 'a=b; c=d', 'Host': 'h'}", "{'Cookie': '***', 'Host': 'h'}"),
+        ("https://h/x?se=1&sig=ab%2Fc%3D&sp=r", "https://h/x?se=1&sig=***&sp=r"),
+        ("https://h/x?X-Amz-Signature=abc&X-Amz-Expires=3", "https://h/x?X-Amz-Signature=***&X-Amz-Expires=3"),
+        ("https://h/x?signature=abc https://i", "https://h/x?signature=*** https://i"),
+        ("tool --password hunter2 -v", "tool --password *** -v"),
+        ("tool -token 'a b' --x", "tool -token '***' --x"),
+        ('["tool", "--api-key", "a b", "-v"]', '["tool", "--api-key", "***", "-v"]'),
+        ("curl -u me:pa:ss https://h", "curl -u me:*** https://h"),
+        ("curl -sSu 'me:a b' https://h", "curl -sSu 'me:***' https://h"),
+        ("curl -uadmin:1234 h --proxy-user=me:1234 h", "curl -uadmin:*** h --proxy-user=me:*** h"),
+        ('wget --user "me:a b" h', 'wget --user "me:***" h'),
+        ('["curl", "-u", "me:pw", "h"]', '["curl", "-u", "me:***", "h"]'),
+        ("sshpass -p hunter2 ssh host", "sshpass -p *** ssh host"),
+        ("SSHPASS=hunter2 sshpass -e ssh host", "SSHPASS=*** sshpass -e ssh host"),
+        (
+            "a\n-----BEGIN RSA PRIVATE KEY-----\n  MII\nabc\n-----END RSA PRIVATE KEY-----\nb",
+            "a\n-----BEGIN RSA PRIVATE KEY-----\n  ***\n***\n-----END RSA PRIVATE KEY-----\nb",
+        ),
+        ("-----BEGIN PRIVATE KEY-----\nMII", "-----BEGIN PRIVATE KEY-----\n***"),
+        ("MII\n-----END PRIVATE KEY-----\nb", "***\n-----END PRIVATE KEY-----\nb"),
+        (
+            r'"-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----\n"',
+            r'"-----BEGIN PRIVATE KEY-----***-----END PRIVATE KEY-----\n"',
+        ),
     ],
 )
 def test_nothing_of_a_secret_stays_and_the_rest_does(text: str, shown: str) -> None:
@@ -51,6 +94,13 @@ def test_nothing_of_a_secret_stays_and_the_rest_does(text: str, shown: str) -> N
         "globus_sdk/token_storage.py:123 DEBUG token storage opened",
         'TOKENIZERS_PARALLELISM=false TOKEN_FILE=/home/me/.token PWD=/home/me "token": ""',
         "PATH=/opt/token:/usr/bin",
+        "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n-----BEGIN PUBLIC KEY-----",
+        "tool --password-file /x --no-password me --token-file=/y --password-stdin x --token | --token",
+        "docker run -u 1000:1000 img; docker run -u $(id -u):$(id -g) img; set -eu; date -u +%H:%M; ssh -u host",
+        "rsync -avu host:/data/x . && python -u run.py && squeue -u me -o %i:%j && journalctl --user -u a.service",
+        "module load intel/2023:hpc; export OMP_NUM_THREADS=4 KMP_AFFINITY=compact,granularity=fine GITHUB_PATH=/x",
+        "PATTERN=a.b COMPAT=1 patch: x FOO_PATCH=y bypass=1 cookiecutter: x cookie_path=/ KEY=value signature: f(x)",
+        "https://h/?signature_version=4&design=a&sigma=2",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -99,6 +149,21 @@ def test_a_secret_that_begins_with_another_leaves_nothing() -> None:
             "privateKey",
             "encKey",
             "ACCESS_KEY_2",
+            "ENCRYPTION_KEY",
+            "DATA_ENCRYPTION_KEY",
+            "encryptKey",
+        ),
+        *(
+            "SSHPASS",
+            "DB_PASS",
+            "GITHUB_PAT",
+            "PAT",
+            "AZURE_DEVOPS_EXT_PAT",
+            "githubPat",
+            "pat_2",
+            "cookie",
+            "Set-Cookie",
+            "SESSION_COOKIE",
         ),
     ],
 )
@@ -113,6 +178,7 @@ def test_names_of_secrets(name: str) -> None:
         *("TOKEN_FILE", "tokenFile", "key_path", "secrets_dir", "token_storage.py", "tokenizer", "TOKENIZATION"),
         *("max_tokens", "maxTokens", "max_new_tokens", "num_tokens", "tokens_per_x", "cost_per_token"),
         *("token_limit", "AUTH_TOKEN_TTL", "private_key_size", "token_endpoint", "secret_name"),
+        *("PATTERN", "COMPAT", "spat", "pathPattern", "bypass", "encryption", "ENCRYPTION_KEY_FILE", "cookiecutter"),
         *("authorization_scheme", "authorization_policy", "authorizationPolicies"),
     ],
 )
@@ -209,6 +275,11 @@ _COMMANDS = (
     "$(vault login -token=hunter22)",
     "$(cat <<< hunter22)",
     "$OTHER/hunter22",
+    "$22hunter",
+    "$X$(cat hunter22)",
+    "$(cat ${X:-hunter22})",
+    '"$X"hunter22',
+    "$(cat a)hunter22$(cat b)",
 )
 
 
@@ -218,6 +289,8 @@ _COMMANDS = (
         ("export HF_TOKEN=$(cat ~/.hf)\nmodule load a", "export HF_TOKEN=$(cat ~/.hf)\nmodule load a"),
         ('A_TOKEN="$(cat "$HOME/.t")" B_TOKEN=$X C_TOKEN=`cat t`; D=1', None),
         ("D_TOKEN=${X} E_TOKEN=$HOME/t F_TOKEN='$hunter22'", "D_TOKEN=${X} E_TOKEN=*** F_TOKEN='***'"),
+        ('G_TOKEN=$(< ~/t) H_TOKEN="$(<"${HOME}/a")" I_TOKEN="Bearer $X" J_TOKEN=` cat \'t\' `; D=1', None),
+        ('x --token $X --api-key "$(cat ~/k)" --password y', 'x --token $X --api-key "$(cat ~/k)" --password ***'),
         ("A_TOKEN=$(< ~/.t) B_TOKEN=$(cat '/a b') C=1", "A_TOKEN=$(< ~/.t) B_TOKEN=*** C=1"),
         *((f"TOKEN={command} a", "TOKEN=*** a") for command in _COMMANDS),
         ("password: $hunter22", "password: ***"),
@@ -234,6 +307,21 @@ _COMMANDS = (
         ("password: hunter\n  22\na: 1", "password: ***\n  ***\na: 1"),
         ('password: "hunter\n  22"\na: 1', 'password: "***\n  ***\n***'),
         ("password: |\n  hunter22\na: 1", "password: |\n  ***\na: 1"),
+        ("password: |  # was hunter22\n  b\na: 1", "password: ***\n  ***\na: 1"),
+        ('PASSWORDS = {\n"a": {"x": 1},\n"b": "hunter22"', "PASSWORDS = ***\n***\n***"),
+        ("A_TOKEN='a\nb' B_TOKEN='c\nhunter22'", "A_TOKEN='***\n***\n***"),
+        ("password = <<EOF\nhunter22\nEOF", "password = ***\n***\n***"),
+        ("password=decode(\n  'hunter22')", "password=***\n  ***"),
+        ('"passwords":\n{\n"a": "hunter22"', '"passwords":\n***\n***'),
+        ('{"a": 1, "password":\n"hunter22"}', '{"a": 1, "password":\n***'),
+        ("tokens =\n  hunter22\na = 1", "tokens =\n  ***\na = 1"),
+        ("if a; then\nTOKEN=$(cat f)\n  b\nfi", None),
+        ('["--token=hunter22", "-x"]\na', '["--token=***\na'),
+        ("curl -H 'X-Api-Key: hunter22' \\\n  -u me:hunter22 \\\n  h", "curl -H 'X-Api-Key: ***\n  -u me:*** \\\n  h"),
+        (
+            "k: |\n  -----BEGIN PRIVATE KEY-----\n  hunter22\n  -----END PRIVATE KEY-----\na: 1",
+            "k: |\n  -----BEGIN PRIVATE KEY-----\n  ***\n  -----END PRIVATE KEY-----\na: 1",
+        ),
     ],
 )
 def test_in_lines_a_secret_is_hidden_to_its_end_and_what_the_shell_takes_from_elsewhere_is_none(
@@ -266,6 +354,10 @@ _UNITS = (
         "- ",
     ),
     *("://", "://a:", "http://a:", "http://a@", "a://b:c", "a:b@", "Bearer ", "Basic", "token_max_", "token_per_"),
+    *("token=a'", 'token=a"$( ', 'token="$(', "token='a'b ", 'token="a"x', "token: 'a' ", 'a" token=a"$( '),
+    *("-u ", "-u a:", "-u 'a:", "-ua", '-u "a:b" ', "--user=a:b ", "rsync -u a:b ", "-u 1:", "-u", "rsync "),
+    *("--token ", "--token a ", '--token "', "--", "sshpass -p ", "Cookie: ", "Cookie:", 'Cookie: "', "token=<<,"),
+    *("?sig=", "?sig=a&", "&", "-----BEGIN PRIVATE KEY-----", "-----BEGIN ", "-----END PRIVATE KEY-----\n", "pat_"),
     *("token=[", "token=($(", "token=`", "(", "[]", "{'", "password: $(", "token=Token "),
 )
 
@@ -276,7 +368,10 @@ def test_a_line_of_half_a_megabyte_takes_no_longer_than_its_length(before: str) 
         assert redact(before + unit * (500_000 // len(unit)), ["hunter22"])
 
 
-@pytest.mark.parametrize("before", ["", "token:", "token=", "token=`", "token=$(", "max_tokens"])
+@pytest.mark.parametrize(
+    "before",
+    ["", "token:", "token=", "token=`", "token=$(", "token=$(cat ", 'token="$(cat "', "--token ", "max_tokens"],
+)
 def test_nor_does_it_among_the_lines_of_a_file(before: str) -> None:
-    for unit in (" ", "- ", "-", "a", "|", "#", "<", "$", "/", '"', "token=$(", "token=Token "):
+    for unit in (" ", "- ", "-", "a", "|", "#", "<", "$", "/", '"', "token=$(", "token=Token ", "a:", '"a": ', "=|"):
         assert redacted_lines([f"{before}{unit * (500_000 // len(unit))}x", "y"])

@@ -18,7 +18,8 @@ from reconciler.core.manifest.reading import ID_HINT, validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.names import canonical_uuid, name_fault
 from reconciler.core.problems import Position, Problem
-from reconciler.core.redact import has_password, is_secret_value, is_telling
+from reconciler.core.secret_names import is_secret_value, is_telling
+from reconciler.core.url_secrets import has_password
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN = "config, template and schema are uploaded to the service, and pools are written to plain files"

@@ -17,7 +17,13 @@ Path: TypeAlias = "tuple[str | int, ...]"
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What YAML counts as the end of a line."""
 
-_REFERS = re.compile(r".*?(?:\{\{|\benv\s*:)")
+# A value that says where to take a secret from, and nothing besides: what stands beside that, or as text in an
+# expression, is of the secret.
+_ENTRY = r"""\s*(?:env\s*:\s*["']?\w+["']?|\w+\s*:\s*(?:true|false))\s*"""
+_REFERS = re.compile(
+    rf"""(?:(?:Bearer|Basic|Token) +)?(?:\{{\{{[^{{}}"'\\]*\}}\}})+\Z|\{{{_ENTRY}(?:,{_ENTRY})*\}}\Z""",
+    re.IGNORECASE,
+)
 _SHOWN_COLUMNS = 160
 _SHOWN_CHARACTERS = 400
 

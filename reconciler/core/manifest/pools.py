@@ -19,8 +19,9 @@ from reconciler.core.manifest.pool_options import Target, check_pool, resolve, s
 from reconciler.core.manifest.reading import validate_block
 from reconciler.core.manifest.render import Rendered, Renderer
 from reconciler.core.manifest.schema_trial import schema_faults
+from reconciler.core.named_secrets import named_secrets
 from reconciler.core.names import canonical_uuid, pool_name_fault
-from reconciler.core.redact import named_secrets, url_passwords
+from reconciler.core.url_secrets import url_passwords
 
 LayersOf = Callable[["str | None"], "dict[Path, Mapping[str, Any]]"]
 """The blocks that make up a pool, weakest first, given the host that it runs on."""
@@ -160,8 +161,10 @@ class PoolBuilder:
         return {key: value for key, value in block.items() if value is not None}, outside
 
     def _check_literal(self, path: Path, text: str, places: Layers) -> None:
-        """Warn of a secret in a pool's text; one that the shell takes from somewhere else is none."""
-        names = [each.name for each in named_secrets(text) if not _EXPANDS.search(text, each.start, each.end)]
+        """Warn of a secret in a pool's text; what the shell makes is none, unless one is written in its command."""
+        named = [(each.name, text[each.start : each.end]) for each in named_secrets(text)]
+        within = [(each.name, value[each.start : each.end]) for _, value in named for each in named_secrets(value)]
+        names = [name for name, value in (*named, *within) if not _EXPANDS.search(value)]
         if names:
             self._warn(places, path, f"`{names[0]}` looks like a secret written in the manifest, {_WRITTEN}", _READ)
         elif any(not _EXPANDS.search(password) for password in url_passwords(text)):

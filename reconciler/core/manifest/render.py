@@ -10,8 +10,8 @@ from typing import Any
 from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.findings import nearest
 from reconciler.core.manifest.parsed import Path
-from reconciler.core.manifest.variables import RESERVED, Source, VariableTable
-from reconciler.core.redact import is_secret_value
+from reconciler.core.manifest.variables import RESERVED, Source, VariableTable, telling_name
+from reconciler.core.secret_names import is_secret_value
 
 OPEN = "{{"
 
@@ -135,9 +135,9 @@ class Renderer:
             result = Rendered(source.value, source.sensitive, outside=source.outside)
         else:
             result = self._declared(name, source)
-        named = [each for each in (source.env, name) if each and is_secret_value(each, result.value)]
-        if named and not source.sensitive and isinstance(result.value, str) and result.value:
-            result = dataclasses.replace(result, doubtful=result.doubtful | {named[0]})
+        told = telling_name(name, source, result.value)
+        if told and not source.sensitive and result.value:
+            result = dataclasses.replace(result, doubtful=result.doubtful | {told})
         self._variables[name] = result
         return result
 

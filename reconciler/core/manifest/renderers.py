@@ -14,6 +14,7 @@ from reconciler.core.manifest.variables import (
     PREFIX,
     VariableTable,
     check_variable,
+    telling_name,
     variable_table,
 )
 
@@ -57,6 +58,11 @@ class Renderers:
         tables = [renderer.table for renderer in self._made.values()]
         values = {str(s.value) for table in tables for s in table.sources.values() if s.sensitive and s.value}
         return frozenset(values | {table.env.get(name, "") for table in tables for name in table.secret_env} - {""})
+
+    def secret_variables(self) -> frozenset[str]:
+        """Return the variables whose values may not be shown: they are sensitive, or one of their names says so."""
+        sources = [item for renderer in self._made.values() for item in renderer.table.sources.items()]
+        return frozenset(n for n, source in sources if source.sensitive or telling_name(n, source, source.value))
 
     def warn_unused(self) -> None:
         """Warn about `--var` names that nothing declares or uses."""

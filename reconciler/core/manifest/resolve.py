@@ -132,6 +132,7 @@ def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:
         warnings=findings.finish(),
         trash=trash,
         secrets=(renderers.secrets() | builder.secrets | {context.env.get(name, "") for name in SECRETS}) - {""},
+        secret_variables=renderers.secret_variables(),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.core.frozen import dataclass
 from reconciler.core.manifest.model import Variables, VariableSource
 from reconciler.core.manifest.parsed import Path
+from reconciler.core.secret_names import is_secret_value
 
 PREFIX = "CHILTEPIN_VAR_"
 RESERVED = frozenset(("env", "host"))
@@ -46,7 +47,7 @@ class Source:
     Attributes:
         value: the value, or text to be rendered when `literal` is false.
         path: its declaration in the manifest.
-        env: the environment variable that its declaration names.
+        env: the environment variable that its declaration names, whatever gives the value.
         outside: whether it depends on the environment or the command line.
         missing: the environment variable that is not set, when there is no value.
     """
@@ -114,7 +115,7 @@ def variable_table(
         except ValueError:
             misfits.append(_misfit(name, own, by, given))
         else:
-            sources[name] = Source(value, sensitive, path=place, env=by if by == names_env else None, outside=True)
+            sources[name] = Source(value, sensitive, path=place, env=names_env, outside=True)
     return VariableTable(sources, env, frozenset(secret_env), host, tuple(misfits))
 
 
@@ -125,8 +126,13 @@ def _of_manifest(entry: Any, path: Path | None, *, sensitive: bool) -> Source:
     if entry.env is None:
         return Source(entry.value, sensitive, literal=False, path=path)
     if "default" in entry.model_fields_set:
-        return Source(entry.default, sensitive, literal=False, path=path, outside=True)
-    return Source(None, sensitive, path=path, missing=entry.env)
+        return Source(entry.default, sensitive, literal=False, path=path, env=entry.env, outside=True)
+    return Source(None, sensitive, path=path, env=entry.env, missing=entry.env)
+
+
+def telling_name(name: str, source: Source, value: Any) -> str | None:
+    """Return the name that says that this value of a variable is a secret: its own, or that of the environment's."""
+    return next((each for each in (source.env, name) if each and is_secret_value(each, value)), None)
 
 
 def _from_outside(
@@ -161,7 +167,8 @@ def _typed(text: str, model: Any) -> Any:
 
 
 def _misfit(name: str, own: Source, by: str, text: str) -> Misfit:
-    shown = "another value" if own.sensitive else repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+    is_secret = own.sensitive or telling_name(name, own, text) is not None
+    shown = "another value" if is_secret else repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
     wanted, hint = "a number", None
     if isinstance(own.value, bool):
         wanted, hint = "true or false", "give true or false, in any letter case, or 1 or 0"

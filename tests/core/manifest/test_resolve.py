@@ -431,6 +431,44 @@ def test_a_count_or_a_truth_value_is_no_secret_whatever_its_name() -> None:
     assert state.warnings == ()
 
 
+def test_a_number_is_a_secret_under_the_name_of_one_wherever_it_goes() -> None:
+    head = "variables: {db_password_prod: 91827364, pin: {env: SECRET_PIN, default: 0}}\n"
+    own = "SECRET_KEY: '91827364', A: 'x{{ db_password_prod }}', B: 'x{{ pin }}'"
+    state = desired(f"{head}endpoints:\n  a: {{user_environment: {{{own}}}}}\n", env={"SECRET_PIN": "4711"})
+    assert state.endpoints["a"].sensitive == {"SECRET_KEY", "A", "B"}
+    [warning] = state.warnings
+    assert warning.message == "`SECRET_KEY` looks like a secret written in the manifest"
+
+
+@pytest.mark.parametrize(
+    ("env", "given", "default"),
+    [
+        ({"MY_PASSWORD": "hunter22"}, {}, ""),
+        ({"CHILTEPIN_VAR_x": "hunter22"}, {}, ""),
+        ({}, {"x": "hunter22"}, ""),
+        ({}, {}, ", default: hunter22"),
+    ],
+)
+def test_a_variable_is_a_secret_by_the_name_of_its_env_whatever_gives_the_value(
+    env: dict[str, str], given: dict[str, str], default: str
+) -> None:
+    head = f"variables: {{x: {{env: MY_PASSWORD{default}}}}}\n"
+    body = "endpoints:\n  a: {user_environment: {A: 'as {{ x }}'}}\npools: {p: {account: '{{ x }}'}}\n"
+    state = desired(head + body, env=env, cli_variables=given)
+    assert state.endpoints["a"].sensitive == {"A"}
+    assert state.secret_variables == {"x"}
+    assert any(
+        w.message.startswith("`MY_PASSWORD` looks like a secret, and goes into `account`") for w in state.warnings
+    )
+
+
+def test_a_value_of_the_wrong_type_is_not_shown_where_a_name_says_that_it_is_a_secret() -> None:
+    body = "variables: {pin: {env: SECRET_PIN, default: 0}, token: 0}\n"
+    found = problems(body, cli_variables={"pin": "hunter22", "token": "hunter22"})
+    assert len(found) == 2
+    assert "hunter22" not in " ".join(found)
+
+
 def test_what_only_its_name_says_is_a_secret_is_looked_for_in_texts_when_it_can_be_nothing_else() -> None:
     written = "A_TOKEN: abc123, B_TOKEN: '1234567890', C_TOKEN: debug, D_TOKEN: hunter22"
     body = f"a: {{user_environment: {{{written}, E: '{{{{ token[:3] }}}}', F: '{{{{ token and none }}}}'}}}}"
@@ -463,6 +501,9 @@ def test_what_looks_like_a_secret_and_is_not_said_to_be_sensitive(body: str, exp
     ("pool", "where", "said"),
     [
         ("{environment: ['true', export API_TOKEN=ghp_1234]}", "2:29", "`API_TOKEN` looks like a secret written in"),
+        ("{environment: ['TOKEN=$(curl -d password=hunter2 h)']}", "2:21", "`password` looks like a secret written in"),
+        ("{environment: ['curl -u me:hunter2 h']}", "2:21", "`-u` looks like a secret written in"),
+        ("{environment: ['x --password hunter2']}", "2:21", "`--password` looks like a secret written in"),
         ("{environment: ['curl https://me:hunter2@host']}", "2:21", "there is a URL with a password or a token in"),
         ("{environment: ['git clone https://ghp_1234@github.com/o/r']}", "2:21", "there is a URL with a password or"),
         (
@@ -490,6 +531,8 @@ def test_a_secret_that_a_pool_takes_from_elsewhere_is_none() -> None:
     lines = [
         "export API_TOKEN=$(cat ~/.token)",
         "export API_TOKEN=`cat x`",
+        "export GITHUB_TOKEN=$(gh auth token)",
+        "curl -u me:$PW h --token $X",
         "export TOKEN_FILE=/x",
         "curl https://me:$PW@h",
         "git clone https://jdoe@github.com/o/r",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.invalid import ManifestInvalid
 from reconciler.core.manifest import source, tree
+from reconciler.core.manifest.parsed import Parsed
 from reconciler.core.manifest.source import parse
 
 
@@ -157,6 +158,30 @@ def test_lines_that_look_like_secrets_are_masked(line: str) -> None:
     assert shown is not None
     assert "hunter2" not in shown
     assert "***" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("password: hunter2{{ x }}", "password: ***"),
+        ("password: '{{ x }}hunter2'", "password: '***'"),
+        ("token: {env: NAME, default: hunter2}", "token: ***"),
+        ("token: \"{{ x or 'hunter2' }}\"", 'token: "***"'),
+        ("token: hunter2 {env: NAME}", "token: ***"),
+        *(
+            (line, line)
+            for line in (
+                "password: {{ x }}",
+                "password: '{{ x }}{{ y.z[:3] }}'",
+                'auth_token: "Bearer {{ x }}"',
+                "token: {env: NAME, sensitive: true}",
+                "token: {sensitve: true, env: 'NAME'}, a: 1",
+            )
+        ),
+    ],
+)
+def test_of_a_secret_an_excerpt_shows_only_where_it_is_taken_from(line: str, shown: str) -> None:
+    assert Parsed("f", line, {}).line(1) == shown
 
 
 @given(st.binary(max_size=200))
