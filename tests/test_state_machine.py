@@ -35,10 +35,11 @@ from reconciler.errors import (
 from tests.core.builders import applied, desired, endpoint, pool
 from tests.fakes import Crash, Folder
 from tests.lab import Lab, Result
+from tests.sampling import STEP
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 SETTINGS = settings(
-    max_examples=1000 if THOROUGH else 200,
+    max_examples=1000 if THOROUGH else 200 // STEP,
     stateful_step_count=40 if THOROUGH else 30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
