@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from reconciler.core.deaths import LINES, ended_here, too_many
 from reconciler.core.desired import Desired
 from reconciler.core.elsewhere import in_doubt, of_starts_that_were_cut_off, without_a_node
+from reconciler.core.environment import SECRETS, Variable
 from reconciler.core.live import (
     GONE,
     Damaged,
@@ -28,6 +29,8 @@ from reconciler.core.traces import has_lost_its_directory
 from reconciler.errors import EndpointCommandError, ReconcilerError, ServiceRefused, ServiceUnreachable
 from reconciler.ports import ComputeService, EndpointHost, Outside
 from reconciler.threads import started
+
+_Answer = TypeVar("_Answer")
 
 
 def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: bool = True) -> LiveState:
@@ -53,6 +56,11 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
     pending = _pending(entry for entry in outside.store.unfinished() if entry.belongs_to(desired.stack))
     trash = host.trash(sizes=desired.trash.max_bytes is not None)
     registrations = _answer(asked)
+    environment = host.environment()
+    if to_plan and _is_secret_new(desired.stack, directories, environment):
+        # A token in the store may come from the secret before: a mistyped one must not restart anything.
+        refused = _answer(_ask(service.check_secret))
+        registrations = refused if isinstance(refused, Unknown) else registrations
     facts = host.facts()
     reachable = not isinstance(registrations, Unknown)
     wanted = _lost(desired, lock, directories) | _displaced(desired.stack, directories)
@@ -67,7 +75,7 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
         tool=tool,
         login_path=login.path if isinstance(login, LoginShell) else login,
         login_variables=login.variables if isinstance(login, LoginShell) else {},
-        environment=host.environment(),
+        environment=environment,
         trash=trash,
         pending=pending,
         candidates=_candidates(service, pending, directories, registrations),
@@ -75,6 +83,17 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
     )
     live = _look_elsewhere(service, desired, lock, live) if reachable else live
     return replace(live, log_ends=_log_ends(host, live, desired.stack))
+
+
+def _is_secret_new(stack: str, directories: Mapping[str, LiveDirectory], environment: Mapping[str, Variable]) -> bool:
+    """Whether a daemon of this stack was started with another value of what is secret in the login."""
+    for directory in directories.values():
+        marker = directory.marker
+        if isinstance(marker, Marker) and marker.stack == stack and marker.daemon is not None:
+            before = marker.daemon.environment
+            if before and any(n in environment and environment[n].digest != before.get(n, "") for n in SECRETS):
+                return True
+    return False
 
 
 def _log_ends(host: EndpointHost, live: LiveState, stack: str) -> dict[str, str]:
@@ -97,9 +116,9 @@ def ask_statuses(outside: Outside, live: LiveState, wanted: Iterable[str]) -> Li
     return replace(live, statuses={**live.statuses, **_statuses(outside.service, wanted)})
 
 
-def _ask(question: Callable[[], Mapping[str, Registration]]) -> Future[Mapping[str, Registration]]:
+def _ask(question: Callable[[], _Answer]) -> Future[_Answer]:
     """Ask in a thread for which nobody waits: Ctrl-C ends the program although the service is silent."""
-    answer: Future[Mapping[str, Registration]] = Future()
+    answer: Future[_Answer] = Future()
 
     def work() -> None:
         try:
@@ -111,7 +130,7 @@ def _ask(question: Callable[[], Mapping[str, Registration]]) -> Future[Mapping[s
     return answer
 
 
-def _answer(asked: Future[Mapping[str, Registration]]) -> Mapping[str, Registration] | Unknown:
+def _answer(asked: Future[_Answer]) -> _Answer | Unknown:
     try:
         return asked.result()
     except (ServiceUnreachable, ServiceRefused) as e:

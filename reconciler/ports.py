@@ -55,6 +55,9 @@ class ComputeService(Protocol):
     def prepare(self) -> None:
         """Make sure that a valid token is in the store, so that daemons started next find it there."""
 
+    def check_secret(self) -> None:
+        """Have Globus Auth accept the client secret (one request, unless it did so already); users have none."""
+
     def owned(self) -> Mapping[str, Registration]:
         """Return all registrations that this identity owns, by UUID (one request)."""
 

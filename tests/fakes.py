@@ -642,6 +642,9 @@ class FakeService:
     def prepare(self) -> None:
         self._faults.reads("prepare")
 
+    def check_secret(self) -> None:
+        self._asked("check_secret")
+
     def owned(self) -> Mapping[str, Registration]:
         self._asked("owned")
         mine = self._world.registrations if self._world.owned is None else self._world.owned

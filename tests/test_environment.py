@@ -10,7 +10,13 @@ from reconciler.core.changes import Cause
 from reconciler.core.desired import RestartPolicy
 from reconciler.core.machine import EndpointTool
 from reconciler.core.scope import Errand
-from reconciler.errors import EndpointCommandError, ExitCode
+from reconciler.errors import (
+    EndpointCommandError,
+    ExitCode,
+    LoginRequired,
+    ReconcilerError,
+    ServiceUnreachable,
+)
 from tests.core.builders import desired, endpoint
 from tests.fakes import TOOL
 from tests.lab import Lab
@@ -32,6 +38,28 @@ def test_without_the_tool_or_a_login_shell_what_is_new_is_refused_and_what_is_th
         assert [(r.endpoint, r.evidence[0]) for r in sight.plan.refusals if r.endpoint == "new"]
         assert [a.endpoint for a in sight.plan.actions if a.kind == "WriteFile"] == ["main"]
         lab.world.faults.revive()
+
+
+@pytest.mark.parametrize("wrong", [LoginRequired("refused"), ServiceUnreachable("no answer"), None])
+def test_another_client_secret_restarts_nothing_before_globus_auth_accepted_it(wrong: ReconcilerError | None) -> None:
+    lab = Lab(desired(endpoint()))
+    name = "GLOBUS_COMPUTE_CLIENT_SECRET"
+    lab.world.environment |= {name: "right"}
+    lab.apply()
+    if wrong:
+        lab.world.faults.fail("check_secret", wrong)
+    lab.assert_converged()  # the secret that daemons have is asked about no more
+    lab.world.environment |= {name: "other"}
+    if isinstance(wrong, LoginRequired):
+        with pytest.raises(LoginRequired):
+            lab.sight()
+        with pytest.raises(LoginRequired):
+            lab.apply()
+    elif wrong:
+        assert lab.apply().outcomes == {}
+        assert lab.plan_code() == ExitCode.UNREACHABLE
+    else:
+        assert lab.apply().outcomes == {("main", "Restart"): "done"}
 
 
 def test_a_cron_job_and_a_shell_do_not_restart_each_others_daemons() -> None:

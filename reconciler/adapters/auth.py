@@ -155,6 +155,7 @@ class Login:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._tokens: dict[str, Token] = {}
+        self._renewed = False
 
     def __repr__(self) -> str:
         return f"Login({self.settings.namespace!r}, store={str(self.store.own)!r})"
@@ -239,6 +240,19 @@ class Login:
                 if still := [server for server in stale if not self._fit_for_daemons(server)]:
                     raise self._required(f"Globus Auth issued no lasting token for {' and '.join(sorted(still))}.")
 
+    def check_secret(self) -> None:
+        """Have Globus Auth accept the client secret: a token in the store may come from another one.
+
+        Asks once; nothing is asked of a user's login, which has no secret.
+
+        Raises:
+            LoginRequired: Globus Auth refuses it.
+            ServiceUnreachable: Globus Auth could not be asked.
+        """
+        with self._lock:
+            if self.settings.client_secret and not self._renewed:
+                self._renew(SCOPES.keys())
+
     def log_in(self, ask: Callable[[str], str], *, force: bool = False) -> bool:
         """Log in unless that is done already; return whether it had to be.
 
@@ -305,6 +319,7 @@ class Login:
             held = {} if self.store.exists() else app.token_storage.get_token_data_by_resource_server()
         tokens = {server: parse(data.to_dict()) for server, data in held.items()}
         self._tokens = {server: token for server, token in tokens.items() if token is not None} or self.store.read()
+        self._renewed = True
         log.info("new tokens for %s: %.2f s", self.settings.who, self._clock.monotonic() - begun)
         if COMPUTE not in self._tokens:
             raise self._required("Globus Auth issued no token for the Compute service.")

@@ -116,6 +116,9 @@ class GlobusCompute:
     def prepare(self) -> None:
         self.login.prepare()
 
+    def check_secret(self) -> None:
+        self.login.check_secret()
+
     def reserve(self, requests: int) -> AbstractContextManager[None]:
         return self._budget.reserve(requests)
 

@@ -343,6 +343,25 @@ def test_a_wrong_secret_names_the_variables(stub: GlobusStub, as_client: None, h
     assert "wrong-secret" not in str(caught.value)
 
 
+def test_a_secret_is_checked_although_the_store_has_a_token_of_the_right_one(
+    stub: GlobusStub, as_client: None, home: Path
+) -> None:
+    right = Login(str(home / "gc"))
+    right.prepare()
+    right.check_secret()
+    assert stub.count("POST", TOKEN_PATH) == 1  # the token that it just got says it already
+    wrong = Login(str(home / "gc"), environ={**os.environ, "GLOBUS_COMPUTE_CLIENT_SECRET": "wrong-secret"})
+    assert wrong.access_token() in stub.valid
+    with pytest.raises(LoginRequired, match="GLOBUS_COMPUTE_CLIENT_SECRET"):
+        wrong.check_secret()
+    assert Login(str(home / "gc")).access_token() in stub.valid
+
+
+def test_a_users_login_has_no_secret_to_check(stub: GlobusStub, home: Path) -> None:
+    Login(str(home / "gc")).check_secret()
+    assert stub.requests == []
+
+
 def test_an_unknown_address_of_auth(home: Path) -> None:
     chosen = {"GLOBUS_SDK_ENVIRONMENT": "local", "GLOBUS_COMPUTE_CLIENT_ID": CLIENT}
     with pytest.raises(UsageError, match="GLOBUS_SDK_SERVICE_URL_AUTH"):
