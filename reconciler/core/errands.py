@@ -43,7 +43,7 @@ def plan_errand(errand: Errand, desired: Desired, live: LiveState, known: Known,
     if errand.kind == "adopt":
         plan_adoption(errand, desired, live, known, draft)
     elif errand.kind == "purge":
-        plan_purges(errand, names, live, known, draft)
+        plan_purges(errand, names, desired, live, known, draft)
     for name in names:
         if errand.kind == "restart":
             plan_restart(desired.endpoints[name], errand, desired, live, known, draft)

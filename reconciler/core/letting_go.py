@@ -14,7 +14,7 @@ from reconciler.core.live import Damaged, LiveDirectory, LiveState
 from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.traces import homes_of
-from reconciler.core.witnesses import check_owner, say_claim
+from reconciler.core.witnesses import check_owner, check_strangers, say_claim
 
 
 def plan_forget(name: str, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
@@ -114,4 +114,9 @@ def plan_unprotect(name: str, desired: Desired, live: LiveState, known: Known, d
     if entry is not None and entry.protect:
         draft.entries[name] = entry.model_copy(update={"protect": False})
     if name not in draft.markers and name not in draft.entries:
-        draft.notes.append(Note(name, "it is not protected"))
+        place = declared.directory if declared else entry.claim.directory if entry else name
+        refusal = check_strangers(name, place, live, known)
+        if refusal:
+            draft.refusals.append(refusal)
+        else:
+            draft.notes.append(Note(name, "it is not protected"))

@@ -16,7 +16,7 @@ from reconciler.core.marker import Marker
 from reconciler.core.preconditions import Offline
 from reconciler.core.registrations import not_owned
 from reconciler.core.scope import Errand
-from reconciler.core.witnesses import check_claim
+from reconciler.core.witnesses import check_claim, check_strangers
 
 
 def own_entries(live: LiveState, known: Known, names: Collection[str] | None = None) -> tuple[TrashEntry, ...]:
@@ -168,13 +168,17 @@ def _at_the_service(name: str, endpoint_id: str, live: LiveState) -> bool | Refu
     return True
 
 
-def plan_purges(errand: Errand, names: Iterable[str], live: LiveState, known: Known, draft: Draft) -> None:
+def plan_purges(
+    errand: Errand, names: Iterable[str], desired: Desired, live: LiveState, known: Known, draft: Draft
+) -> None:
     """Add what ends deleted endpoints for ever: those of these names, or all that were deleted here."""
     items = [] if errand.names else [i for i in own_entries(live, known) if is_claimed_here(i, known)]
     for name in names:
         chosen = chosen_entries(name, errand.entry, live, known, "purge")
         if not isinstance(chosen, Refusal):
             items += chosen
+        elif refusal := _of_strangers(name, desired, live, known):
+            draft.refusals.append(refusal)
         elif _is_gone(name, errand.entry, live, known):
             draft.notes.append(Note(name, "nothing is left of it: it is neither in the trash nor in the lock"))
         else:
@@ -201,6 +205,12 @@ def not_purged_without_lock(items: Iterable[TrashEntry]) -> list[Refusal]:
         )
         for name in dict.fromkeys(item.marker.endpoint for item in items if item.marker)
     ]
+
+
+def _of_strangers(name: str, desired: Desired, live: LiveState, known: Known) -> Refusal | None:
+    """Refuse what another stack, or another manifest, has in the directory of a declared endpoint."""
+    declared = desired.endpoints.get(name)
+    return check_strangers(name, declared.directory, live, known) if declared else None
 
 
 def _is_gone(name: str, entry: str | None, live: LiveState, known: Known) -> bool:

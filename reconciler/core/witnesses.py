@@ -37,6 +37,20 @@ def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Know
     return check_claim(name, marker.claim, known.site.claim(directory.name), f"the marker in {path}")
 
 
+def check_strangers(name: str, directory: str, live: LiveState, known: Known) -> Refusal | None:
+    """Refuse when the directory that `name` has by the manifest or the lock is another stack's, or another manifest's.
+
+    For errands that found nothing of their own to act on: what was meant is there, and somebody else's.
+    """
+    found = live.directories.get(directory)
+    marker = found.marker if found else None
+    if found is None or not isinstance(marker, Marker):
+        return None
+    if (marker.stack, marker.lineage) == (known.stack, known.lineage):
+        return None
+    return check_owner(name, found, marker, known, live.config_dir)
+
+
 def holds_another(name: str, path: str, other: str) -> Refusal:
     """Refuse a directory in which another endpoint of this stack is: it was renamed, or the directory is not meant."""
     return Refusal(

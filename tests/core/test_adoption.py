@@ -12,6 +12,7 @@ from reconciler.core.live import Damaged, LiveDirectory, Unknown
 from reconciler.core.preconditions import Idle
 from reconciler.core.scope import Errand
 from tests.core.builders import (
+    CONFIG_DIR,
     HOST,
     LOGIN_PATH,
     SITE,
@@ -479,6 +480,22 @@ def test_unprotect_clears_marker_and_lock() -> None:
 
 def test_unprotect_while_the_manifest_protects() -> None:
     refused(settled(endpoint(protect=True)), "the manifest says `protect: true`", **errand("unprotect"))
+
+
+@pytest.mark.parametrize("kind", ["unprotect", "purge"])
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_what_another_stack_manages_is_refused_by_name(kind: str, is_locked: bool) -> None:
+    scene = settled(endpoint())
+    scene = scene.has(marked(scene.live.directories["main"], stack="gfs", protect=True))
+    scene = scene if is_locked else scene.knows(lock=None)
+    refused(scene, f"{CONFIG_DIR}/main belongs to stack `gfs`", **errand(kind))
+
+
+def test_a_protection_in_the_lock_is_lifted_wherever_the_directory_went() -> None:
+    scene = settled(endpoint()).locks(protect=True)
+    scene = scene.has(marked(scene.live.directories["main"], stack="gfs", protect=True))
+    plan = scene.plan(**errand("unprotect"))
+    assert (plan.actions, plan.refusals, plan.entries["main"].protect) == ((), (), False)
 
 
 def test_unprotect_of_what_is_not_protected() -> None:
