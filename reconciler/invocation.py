@@ -189,6 +189,6 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
 
 def read_lock_text(path: Path) -> str | None:
     """Return a lockfile's text, None when there is none."""
-    from reconciler.adapters.store import read_text
+    from reconciler.adapters import store
 
-    return read_text(absolute(path), "lockfile")
+    return store.read_lock_text(absolute(path))

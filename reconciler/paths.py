@@ -7,6 +7,7 @@ on the version of Python, and would read as a bug. Here each is either an error 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from reconciler.errors import FileSystemError, UsageError
@@ -83,11 +84,39 @@ def config_directory(*named: str | Path | None) -> Path:
     """Return the config directory: the first that is `named`, or else the environment's, or else the usual one.
 
     Raises:
-        UsageError: it lies in a home directory that is not there, or is a path that our files cannot name.
+        UsageError: it lies in a home directory that is not there, is a path that our files cannot name, or names
+            something that is no directory.
         FileSystemError: as with `absolute`.
     """
     of_environment = os.environ.get(CONFIG_DIR_VARIABLE)
-    return expanded(next((str(n) for n in (*named, of_environment) if n and str(n)), CONFIG_DIR))
+    chosen = next((str(n) for n in (*named, of_environment) if n and str(n)), None)
+    found = expanded(chosen or CONFIG_DIR)
+    if chosen and _is_in_the_way(found):
+        remedy = "name a directory, or one that can be made"
+        raise UsageError("the config directory is none: something else is there", where=str(found), remedy=remedy)
+    return found
+
+
+def _is_in_the_way(path: Path) -> bool:
+    """Whether what is seen there, or above it, is no directory; what cannot be looked at tells by itself later."""
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116  as below
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
+
+
+def check_plain_file(path: Path, remedy: str) -> None:
+    """Refuse a directory, a pipe or a device where a file is named that is read or written as a whole.
+
+    Raises:
+        UsageError: it is one of these.
+    """
+    if is_directory(path):
+        raise UsageError("this is a directory", where=str(path), remedy=remedy)
+    if os.path.exists(path) and not is_file(path):  # noqa: PTH110  as below
+        raise UsageError("this is a pipe or a device, and no plain file", where=str(path), remedy=remedy)
 
 
 def is_file(path: str | Path) -> bool:

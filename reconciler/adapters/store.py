@@ -52,7 +52,7 @@ class FileStore:
         return self._run
 
     def read_lock(self) -> str | None:
-        return read_text(self._lock_path, "lockfile")
+        return read_lock_text(self._lock_path)
 
     def write_lock(self, text: str) -> None:
         _write_text(self._lock_path, text, "lockfile", ("lock.temp", "lock.written"))
@@ -119,6 +119,26 @@ class FileStore:
 
     def _own(self, name: str = "") -> str:
         return f"{self._config_dir}/{OWN_DIRECTORY}" + (f"/{name}" if name else "")
+
+
+def read_lock_text(path: Path) -> str | None:
+    """Return a lockfile's text, None when there is none.
+
+    Raises:
+        StateFileError: it is not UTF-8, or a symbolic link to what is not there: that is no missing lockfile, as its
+            file system may not be mounted.
+    """
+    text = read_text(path, "lockfile")
+    with files.translating("read the lockfile", str(path)):
+        if text is None and exists(path, follow=False) and path.is_symlink():
+            target = path.readlink()
+            raise StateFileError(
+                f"the lockfile is a symbolic link to {target}, and nothing is there",
+                where=str(path),
+                why=f"it leads to {os.path.realpath(path)}",
+                remedy="restore that file, or mount what it is on; if there is to be a new lockfile, remove the link",
+            )
+    return text
 
 
 def read_text(path: Path, what: str, *, errors: str = "strict") -> str | None:

@@ -71,9 +71,6 @@ def apply(
     console = Console(color, quiet=quiet, verbose=verbose)
     check_format(output, o.REPORT_FORMATS)
     patience = seconds_of(drain)
-    wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
-    print_warnings(console, wired.desired)
-    request = open_request(wired, target, exclude, new, reregister=reregister, take_over=take_over, retry=retry)
     saved = None
     if plan is not None:
         if target or exclude or new or reregister or take_over or retry:
@@ -82,6 +79,10 @@ def apply(
                 remedy="leave them out",
             )
         saved = read_plan(plan)
+    wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
+    print_warnings(console, wired.desired)
+    request = open_request(wired, target, exclude, new, reregister=reregister, take_over=take_over, retry=retry)
+    if saved is not None:
         request = replace(request, scope=scope_of(saved), new=frozenset(saved.new), new_lineage=saved.lineage)
         yes = True
     manner = Manner(

@@ -145,12 +145,14 @@ def read_plan(path: Path) -> SavedPlan:
     """Read a plan that `plan --out` kept.
 
     Raises:
-        UsageError: there is no such file.
-        StateFileError: it is no such plan.
+        UsageError: there is no such file, or it is something else than a plan.
+        StateFileError: the plan is damaged, or of a newer version.
     """
     from reconciler.adapters.store import read_text
     from reconciler.core.saved_plan import read_saved_plan
+    from reconciler.paths import check_plain_file
 
+    check_plain_file(path, "name the file that `chiltepin plan --out FILE` wrote")
     text = read_text(path, "plan")
     if text is None:
         raise UsageError("there is no such plan", where=str(path), remedy="keep one: `chiltepin plan --out FILE`")

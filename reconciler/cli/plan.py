@@ -157,14 +157,13 @@ def _check_out(out: Path, against: str | None) -> None:
     """Refuse to keep a plan over anything but an older plan: a slip of the hand must not cost a manifest."""
     from reconciler.adapters.store import read_text
     from reconciler.core.saved_plan import is_saved_plan
-    from reconciler.paths import is_directory
+    from reconciler.paths import check_plain_file
 
     if against is not None:
         raise UsageError("--out does not go with --against: what the lock alone shows cannot be applied")
     if str(out) == "-":
         raise UsageError("--out needs a file", remedy="`--format json` prints the plan")
-    if is_directory(out):
-        raise UsageError("this is a directory", where=str(out), remedy="name a file for the plan")
+    check_plain_file(out, "name a file for the plan; `--format json` prints it")
     try:
         there = read_text(out, "plan")
     except StateFileError:

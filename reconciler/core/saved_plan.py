@@ -23,7 +23,7 @@ from reconciler.core.output_models import FORMAT_VERSION, Output, PlanOutput
 from reconciler.core.outputs import plan_output
 from reconciler.core.plan import Plan
 from reconciler.core.scope import Scope
-from reconciler.errors import Refused, StateFileError
+from reconciler.errors import Refused, StateFileError, UsageError
 
 # A plan holds no secret, but what it is compared by depends on them: a slow hash keeps guessing hopeless.
 _COST = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
@@ -133,13 +133,14 @@ def read_saved_plan(text: str, file: str) -> SavedPlan:
     """Parse a saved plan.
 
     Raises:
+        UsageError: it is something else than a plan.
         StateFileError: it is damaged, or of a newer version.
     """
     if not is_saved_plan(text):
-        raise StateFileError(
+        raise UsageError(
             "this is not a plan that can be applied",
             where=file,
-            why="`chiltepin plan --out FILE` keeps one",
+            why="`chiltepin plan --out FILE` keeps one; one that was cut off must be made again",
             remedy="a manifest is named with -f: `chiltepin apply -f FILE`",
         )
     try:

@@ -65,6 +65,15 @@ def test_a_linked_lockfile_stays_a_link(tmp_path: Path) -> None:
     assert store(tmp_path).read_lock() == "new"
 
 
+def test_a_lockfile_that_links_to_nothing_is_no_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "chiltepin.lock.yaml").symlink_to("shared/lock")
+    with pytest.raises(StateFileError, match="a symbolic link to shared/lock, and nothing is there") as caught:
+        store(tmp_path).read_lock()
+    assert caught.value.why == f"it leads to {tmp_path}/shared/lock"
+    assert caught.value.remedy is not None
+    assert "remove the link" in caught.value.remedy
+
+
 def test_a_lockfile_that_is_no_text_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "chiltepin.lock.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(StateFileError, match="not UTF-8"):

@@ -99,6 +99,15 @@ def test_a_directory_for_a_lockfile(shell: Shell) -> None:
     refused_by_all(shell, "chiltepin.lock.yaml: cannot read the lockfile", "move it aside", code=1)
 
 
+@pytest.mark.parametrize("command", ["plan", "apply --yes", "status", "lock export", "plan --against lock"])
+def test_a_lockfile_that_links_to_nothing(shell: Shell, command: str) -> None:
+    shell.registered()
+    shell.lock.rename(shell.base / "lock")
+    shell.lock.symlink_to("../nowhere/lock")
+    says = ("a symbolic link to ../nowhere/lock, and nothing is there", f"{shell.base}/nowhere/lock", "remove the link")
+    shell.refused(*command.split(), code=4, says=says)
+
+
 @pytest.mark.parametrize("content", [b"\xff\0", b"\xff", b"{{{", b"- 1\n"])
 def test_a_pools_file_that_somebody_edited_is_written_again(shell: Shell, content: bytes) -> None:
     shell.registered()

@@ -50,6 +50,16 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "restart main --yes --drain 5m --interrupt": ("--interrupt and --drain contradict each other", "leave one"),
     "plan -q -v": ("--quiet and --verbose contradict each other", "leave one of them out"),
     "apply --retry plan.json": ("--retry do not go with a kept plan", "leave them out"),
+    "apply chiltepin.yaml": ("chiltepin.yaml: this is not a plan that can be applied", "`chiltepin apply -f FILE`"),
+    "apply -f other.yaml chiltepin.yaml": ("chiltepin.yaml: this is not a plan that can be applied",),
+    "apply /dev/null": ("/dev/null: this is a pipe or a device, and no plain file", "`chiltepin plan --out FILE`"),
+    "apply .": (".: this is a directory", "`chiltepin plan --out FILE`"),
+    "plan --out /dev/null": ("/dev/null: this is a pipe or a device", "name a file", "`--format json` prints it"),
+    "plan --out .": (".: this is a directory", "name a file for the plan"),
+    "plan -c /dev/null": ("/dev/null: the config directory is none", "name a directory"),
+    "apply --yes -c chiltepin.yaml/x": ("chiltepin.yaml/x: the config directory is none", "name a directory"),
+    "endpoint -c /dev/null list": ("/dev/null: the config directory is none",),
+    "login -c /dev/null": ("/dev/null: the config directory is none",),
     "plan --purge": ("--purge goes with --destroy", "`chiltepin purge NAME`"),
     "lock exprot": ("there is no command `chiltepin lock exprot`", "did you mean `export`?"),
     "sandbox stats": ("there is no command `chiltepin sandbox stats`", "did you mean `status`?"),
@@ -613,7 +623,7 @@ def test_where_no_plan_can_be_kept(shell: Shell, options: tuple[str, ...], says:
 
 def test_a_manifest_is_no_plan(shell: Shell) -> None:
     shell.registered()
-    shell.refused("apply", "chiltepin.yaml", code=4, says=("not a plan", "`chiltepin apply -f FILE`"))
+    shell.refused("apply", "chiltepin.yaml", code=64, says=("not a plan", "`chiltepin apply -f FILE`"))
 
 
 # --- what is asked for must make sense

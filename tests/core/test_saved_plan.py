@@ -12,7 +12,7 @@ from reconciler.core.machine import Moment
 from reconciler.core.outputs import to_json
 from reconciler.core.saved_plan import fingerprint, moved_on, read_saved_plan, save_plan
 from reconciler.core.scope import Scope
-from reconciler.errors import StateFileError
+from reconciler.errors import StateFileError, UsageError
 from tests.core.builders import HOST, Scene, desired, empty, endpoint, pool, settled
 
 SALT = "00" * 16
@@ -100,7 +100,7 @@ def test_a_secret_is_in_no_form_in_the_file() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format_version": 2}', "\x00", '{"kind": "plan"}', "[" * 9999])
 def test_what_is_no_kept_plan_is_refused(text: str) -> None:
-    with pytest.raises(StateFileError, match="not a plan that can be applied") as caught:
+    with pytest.raises(UsageError, match="not a plan that can be applied") as caught:
         read_saved_plan(text, "p.json")
     assert caught.value.remedy == "a manifest is named with -f: `chiltepin apply -f FILE`"
 
