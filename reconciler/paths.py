@@ -52,6 +52,28 @@ def expanded(path: str | Path) -> Path:
     return recordable(absolute(found))
 
 
+def _check_home(given: Path) -> None:
+    """Refuse a home directory that is not there: nothing may be made where one was meant, e.g. before it is mounted.
+
+    Raises:
+        UsageError: it is not there, or is no directory.
+    """
+    if not str(given).startswith("~"):
+        return
+    home = Path(given.parts[0]).expanduser()
+    is_set = given.parts[0] != "~" or os.environ.get("HOME") != ""  # set to nothing it would be the root
+    try:
+        if is_set and home.is_absolute() and stat.S_ISDIR(os.stat(home).st_mode):  # noqa: PTH116  as below
+            return
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError:  # what comes next says why it cannot be looked at
+        return
+    why = f"{home} is no absolute path of a directory that is there" if is_set else "HOME is set to nothing"
+    remedy = "set HOME to your home directory (is it mounted?), or name the config directory in full"
+    raise UsageError("the home directory cannot be used", where=str(given), why=why, remedy=remedy)
+
+
 def _without_nul(path: str | os.PathLike[str]) -> Path:
     """Return a path that the system takes; a command's arguments can hold no NUL, a program's can.
 
@@ -84,13 +106,14 @@ def config_directory(*named: str | Path | None) -> Path:
     """Return the config directory: the first that is `named`, or else the environment's, or else the usual one.
 
     Raises:
-        UsageError: it lies in a home directory that is not there, is a path that our files cannot name, or names
-            something that is no directory.
+        UsageError: it lies in a home directory that is not known or not there, is a path that our files cannot name,
+            or names something that is no directory.
         FileSystemError: as with `absolute`.
     """
     of_environment = os.environ.get(CONFIG_DIR_VARIABLE)
     chosen = next((str(n) for n in (*named, of_environment) if n and str(n)), None)
     found = expanded(chosen or CONFIG_DIR)
+    _check_home(Path(chosen or CONFIG_DIR))
     if chosen and _is_in_the_way(found):
         remedy = "name a directory, or one that can be made"
         raise UsageError("the config directory is none: something else is there", where=str(found), remedy=remedy)

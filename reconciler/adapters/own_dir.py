@@ -51,7 +51,8 @@ def open_config_dir(path: str, *, create: bool) -> Iterator[Directory]:
 
     Raises:
         Refused: it belongs to another user.
-        OSError: it is not there, or cannot be opened or made.
+        FileSystemError: it cannot be made; names the directory above it.
+        OSError: it is not there, or cannot be opened.
     """
     if create:
         _make(path)
@@ -73,10 +74,11 @@ def _make(path: str) -> None:
     parent = path.rstrip("/").rpartition("/")[0]
     if parent:
         _make(parent)
-    try:
-        os.mkdir(path, files.PRIVATE_DIR)  # noqa: PTH102  # one level, with an exact mode
-    except FileExistsError:
-        return  # another process was faster, or a file: opening it says so
+    with files.translating(f"make the directory {path}", parent or "/"):
+        try:
+            os.mkdir(path, files.PRIVATE_DIR)  # noqa: PTH102  # one level, with an exact mode
+        except FileExistsError:
+            return  # another process was faster, or a file: opening it says so
 
 
 @contextmanager

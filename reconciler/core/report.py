@@ -27,7 +27,7 @@ from reconciler.core.actions import (
     WritePools,
 )
 from reconciler.core.busy import waits
-from reconciler.core.changes import ABSENT, SENSITIVE, FieldChange, FileChange
+from reconciler.core.changes import ABSENT, SENSITIVE, Cause, FieldChange, FileChange
 from reconciler.core.lines import Line, Style
 from reconciler.core.plan import Plan
 from reconciler.core.pool_changes import PoolChangeKind
@@ -113,7 +113,8 @@ def describe(action: EndpointAction) -> str:
         return f"create directory {action.directory}{known}"
     if isinstance(action, WriteFile):
         verb = "remove" if action.content is None else "write"
-        return f"{verb} {action.file}{' (the edited one is kept as a backup)' if action.backup else ''}"
+        one = "damaged" if action.cause is Cause.DAMAGED else "edited"
+        return f"{verb} {action.file}{f' (the {one} one is kept as a backup)' if action.backup else ''}"
     if isinstance(action, ClearStalePid):
         return f"clear daemon.pid of the dead process {action.pid_file.pid}"
     if isinstance(action, Start):

@@ -114,16 +114,17 @@ def _only_path_renewed(endpoint: DesiredEndpoint, ground: Ground, directory: Liv
 
 def mend_endpoint_json(endpoint: DesiredEndpoint, ground: Ground, found: object) -> WriteFile:
     """Return the action that writes the UUID into endpoint.json, in which `found` was read."""
-    damaged = isinstance(found, Damaged)
-    cause = Cause.DAMAGED if damaged else ground.repair or Cause.EDITED
-    was = found.reason if isinstance(found, Damaged) else found or ABSENT
-    change = FileChange(ENDPOINT_JSON, "change", cause, (FieldChange("endpoint_id", was, ground.id),))
+    cause = Cause.DAMAGED if isinstance(found, Damaged) else ground.repair or Cause.EDITED
+    was = found if isinstance(found, str) else ABSENT
+    changes = [FileChange(ENDPOINT_JSON, "change", cause, (FieldChange("endpoint_id", was, ground.id),))]
+    if isinstance(found, Damaged):
+        changes.insert(0, FileChange(f"what is there is damaged: {found.reason}", "note", cause))
     return WriteFile(
         endpoint=endpoint.name,
         directory=endpoint.directory,
         cause=cause,
         preconditions=(marked(ground.marker),),
-        changes=(change,),
+        changes=tuple(changes),
         file=ENDPOINT_JSON,
         content=f'{{"endpoint_id": "{ground.id}"}}'.encode(),
         mode=0o644,

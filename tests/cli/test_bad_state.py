@@ -274,6 +274,7 @@ def test_a_damaged_endpoint_json_is_mended_and_kept(shell: Shell, name: str) -> 
     registration = shell.config_dir / "main" / "endpoint.json"
     registration.write_bytes(REGISTRATIONS[name])
     done = shell.refused("plan", code=0, says=("main: damaged", "write endpoint.json", ENDPOINT))
+    done.says("what is there is damaged: endpoint.json", "the damaged one is kept as a backup")
     assert "start" not in done.out
     shell.apply()
     assert ENDPOINT in registration.read_text()
@@ -311,7 +312,7 @@ def test_a_damaged_config_is_replaced_and_kept(shell: Shell, name: str) -> None:
     config = shell.config_dir / "main" / "config.yaml"
     good = config.read_bytes()
     config.write_bytes(CONFIGS[name])
-    shell.refused("plan", code=0, says=("main: damaged", "the edited one is kept as a backup", "cannot be read"))
+    shell.refused("plan", code=0, says=("main: damaged", "the damaged one is kept as a backup", "cannot be read"))
     shell.apply()
     assert config.read_bytes() == good
     kept = [path.read_bytes() for path in (shell.config_dir / ".chiltepin" / "backups").rglob("config.yaml*")]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import api, endpoint
+from reconciler.adapters import machine
 from reconciler.adapters.tokens import TokenStore
 from reconciler.errors import FileSystemError, ReconcilerError, UsageError
 from tests.adapters.host_support import fake_environment
@@ -200,6 +201,32 @@ def test_no_home_at_all(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no home directory"):
         endpoint.show()
     shell.ok("validate")
+
+
+@pytest.mark.parametrize("home", ["", "not/absolute", "/nowhere/at/all", "/dev/null"])
+def test_a_home_that_is_none(shell: Shell, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("HOME", home)
+    machine.facts.cache_clear()
+    shell.write(POOLED)
+    for command in (["plan"], ["apply", "--yes"], ["status"], ["endpoint", "configure", "x"], ["login"]):
+        says = ("the home directory cannot be used", home or "HOME is set to nothing", "set HOME", "name the")
+        shell.refused(*command, code=64, says=says)
+    config_dir = shell.base / "elsewhere"
+    shell.apply("-c", str(config_dir))  # who has no home, as services do, names another place
+    assert (config_dir / "main").is_dir()
+    shell.ok("status", "-c", ".")
+
+
+def test_a_home_in_which_nothing_can_be_made(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = shell.base / "another home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    shell.write(POOLED)
+    with as_ordinary_user(shell.base):
+        home.chmod(0o555)
+        says = (f"{home}: cannot make the directory {home}/.globus_compute", "Permission denied", "check the owner")
+        for command in (["apply", "--yes"], ["endpoint", "configure", "x"]):
+            shell.refused(*command, code=1, says=says)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -500,8 +500,9 @@ def test_endpoint_json_damaged() -> None:
         Plan for stack hrrr on ufe01:
 
           main: damaged
-            ~ write endpoint.json (the edited one is kept as a backup)
-                ~ endpoint_id: "cut short" -> "00000000-0000-4000-8000-6d61696e0000"
+            ~ write endpoint.json (the damaged one is kept as a backup)
+                what is there is damaged: cut short
+                + endpoint_id: "00000000-0000-4000-8000-6d61696e0000"
 
         Plan: 1 to change.
         """,

@@ -386,7 +386,7 @@ def test_config_that_cannot_be_read_is_replaced_and_kept_as_a_backup() -> None:
         Plan for stack hrrr on ufe01:
 
           main: damaged
-            ~ write config.yaml (the edited one is kept as a backup)
+            ~ write config.yaml (the damaged one is kept as a backup)
                 the file cannot be read: not valid YAML at line 2
 
         Plan: 1 to change.
