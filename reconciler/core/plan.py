@@ -41,6 +41,7 @@ _OTHERS = (
     "the pools file has `{}` as the host {} wants it, and it stays so: the two share the file and want different"
     " options; make it two pools, or give each host a clone of its own"
 )
+_HELD = "the pools file stays as it is, for it holds pools of endpoints that are refused or not planned: {}"
 _BLANK = (
     "warning: there is a blank in the config directory's path, {!r}: endpoints start, and their tasks never run;"
     " use another one (`config_dir` of the host, or -c)"
@@ -210,13 +211,17 @@ def _finish(
     held = _held_pools(desired, pools.text, draft, pools_text) if has_pools else ()
     draft.notes += [Note(None, _OTHERS.format(*item)) for item in wanted.held.items() if has_pools]
     if held:
-        draft.notes.append(
-            Note(None, f"the pools file stays as it is, for it holds pools of refused endpoints: {', '.join(held)}")
-        )
+        draft.notes.append(Note(None, _HELD.format(", ".join(held))))
+        if any(isinstance(file, WriteLock) and file.pools for file in files):
+            draft.notes.append(Note(None, "until then pools change in the lockfile only"))
     elif has_pools and pools.text != pools_text:
         files.append(WritePools(cause=Cause.NEW if pools_text is None else Cause.RESOLVED))
     if not draft.actions and (known.lock is None if scope.destroy else errand and not draft.entries):
         files.clear()  # nothing was ever there, or is to be done: leave no files behind
+    left_out = _left_out(desired, pools.left_out, draft.actions)
+    if held:  # the file keeps what it has
+        kept = read_pools(pools_text or "")
+        left_out = {name: why for name, why in left_out.items() if name not in kept}
     return Plan(
         desired=desired,
         config_dir=live.config_dir,
@@ -225,7 +230,7 @@ def _finish(
         refusals=tuple(draft.refusals),
         blocked=tuple(draft.blocked),
         notes=tuple(draft.notes),
-        left_out=_left_out(desired, pools.left_out, draft.actions) if has_pools and not scope.destroy else {},
+        left_out=left_out if has_pools and not scope.destroy else {},
         markers=draft.markers,
         entries=draft.entries,
         lock=before,

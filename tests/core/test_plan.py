@@ -862,6 +862,34 @@ def test_pools_whose_uuid_is_not_known_are_left_out() -> None:
     }
 
 
+def test_a_pools_file_that_is_held_leaves_out_nothing_that_it_holds() -> None:
+    scene = settled(endpoint(), endpoint("far"), pools=(pool("mpi"), pool("gone", "far")))
+    scene = scene.has(marked(scene.live.directories["main"], stack="gfs"), scene.live.directories["far"])
+    pools = (pool("mpi"), pool("new"))
+    scene = replace(scene.locks(id=None), desired=desired(endpoint(), endpoint("far"), pools=pools))
+    says(
+        scene.text(),
+        """
+        Plan for stack hrrr on ufe01:
+
+          ~ write the lockfile (resolved state changed)
+              - pool gone
+              + pool new
+
+          main: refused: /home/jdoe/.globus_compute/main belongs to stack `gfs`
+              this manifest's stack: hrrr
+              the marker's stack: gfs
+              next: choose another `directory`, or `chiltepin forget main` in the manifest of that stack
+
+          the pools file stays as it is, for it holds pools of endpoints that are refused or not planned: mpi
+          until then pools change in the lockfile only
+          pool new is left out of the pools file: endpoint `main` has no UUID yet
+
+        Plan: 1 pool to add, 1 pool to remove, 1 refused.
+        """,
+    )
+
+
 def test_pools_file_alone_is_written() -> None:
     scene = settled(endpoint(), pools=(pool("mpi"),))
     says(
