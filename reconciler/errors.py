@@ -11,6 +11,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar
 
+UPGRADE = "upgrade chiltepin-reconciler: `git pull`, then `pip install .`, in a clone of its repository"
+"""The remedy for what a newer version wrote; the package is on no index."""
+
 
 class ExitCode(IntEnum):
     """Process exit codes; each number has one meaning everywhere."""

@@ -26,6 +26,7 @@ from reconciler.core.registrations import claimants, gone, not_owned, say_regist
 from reconciler.core.scope import Errand
 from reconciler.core.steps import mend_endpoint_json, steps_for, with_daemon
 from reconciler.core.witnesses import check_claim, check_owner, disagree, say_claim, witnesses
+from reconciler.errors import UPGRADE
 
 
 def plan_adoption(errand: Errand, desired: Desired, live: LiveState, known: Known, draft: Draft) -> None:
@@ -114,8 +115,7 @@ class _Adopter:
                 return Refusal(
                     self.name,
                     f"{self.live.config_dir}/{directory.name}: {directory.marker.reason}",
-                    "upgrade chiltepin-reconciler to the version that wrote it:"
-                    " `pip install --upgrade chiltepin-reconciler`",
+                    UPGRADE,
                 )
             refusal = unusable(self.name, directory, self.live.config_dir)
             if refusal:

@@ -16,7 +16,7 @@ from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, Desired, DesiredEn
 from reconciler.core.digest import digest_value
 from reconciler.core.live import LiveDirectory
 from reconciler.core.marker import Claim, Document
-from reconciler.errors import StateFileError
+from reconciler.errors import UPGRADE, StateFileError
 
 VERSION = 1
 POOL_HOSTS = "hosts"
@@ -119,7 +119,7 @@ def read_lock(text: str, file: str) -> Lock:
         raise StateFileError(
             f"the lockfile has version {version}; this chiltepin reads version {VERSION}",
             where=file,
-            remedy="upgrade to the version that wrote it: `pip install --upgrade chiltepin-reconciler`",
+            remedy=UPGRADE,
         )
     twice = _named_twice(text)
     if twice:

@@ -27,6 +27,7 @@ from reconciler.core.registrations import (
     unclaimed,
 )
 from reconciler.core.witnesses import check_claim, check_entry, check_ids, check_owner, disagree, exchanged, witnesses
+from reconciler.errors import UPGRADE
 
 
 def find_ground(endpoint: DesiredEndpoint, live: LiveState, known: Known) -> Ground | Refusal | Blocked:
@@ -230,7 +231,7 @@ def _without_marker(
         return Refusal(
             endpoint.name,
             f"{live.config_dir}/{directory.name}: {directory.marker.reason}",
-            "upgrade chiltepin-reconciler to the version that wrote it: `pip install --upgrade chiltepin-reconciler`",
+            UPGRADE,
         )
     if entry and entry.id and entry.id == local_id:
         if endpoint.id and endpoint.id != local_id:

@@ -182,7 +182,7 @@ def _without_proxy() -> dict[str, str]:
 def _check_installed() -> None:
     missing = [name for name in ("aiohttp", "pamqp") if importlib.util.find_spec(name) is None]
     if missing:
-        remedy = "pip install 'chiltepin-reconciler[sandbox]'"
+        remedy = "`pip install '.[sandbox]'` in a clone of chiltepin-reconciler's repository"
         raise UsageError(f"The sandbox needs {' and '.join(missing)}", remedy=remedy)
 
 

@@ -28,7 +28,7 @@ TEXTS: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "a tab": ("version: 1\n\tstack: t\n", ("error: a tab in the indentation", "spaces only")),
     "two documents": (f"{HEAD}---\n{HEAD}", ("chiltepin.yaml:3:1: error: a second YAML document begins here",)),
     "a tag": (f"{HEAD}endpoints: !!python/object/apply:os.system [x]\n", ("the tag", "is not allowed here")),
-    "a newer version": ("version: 2\nstack: t\n", ("version 2 is newer", "pip install --upgrade")),
+    "a newer version": ("version: 2\nstack: t\n", ("version 2 is newer", "pip install .")),
     "true for the version": ("version: true\nstack: t\n", ("1:10: error: `version` must be the whole number 1",)),
     "1.0 for the version": ("version: 1.0\nstack: t\n", ("1:10: error: `version` must be the whole number 1",)),
     "no number": (

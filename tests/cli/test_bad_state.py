@@ -35,7 +35,7 @@ LOCKS: dict[str, tuple[Callable[[str], str | bytes], tuple[str, ...]]] = {
     "a key merged into itself": (lambda text: text + "more: &a {<<: *a}\n", ("`*a` contains itself",)),
     "a newer version": (
         lambda text: text.replace("version: 1", "version: 2"),
-        ("the lockfile has version 2; this chiltepin reads version 1", "pip install --upgrade"),
+        ("the lockfile has version 2; this chiltepin reads version 1", "pip install ."),
     ),
     "an unknown key": (lambda text: text + "more: 1\n", ("the lockfile is damaged at `more`: this key is unknown",)),
     "no UUID": (
@@ -189,7 +189,7 @@ def test_a_marker_of_a_newer_version_is_left_alone(shell: Shell) -> None:
     for command in (["plan"], ["apply", "--yes"]):
         done = shell.run(*command)
         assert done.code == 4, done.text
-        done.says(".chiltepin.json has format_version 2", "reads up to 1", "pip install --upgrade")
+        done.says(".chiltepin.json has format_version 2", "reads up to 1", "pip install .")
     assert only(shell.tree(), shell.config_dir / "main") == only(directory, shell.config_dir / "main")
 
 

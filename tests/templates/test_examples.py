@@ -80,3 +80,4 @@ def test_ci_plans_against_the_lock(workflow: str) -> None:
     text = (EXAMPLES / workflow).read_text(encoding="utf-8")
     assert isinstance(yaml.safe_load(text), dict)
     assert "chiltepin plan --against lock --detailed-exitcode" in text
+    assert 'pip install "chiltepin-reconciler @ git+https://' in text  # the name alone is on no index

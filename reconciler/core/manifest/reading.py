@@ -12,6 +12,7 @@ from reconciler.core.invalid import ManifestInvalid
 from reconciler.core.manifest import model as m
 from reconciler.core.manifest.findings import Findings, suggestion
 from reconciler.core.manifest.parsed import Parsed, Path
+from reconciler.errors import UPGRADE
 
 _ROUNDS = 3
 """How often what is wrong is taken out to see whether the rest can be checked further."""
@@ -78,7 +79,7 @@ def _is_readable(root: Any, findings: Findings) -> bool:
     version = root.get("version")
     if isinstance(version, int) and not isinstance(version, bool) and version > m.FORMAT_VERSION:
         message = f"version {version} is newer than this program reads ({m.FORMAT_VERSION})"
-        findings.error(("version",), message, "upgrade with `pip install --upgrade chiltepin-reconciler`")
+        findings.error(("version",), message, UPGRADE)
         return False
     if version == m.FORMAT_VERSION and type(version) is not int:  # which `true` and `1.0` are equal to
         findings.error(("version",), f"`version` must be the whole number {m.FORMAT_VERSION}", _MISSING["version"])
