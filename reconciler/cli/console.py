@@ -66,6 +66,13 @@ class Console:
             return False
         return stream.isatty()
 
+    @staticmethod
+    def room() -> int | None:
+        """Return how many columns stdout has, None when it is no terminal: what goes elsewhere stays whole."""
+        import shutil
+
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
     def result(self, text: str) -> None:
         """Print data to stdout."""
         _write(sys.stdout, shown(text if text.endswith("\n") else f"{text}\n"))

@@ -49,7 +49,8 @@ def status(
     print_warnings(console, wired.desired)
     found = make_status(wired.outside, wired.desired, str(wired.invocation.lock_path), full=refresh == "full")
     trouble = list(unreachable_lines(found.unreachable, "what it knows is not shown"))
-    lines = [*table_lines(found.rows), *trash_lines(found.deleted)]
+    room = console.room() if output == "text" else None
+    lines = [*table_lines(found.rows, room), *trash_lines(found.deleted)]
     if output == "json":
         from reconciler.core.outputs import status_output, to_json
 

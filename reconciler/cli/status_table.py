@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 
 from reconciler.core.lines import Line, Style
@@ -13,19 +13,52 @@ _HEADINGS = ("ENDPOINT", "HOST", "DECLARED", "STATE", "SERVICE", "AGE", "USER EP
 _NOBODYS = frozenset({"absent", "-", "a link", "no endpoint", "unreadable"})
 
 
-def table_lines(rows: Sequence[StatusRow]) -> Iterator[Line]:
-    """Yield the table's lines; columns that nobody fills are left out."""
+# What gives way on a narrow terminal, the least important first; name, state and UUID never do.
+_GIVES_WAY = (8, 1, 6, 5, 2, 4)
+_CAN_BE_CUT = frozenset({1, 8})
+_LEAST = 8
+_GAP = "  "
+
+
+def table_lines(rows: Sequence[StatusRow], room: int | None = None) -> Iterator[Line]:
+    """Yield the table's lines; columns that nobody fills are left out.
+
+    Args:
+        room: the terminal's width; None shows everything.
+    """
     if not rows:
         yield Line("no endpoints: none is declared, and none is there", "dim")
         return
     cells = [_cells(row) for row in rows]
     shown = [i for i in range(len(_HEADINGS)) if i in (0, 3, 7) or any(row[i] not in ("", "-") for row in cells)]
-    widths = {i: max(len(_HEADINGS[i]), *(len(row[i]) for row in cells)) for i in shown}
-    yield Line("  ".join(_HEADINGS[i].ljust(widths[i]) for i in shown).rstrip(), "head")
+    whole = {i: max(len(_HEADINGS[i]), *(len(row[i]) for row in cells)) for i in shown}
+    widths = whole if room is None else _fitted(whole, room)
+    yield Line(_GAP.join(_HEADINGS[i].ljust(width) for i, width in widths.items()).rstrip(), "head")
     for row, values in zip(rows, cells, strict=True):
-        yield Line("  ".join(values[i].ljust(widths[i]) for i in shown).rstrip(), _style(row))
+        yield Line(_GAP.join(_cut(values[i], width).ljust(width) for i, width in widths.items()).rstrip(), _style(row))
+    if widths != whole:
+        narrowed = ", ".join(_HEADINGS[i] for i in whole if widths.get(i) != whole[i])
+        yield Line(f"not all shown for want of columns: {narrowed}; `chiltepin status | cat` shows all", "dim")
     for row in rows:
         yield from (Line(f"{row.endpoint}: {note}", "warning") for note in row.notes)
+
+
+def _fitted(whole: Mapping[int, int], room: int) -> dict[int, int]:
+    """Return the columns that fit into `room`, with their widths: cut where that helps, else left out."""
+    widths = dict(whole)
+    for column in _GIVES_WAY:
+        over = sum(widths.values()) + len(_GAP) * (len(widths) - 1) - room
+        if over <= 0:
+            break
+        if column in _CAN_BE_CUT and widths.get(column, 0) - over >= _LEAST:
+            widths[column] -= over
+        else:
+            widths.pop(column, None)
+    return widths
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def trash_lines(rows: Sequence[TrashRow]) -> Iterator[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import jsonschema
 import pytest
 import yaml
 
+from reconciler.cli.status_table import table_lines
 from reconciler.core.schemas import SCHEMAS
+from reconciler.core.statuses import StatusRow
 from reconciler.sandbox.lifecycle import SandboxInfo
 from tests.adapters.globus_stub import CLIENT, ENDPOINT, Reply
-from tests.cli.support import HEAD, ONE, POOLED, RENAMED, ROOT, Done, Shell, json_of
+from tests.cli.support import HEAD, ONE, OTHER_ENDPOINT, POOLED, RENAMED, ROOT, Done, Shell, json_of
 
 SCHEMA_FILES = ROOT / "schemas"
 
@@ -173,6 +176,37 @@ def test_the_status_table_is_aligned(shell: Shell) -> None:
     document = fits(shell, shell.ok("status", "--format", "json"), "status")
     assert [row["endpoint"] for row in document["endpoints"]] == ["main", "a-long-name-xx", "kept", "far", "theirs"]
     assert document["endpoints"][0]["pools"] == ["plots", "serial"]
+
+
+def test_the_status_table_fits_a_terminal_and_is_whole_elsewhere(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = "".join(f"  pool-number-{n}: {{endpoint: main, provider: localhost}}\n" for n in range(9))
+    shell.registered(ONE + "pools:\n" + pools)
+    monkeypatch.setenv("COLUMNS", "90")
+    whole = shell.ok("status").out
+    assert "pool-number-8" in whole
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    narrow = shell.ok("status", "--color", "never").out
+    assert max(map(len, narrow.splitlines()[:2])) == 90
+    assert ENDPOINT in narrow
+    assert "..." in narrow
+    assert "not all shown for want of columns: POOLS; `chiltepin status | cat` shows all" in narrow
+    assert "pool-number-8" in shell.ok("status", "--format", "markdown").out
+    monkeypatch.setenv("COLUMNS", "400")
+    assert shell.ok("status", "--color", "never").out == whole
+
+
+def test_on_a_narrow_terminal_name_state_and_uuid_stay() -> None:
+    row = StatusRow("ursa-main", "ursa", "running", "running", OTHER_ENDPOINT, "online", age=90000.0, pools=("mpi",))
+    row = replace(row, managed=True)
+    shown = {room: next(table_lines([row], room)).text.split() for room in (200, 90, 80, 70, 20)}
+    assert shown == {
+        200: ["ENDPOINT", "HOST", "DECLARED", "STATE", "SERVICE", "AGE", "UUID", "POOLS"],
+        90: ["ENDPOINT", "HOST", "DECLARED", "STATE", "SERVICE", "AGE", "UUID"],
+        80: ["ENDPOINT", "DECLARED", "STATE", "SERVICE", "UUID"],
+        70: ["ENDPOINT", "STATE", "SERVICE", "UUID"],
+        20: ["ENDPOINT", "STATE", "UUID"],
+    }
+    assert all(OTHER_ENDPOINT in "".join(line.text for line in table_lines([row], room)) for room in shown)
 
 
 def test_an_empty_status(shell: Shell) -> None:
