@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import typer
@@ -20,7 +21,7 @@ _CARRIED = ("file", "config_dir", "host", "lock", "allow_outside")
 _OF_A_MANIFEST = frozenset({"file", "host", "lock", "allow_outside"})
 
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]  # as in cli/main.py
-_running: ContextVar[tuple[Any, Sequence[str]]] = ContextVar("running", default=(None, ()))
+_running: ContextVar[tuple[Any, tuple[str, ...]]] = ContextVar("running", default=(None, ()))
 
 
 def remember(command: Any, arguments: Sequence[str]) -> None:
@@ -43,8 +44,11 @@ def with_options(text: str) -> str:
 def _given() -> Mapping[str, object]:
     """Return what was given of what is carried along, by parameter; nothing for a command line that is wrong."""
     command, arguments = _running.get()
-    if command is None:
-        return {}
+    return _carried(command, arguments) if command is not None else {}
+
+
+@lru_cache(maxsize=1)
+def _carried(command: Any, arguments: tuple[str, ...]) -> Mapping[str, object]:
     given: dict[str, object] = {}
     try:
         for below, values in _walk(command, list(arguments)):
@@ -74,17 +78,27 @@ def _walk(command: Any, words: list[str]) -> Iterator[tuple[Any, Mapping[str, ob
         command, parent = below[name], context
 
 
-def _added(line: str, given: Mapping[str, object]) -> str:
-    """Return a command line with the given options that it knows and has not."""
+@lru_cache(maxsize=32)
+def _command(word: str) -> Any:
+    """Return the command line's root with what its first word needs; a plan of a thousand refusals asks as often."""
     from reconciler.cli.main import build_app
 
+    return typer.main.get_command(build_app(word))
+
+
+def _added(line: str, given: Mapping[str, object]) -> str:
+    """Return a command line with the given options that it knows and has not."""
     try:
         words = shlex.split(line)[1:]
-        if "--help" in words:
-            return line
-        *_, (command, _values) = _walk(typer.main.get_command(build_app(words[0])), words)
-    except (ValueError, _UsageError, typer.Exit):  # no whole command line: a quotation, or a name with a backquote
+    except ValueError:  # no whole command line: a name with a backquote in it
         return line
+    if not words or "--help" in words:
+        return line
+    command = _command(words[0])
+    for word in words:
+        if word not in getattr(command, "commands", {}):
+            break
+        command = command.commands[word]
     has = {p.name for p in command.params if {*p.opts} & {*words}}
     skipped = has | (_OF_A_MANIFEST if "file" in has else frozenset())
     known = {p.name: min(p.opts, key=len) for p in command.params if p.name not in skipped}
