@@ -879,7 +879,7 @@ def test_a_pools_file_that_is_held_leaves_out_nothing_that_it_holds() -> None:
           main: refused: /home/jdoe/.globus_compute/main belongs to stack `gfs`
               this manifest's stack: hrrr
               the marker's stack: gfs
-              next: choose another `directory`, or `chiltepin forget main` in the manifest of that stack
+              next: choose another `directory`, or `chiltepin forget -f FILE main`, FILE being that stack's manifest
 
           the pools file stays as it is, for it holds pools of endpoints that are refused or not planned: mpi
           until then pools change in the lockfile only
