@@ -9,6 +9,7 @@ import pytest
 
 from reconciler import by_hand
 from reconciler.core.desired import HostView, Moved
+from reconciler.core.live import Damaged
 from reconciler.core.pid_file import LISTED_AS_RUNNING
 from reconciler.core.scope import Errand
 from reconciler.errors import ExitCode, Refused, ServiceUnreachable
@@ -148,6 +149,22 @@ def test_a_fresh_copy_with_a_pid_file_is_told_from_a_second_daemon_by_what_is_sa
         lab.world.now += LISTED_AS_RUNNING + 1
     else:
         copy_.pid = None
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_a_copy_whose_marker_is_damaged_is_told_as_that() -> None:
+    """No PID file is in it: neither its removal nor any wait would help."""
+    lab = running("main")
+    copied(lab, "main", "main.bak")
+    copy_ = lab.world.folders["main.bak"]
+    copy_.pid, copy_.marker = None, Damaged("cut short")
+    result = lab.apply()
+    assert result.code == ExitCode.REFUSED
+    (refusal,) = result.sight.plan.refusals
+    assert refusal.evidence == ("also of /home/jdoe/.globus_compute/main.bak, whose marker cannot be read: cut short",)
+    assert "move it out of /home/jdoe/.globus_compute, or mend its marker" in refusal.remedy
+    del lab.world.folders["main.bak"]
     assert lab.apply().code == ExitCode.OK
     lab.assert_converged()
 

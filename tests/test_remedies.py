@@ -67,6 +67,12 @@ def test_a_command_that_a_message_names_parses(command: str) -> None:
     parse(command)
 
 
+@pytest.mark.parametrize(("where", "command"), COMMANDS, ids=[f"{where} {command}" for where, command in COMMANDS])
+def test_a_command_that_a_message_names_is_one_command(where: str, command: str) -> None:
+    """Options that were given are put at its end."""
+    assert not {"|", "&", ";", "<", ">"} & {*command}, where
+
+
 def test_what_a_shell_would_read_in_a_name_is_quoted() -> None:
     found = {(p.name, text) for p in sorted(PACKAGE.rglob("*.py")) for text in unquoted(p.read_text())}
     assert found == {("main.py", "arguments[0]")}, "only what was typed wrong stands there as it was"

@@ -255,7 +255,7 @@ def _unwritten_lines(error: ReconcilerError, *, anything: bool) -> list[Line]:
 def _failure_lines(outcome: Outcome) -> list[Line]:
     action = outcome.action
     lines = [Line(""), Line(f"{action.endpoint}: {action.kind} failed: {outcome.reason}", "error")]
-    lines += [Line(f"  | {text}", "dim") for text in outcome.log.splitlines()]
+    lines += [Line(f"  | {text}", "dim", quoted=True) for text in outcome.log.splitlines()]
     if outcome.remedy:
         lines.append(Line(f"  next: {outcome.remedy}"))
     return lines

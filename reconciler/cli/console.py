@@ -7,7 +7,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from reconciler.cli.next_steps import with_options
@@ -81,12 +81,12 @@ class Console:
         """Print a report, to stdout unless `stream` is given; `colored` as the stream has it unless given."""
         out = stream or sys.stdout
         colored = self.colored(out) if colored is None else colored
-        safe = (Line(shown(with_options(line.text)), line.style) for line in lines)
+        safe = (Line(shown(_told(line)), line.style) for line in lines)
         _write(out, "".join(f"{self._paint(line) if colored else line.text}\n" for line in safe))
 
     def markdown(self, title: str, lines: Iterable[Line]) -> None:
         """Print a report for a comment on a pull request: a heading, and the text in a fence of its own."""
-        text = "".join(f"{with_options(line.text)}\n" for line in lines)
+        text = "".join(f"{_told(line)}\n" for line in lines)
         fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", text)), default=2))
         self.result(f"### {title}\n\n{fence}text\n{text}{fence}\n")
 
@@ -169,20 +169,30 @@ class Unbreakable(io.TextIOBase):
 def print_error(error: ReconcilerError, console: Console | None = None, *, color: str = "auto") -> None:
     """Print an error: what, where, why, and what to do next."""
     console = console or Console(color)
-    problems = getattr(error, "problems", None)
-    if problems is not None:
-        lines = [Line(text, "error" if ": error: " in text else "plain") for text in str(error).splitlines()]
-        console.lines(lines, stream=sys.stderr)
+    if getattr(error, "problems", None) is not None:
+        console.lines(_problem_lines(str(error), "plain"), stream=sys.stderr)
         return
     lines = [Line(f"error: {error.where}: {error.what}" if error.where else f"error: {error.what}", "error")]
     if error.why:
         lines += [Line(f"  {text}") for text in error.why.splitlines()]
     output = getattr(error, "output", "")
     if output:
-        lines += [Line(f"  | {text}", "dim") for text in output.splitlines()]
+        lines += [Line(f"  | {text}", "dim", quoted=True) for text in output.splitlines()]
     if error.remedy:
         lines.append(Line(f"  next: {error.remedy}"))
     console.lines(lines, stream=sys.stderr)
+
+
+def _problem_lines(text: str, style: Style) -> Iterator[Line]:
+    """Yield what is wrong with a file: beside the message and its hint there are the file's own lines."""
+    for line in text.splitlines():
+        is_own = not line.startswith("    ") or line.startswith("    hint: ")
+        yield Line(line, "error" if is_own and ": error: " in line else style, quoted=not is_own)
+
+
+def _told(line: Line) -> str:
+    """Return a line's text; the commands that we name have the options that were given to this one."""
+    return line.text if line.quoted else with_options(line.text)
 
 
 def check_format(output: str, allowed: Iterable[str] = ("text", "json")) -> None:
@@ -195,4 +205,4 @@ def print_warnings(console: Console, desired: Desired) -> None:
     """Print the manifest's warnings to stderr."""
     if not console.quiet:
         for problem in desired.warnings:
-            console.warn(str(problem))
+            console.lines(_problem_lines(str(problem), "warning"), stream=sys.stderr)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -21,12 +20,18 @@ _CARRIED = ("file", "config_dir", "host", "lock", "allow_outside")
 _OF_A_MANIFEST = frozenset({"file", "host", "lock", "allow_outside"})
 
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__base__  # type: ignore[assignment]  # as in cli/main.py
-_running: ContextVar[tuple[Any, tuple[str, ...]]] = ContextVar("running", default=(None, ()))
+
+
+class _Running:
+    """The command line of this process, for its threads, too."""
+
+    command: Any = None
+    arguments: tuple[str, ...] = ()
 
 
 def remember(command: Any, arguments: Sequence[str]) -> None:
     """Say with which arguments this program runs; `command` is its command line's root."""
-    _running.set((command, tuple(arguments)))
+    _Running.command, _Running.arguments = command, tuple(arguments)
 
 
 def with_options(text: str) -> str:
@@ -43,8 +48,7 @@ def with_options(text: str) -> str:
 
 def _given() -> Mapping[str, object]:
     """Return what was given of what is carried along, by parameter; nothing for a command line that is wrong."""
-    command, arguments = _running.get()
-    return _carried(command, arguments) if command is not None else {}
+    return _carried(_Running.command, _Running.arguments) if _Running.command is not None else {}
 
 
 @lru_cache(maxsize=1)

@@ -38,7 +38,9 @@ def table_lines(rows: Sequence[StatusRow], room: int | None = None) -> Iterator[
         yield Line(_GAP.join(_cut(values[i], width).ljust(width) for i, width in widths.items()).rstrip(), _style(row))
     if widths != whole:
         narrowed = ", ".join(_HEADINGS[i] for i in whole if widths.get(i) != whole[i])
-        yield Line(f"not all shown for want of columns: {narrowed}; `chiltepin status | cat` shows all", "dim")
+        yield Line(
+            f"not all shown for want of columns: {narrowed}; `chiltepin status --format markdown` shows all", "dim"
+        )
     for row in rows:
         yield from (Line(f"{row.endpoint}: {note}", "warning") for note in row.notes)
 

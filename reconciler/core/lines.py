@@ -12,10 +12,15 @@ Style = Literal["plain", "head", "add", "change", "remove", "restart", "dim", "w
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a report and what it means, for colour."""
+    """One line of a report and what it means, for colour.
+
+    Attributes:
+        quoted: whether it is what others wrote (a line of a file, a value, a log), to be shown as it is.
+    """
 
     text: str
     style: Style = "plain"
+    quoted: bool = False
 
 
 def as_text(lines: Sequence[Line] | Iterator[Line]) -> str:

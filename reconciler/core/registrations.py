@@ -12,7 +12,7 @@ from reconciler.core.actions import Refusal
 from reconciler.core.desired import DesiredEndpoint
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Gone, Known
-from reconciler.core.live import GONE, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
+from reconciler.core.live import GONE, Damaged, JournalEntry, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import LISTED_AS_RUNNING, is_fresh
 from reconciler.core.work import counted
@@ -137,7 +137,14 @@ def refuse_rivals(endpoint: DesiredEndpoint, endpoint_id: str, live: LiveState, 
     marker = rival.marker
     if isinstance(marker, Marker) and (marker.stack, marker.lineage) != (known.stack, known.lineage):
         return _of_another_manifest(refusal, endpoint, rival, marker)
-    if not rival.is_at_home and not rival.processes:
+    if isinstance(marker, Damaged):
+        return replace(
+            refusal,
+            remedy=f"if no daemon runs in it, on this node or another, move it out of {live.config_dir}, or mend its"
+            " marker; then run this again",
+            evidence=(f"also of {others[0]}, whose marker cannot be read: {marker.reason}",),
+        )
+    if not rival.is_at_home and not rival.processes and rival.pid_file and is_fresh(rival.pid_file.age):
         pid_file = f"{others[0]}/daemon.pid"
         return replace(
             refusal,

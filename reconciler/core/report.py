@@ -179,16 +179,16 @@ def _change_lines(change: FileChange, action: EndpointAction) -> Iterator[Line]:
         yield _field_line(item, indent, width)
     for text in change.diff:
         style: Style = "add" if text.startswith("+") else "remove" if text.startswith("-") else "dim"
-        yield Line(f"{indent}{plain(text)}", style)
+        yield Line(f"{indent}{plain(text)}", style, quoted=True)
 
 
 def _field_line(item: FieldChange, indent: str, width: int) -> Line:
     name = f"{plain(item.path)}:".ljust(width + 1)
     if item.old is ABSENT:
-        return Line(f"{indent}+ {name} {show(item.new)}", "add")
+        return Line(f"{indent}+ {name} {show(item.new)}", "add", quoted=True)
     if item.new is ABSENT:
-        return Line(f"{indent}- {name} {show(item.old)}", "remove")
-    return Line(f"{indent}~ {name} {show(item.old)} -> {show(item.new)}", "change")
+        return Line(f"{indent}- {name} {show(item.old)}", "remove", quoted=True)
+    return Line(f"{indent}~ {name} {show(item.old)} -> {show(item.new)}", "change", quoted=True)
 
 
 def show(value: Any) -> str:

@@ -129,6 +129,15 @@ def is_saved_plan(text: str) -> bool:
     return isinstance(document, dict) and document.get("kind") == "saved-plan"
 
 
+def _is_cut_off(text: str) -> bool:
+    """Whether it is a part of a JSON document: a kept plan is one, a manifest is none."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text.lstrip().startswith("{")
+    return False
+
+
 def read_saved_plan(text: str, file: str) -> SavedPlan:
     """Parse a saved plan.
 
@@ -137,10 +146,13 @@ def read_saved_plan(text: str, file: str) -> SavedPlan:
         StateFileError: it is damaged, or of a newer version.
     """
     if not is_saved_plan(text):
+        if _is_cut_off(text):
+            again = f"make it again: `chiltepin plan --out {quote(file)}`"
+            raise StateFileError("this plan is damaged", where=file, why="it is no whole JSON document", remedy=again)
         raise UsageError(
             "this is not a plan that can be applied",
             where=file,
-            why="`chiltepin plan --out FILE` keeps one; one that was cut off must be made again",
+            why="`chiltepin plan --out FILE` keeps one",
             remedy="a manifest is named with -f: `chiltepin apply -f FILE`",
         )
     try:

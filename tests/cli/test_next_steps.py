@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
 import typer
 
+from reconciler.cli.console import Console
 from reconciler.cli.main import build_app
 from reconciler.cli.next_steps import remember, with_options
+from reconciler.core.lines import Line
 from tests.adapters.globus_stub import ENDPOINT
 from tests.cli.support import ONE, Shell
 
@@ -50,6 +54,16 @@ PLAN = ("plan", "-f", "a b.yaml", "--lock=l.yaml", "--config", "/gc", "--target"
 def test_what_is_carried(arguments: tuple[str, ...], text: str, expected: str) -> None:
     remember(typer.main.get_command(build_app(arguments[0])), arguments)
     assert with_options(text) == expected
+
+
+def test_what_others_wrote_is_shown_as_it_is(shell: Shell) -> None:
+    (shell.project / "m.yaml").write_text("version: 1\nendpoints:\n  main: {state: stoped}  # see `chiltepin status`\n")
+    shell.refused("validate", "-f", "m.yaml", code=65, says=("# see `chiltepin status`",))
+    console = Console("never")
+    remember(typer.main.get_command(build_app("plan")), PLAN)
+    shown = [Line("- `chiltepin plan`", quoted=True), Line("`chiltepin whoami`")]
+    console.lines(shown, stream=(out := StringIO()))
+    assert out.getvalue() == "- `chiltepin plan`\n`chiltepin whoami -c /gc`\n"
 
 
 def test_a_plan_of_another_manifest_names_a_next_step_that_works(shell: Shell) -> None:

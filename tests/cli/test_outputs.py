@@ -189,7 +189,7 @@ def test_the_status_table_fits_a_terminal_and_is_whole_elsewhere(shell: Shell, m
     assert max(map(len, narrow.splitlines()[:2])) == 90
     assert ENDPOINT in narrow
     assert "..." in narrow
-    assert "not all shown for want of columns: POOLS; `chiltepin status | cat` shows all" in narrow
+    assert "not all shown for want of columns: POOLS; `chiltepin status --format markdown` shows all" in narrow
     assert "pool-number-8" in shell.ok("status", "--format", "markdown").out
     monkeypatch.setenv("COLUMNS", "400")
     assert shell.ok("status", "--color", "never").out == whole

@@ -105,6 +105,13 @@ def test_what_is_no_kept_plan_is_refused(text: str) -> None:
     assert caught.value.remedy == "a manifest is named with -f: `chiltepin apply -f FILE`"
 
 
+def test_a_plan_that_was_cut_off_is_damaged_and_no_slip_of_the_hand() -> None:
+    text = saved(empty(endpoint()))
+    with pytest.raises(StateFileError, match="this plan is damaged") as caught:
+        read_saved_plan(text[: len(text) // 2], "p.json")
+    assert caught.value.remedy == "make it again: `chiltepin plan --out p.json`"
+
+
 def test_a_damaged_plan_is_refused() -> None:
     with pytest.raises(StateFileError, match="not a plan that can be applied: `plan`") as caught:
         read_saved_plan('{"kind": "saved-plan"}', "p.json")
