@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reconciler.sandbox import lifecycle
 from tests.chaos.disturbances import DISTURBANCES, Scene
+from tests.chaos.evidence import evidence
 from tests.e2e.support import BIN, Done, sandbox_user
 from tests.sandbox.support import wait_for
 
@@ -144,9 +145,9 @@ class Campaign:
             self.fail(what)
 
     def fail(self, what: str) -> None:
-        """Raise, with all that happened since everything was right."""
-        happened = "\n  ".join(self.since)
-        raise AssertionError(f"{what}\nsince the last settling:\n  {happened}")
+        """Raise, with all that happened since everything was right, and what there is to look at."""
+        happened, seen = "\n  ".join(self.since), "\n  ".join(evidence(self.scene.user))
+        raise AssertionError(f"{what}\nsince the last settling:\n  {happened}\nwhat is there:\n  {seen}")
 
 
 def run_campaign(state: Path, seed: int, kills: int, say: Callable[[str], None] = print) -> Campaign:
