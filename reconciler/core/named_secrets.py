@@ -26,21 +26,32 @@ _BEFORE = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-# What is no password after `-u`: a group, when user and group are numbers (`docker run -u 1000:1000`), and a path on
-# another host.
+# What is no password after `-u`: a group, when user and group are numbers (`docker run -u 1000:1000`).
 _GROUP = re.compile(r"\d+(?![^\s'\"])")
-_RSYNC = re.compile(r"\brsync\b[^|;&`(\n]*\Z")
-_NEAR = 200
+# Whose `-u` takes a password; and options whose command stands elsewhere (above, where a variable is used).
+_CLIENTS = re.compile(r"""curl|wget|\b(?:https?|xh)[\s"']""")
+_NO_COMMAND = re.compile(r"""(?:.*[:=][ \t]*)?[\s\["'(;|&`]*(?:-|$)""")
+_BETWEEN = ("; ", "| ", "& ", "`", "\n")
+_NEAR = 300
 """Characters in which the command of an option is looked for."""
+_NEARER = 20
+"""Characters in which a word before an option is looked for."""
 # Options that say how to come by a secret, and hold none.
 _FLAG = re.compile(r"--?(?:no|use|with|without|ask|prompt)-|-(?:stdin|prompt|env|fd)$", re.IGNORECASE)
+# What a message about an option has before and after it. After the latter no value follows, and it is none itself.
+_OPTION = re.compile(r"""(?<![\w-])(?:option|flag|argument|parameter)[ \t]+\\*['"]?\Z""", re.IGNORECASE)
+_ABOUT_OPTION = re.compile(
+    r"(?:in|and|or|requires?|needs?|expects?|takes?|must|may|can|cannot|does|should|has[ \t]no"
+    r"|is[ \t](?:not?|an?|required|missing|un\w+|invalid|ambiguous|deprecated|obsolete))(?=[ \t.,;:]|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _HEADER = re.compile("authorization|cookie", re.IGNORECASE)
 _SIGNATURE = re.compile(r"(?:[\w.-]*[_.-])?sig(?:nature)?", re.IGNORECASE)
 
 _OPENING = re.compile(r"""[bBfFrRuU]{0,2}(\\*)(["'])""")
 # Where a value without quotes ends, or what opens in it: that of a header, one that may hold blanks, and a word of a
 # shell.
-_LINE = re.compile(r"""(?P<end>$)|["`]""", re.MULTILINE)
+_LINE = re.compile(r"""(?P<end>$)|[\[({"`]""", re.MULTILINE)
 _PHRASE = re.compile(r"""(?P<end>(?<![,;&])[,;&]+[ \t]*\\*['"]?[\w.-]+\\*['"]?[ \t]*[:=]|$)|[\[({"`]""", re.MULTILINE)
 _WORD = re.compile(
     r"""(?P<end>(?<![,;&])[,;&]+(?:\\*['"]?[\w.-]+\\*['"]?[:=]|(?=\s|$))|\s|$)|\\.|[\[({"'`]""", re.MULTILINE
@@ -80,7 +91,7 @@ def named_secrets(text: str) -> Iterator[Named]:
         else:
             start, end, goes_on = _value(text, start, _end_of(text, found))
             at = end
-        if end > start and (not is_secret_name(name) or is_secret_value(name, text[start:end])):
+        if (end > start or goes_on) and (not is_secret_name(name) or is_secret_value(name, text[start:end])):
             yield Named(name, start, end, goes_on)
 
 
@@ -93,9 +104,9 @@ def _tells(text: str, found: re.Match[str]) -> bool:
     """Whether what was found is followed by a secret."""
     if found["user"]:
         is_group = found["who"].isdigit() and _GROUP.match(text, found.end()) is not None
-        return not is_group and _RSYNC.search(text, max(0, found.start() - _NEAR), found.start()) is None
+        return not is_group and _takes_passwords(text, found.start())
     if found["option"]:
-        return is_secret_option(found["option"])
+        return is_secret_option(found["option"]) and not _is_in_message(text, found)
     if found["name"]:
         before, end = text[found.start() - 1 : found.start()], found.end()
         in_a_path = before == "/" and text[end - 1 : end + 1] == ":/"
@@ -105,8 +116,25 @@ def _tells(text: str, found: re.Match[str]) -> bool:
     return True
 
 
+def _is_in_message(text: str, found: re.Match[str]) -> bool:
+    """Whether this is a message about an option, without a value for it (`option --token requires an argument`)."""
+    return (
+        _ABOUT_OPTION.match(text, found.end()) is not None
+        and _OPTION.search(text, max(0, found.start() - _NEARER), found.start()) is not None
+    )
+
+
+def _takes_passwords(text: str, at: int) -> bool:
+    """Whether the command whose option `-u` is at `at` takes a password with it, or is not to be seen there."""
+    start = max(0, at - _NEAR)
+    command = text[max(start, *(text.rfind(mark, start, at) for mark in _BETWEEN)) : at]
+    return _NO_COMMAND.match(command) is not None or _CLIENTS.search(command.lower()) is not None
+
+
 def _end_of(text: str, found: re.Match[str]) -> re.Pattern[str]:
     """Return what ends the value that follows, when it has no quotes."""
+    if found["option"] and (inner := _BEFORE.match(text, found.end())) and inner["name"] and _tells(text, inner):
+        return _end_of(text, inner)  # `--token password: a b`
     if found["name"] and _HEADER.search(found["name"]):
         return _LINE if ":" in text[found.end("name") : found.end()] else _PHRASE
     return _PHRASE if found["blank"] else _WORD
@@ -138,17 +166,27 @@ def _end(text: str, start: int, end_of: re.Pattern[str]) -> tuple[int, bool]:
         if not found[0].startswith("\\"):
             at, goes_on = _close(text, at, found[0])
             if goes_on:
-                return at, not _is_around(text, found[0], start)
+                return at, not (_is_around(text, found[0], start) and _is_command(text, start, at))
     end = found.start() if found else len(text)
-    if not (text.endswith("\\", start, end) or "<<" in text[start:end]):
+    if "<<" in text[start:end]:
+        return end, True
+    if not text.endswith("\\", start, end):
         return end, False
-    is_last = text[end : end + 1] in ("", "\n")
-    return end, not (is_last and any(quote in text[start:end] and _is_around(text, quote, start) for quote in "\"'"))
+    is_over = any(quote in text[start:end] and _is_around(text, quote, start) for quote in "\"'")
+    return end, not (is_over and _is_command(text, start, end))
 
 
 def _is_around(text: str, quote: str, at: int) -> bool:
     """Whether this opened before `at` on its line, around the name as well: where it closes, the value is over."""
     return quote in "\"'" and text.count(quote, text.rfind("\n", 0, at) + 1, at) % 2 == 1
+
+
+def _is_command(text: str, start: int, end: int) -> bool:
+    """Whether below a value that ends like this only its command goes on, when anything does: no secret of its own."""
+    if not text.endswith("\\", start, end):
+        return True
+    last = text[start:end].rsplit(maxsplit=2)[-2:]
+    return len(last) == 2 and last[1] == "\\" and not is_secret_option(last[0])
 
 
 def _close(text: str, at: int, opening: str) -> tuple[int, bool]:

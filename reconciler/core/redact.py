@@ -18,7 +18,7 @@ SHORTEST = 4
 """Characters that a known secret must have to be looked for in texts."""
 
 # What a line begins with: a key of YAML or of an INI file, and then what says that its value stands below.
-_KEY = re.compile(r"""([ ]*(?:- +)*)["']?([\w.-]+)["']?[ ]*[:=][ ]*([|>][-+1-9]{0,2}[ ]*$)?""")
+_KEY = re.compile(r"""([ ]*(?:- +)*)["']?([\w.-]+)["']?[ ]*([:=])[ ]*([|>][-+1-9]{0,2}[ ]*$)?""")
 # A line of JSON whose value stands on the next one, wherever that begins.
 _NEXT_LINE = re.compile(r"""(?<![\w.-])([\w.-]+)["'][ \t]*:[ \t]*$""")
 # What the shell takes from elsewhere, and nothing besides: a variable, or a file. Any other command may hold a secret.
@@ -96,16 +96,22 @@ def redacted_lines(lines: Iterable[str]) -> list[str]:
     for line in _without_keys("\n".join(texts)).split("\n") if texts else ():
         text = line.lstrip()
         column = len(line) - len(text)
-        is_below = below is not None and (not text or column > below or (column == below and text.startswith("- ")))
-        if is_open or is_below:
-            shown.append(f"{line[:column]}{HIDDEN}" if text else line)
-            continue
+        is_below = below is not None and (
+            not text or column > below or (column == below and f"{text} ".startswith("- "))
+        )
         key, waits = _KEY.match(line), _NEXT_LINE.search(line)
         masked, goes_on = _redacted(line, _TAKEN)
-        is_open = goes_on or (waits is not None and is_secret_name(waits[1]))
-        is_whole = key is None or (masked == line and not key[3] and bool(line[key.end() :].strip()))
-        below = key.end(1) if key and not is_whole and is_secret_name(key[2]) else None
-        shown.append(line if below is not None and key and key[3] else masked)
+        is_hidden = is_open or is_below
+        is_open |= goes_on or (waits is not None and is_secret_name(waits[1]))
+        if is_hidden:
+            shown.append(f"{line[:column]}{HIDDEN}" if text else line)
+            continue
+        below = None
+        if key and is_secret_name(key[2]):
+            # A script's lines are indented at will: where it takes the secret from elsewhere, those below are its own.
+            is_taken = key[3] == "=" and masked == line and bool(line[key.end() :].strip())
+            below = None if is_taken else key.end(1)
+        shown.append(line if below is not None and key and key[4] else masked)
     return shown
 
 

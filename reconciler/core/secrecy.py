@@ -72,4 +72,7 @@ def _masked_lines(texts: Sequence[str]) -> list[str]:
     """Return the texts of a list: a secret of one may go on in the next, as they may be one script or one command."""
     lines = iter(redacted_lines(line for text in texts for line in text.split("\n")))
     shown = ["\n".join(islice(lines, text.count("\n") + 1)) for text in texts]
-    return [HIDDEN if is_secret_option(before) else text for before, text in zip(("", *texts), shown, strict=False)]
+    words = zip(("", *texts), texts, shown, strict=False)
+    return [
+        HIDDEN if is_secret_option(before) and is_secret_value(before, word) else text for before, word, text in words
+    ]

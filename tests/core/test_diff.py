@@ -132,6 +132,12 @@ def test_a_secret_inside_of_a_value_is_hidden_and_the_rest_is_shown() -> None:
     assert field_changes({"a": "none"}, {"a": words}) == (
         FieldChange("a", "none", ["tool", "--password", "***", *words[3:]]),
     )
+    words = ["tool", "--low-pass", "10", "-u", "me:staff"]
+    assert field_changes({"a": "none"}, {"a": words}) == (FieldChange("a", "none", words),)
+    text = 'export API_KEY: "\n  hunter22"\n'
+    assert field_changes({"worker_init": text}, {"worker_init": text.replace("22", "33")}) == (
+        FieldChange("worker_init", SENSITIVE, SENSITIVE),
+    )
     assert field_changes({"a": "none"}, {"a": []}) == (FieldChange("a", "none", []),)
     assert field_changes({"a": [1, {"deep": {"token": "x"}}]}, {"a": [1, {"deep": {"token": "y"}}]}) == (
         FieldChange("a[1].deep.token", SENSITIVE, SENSITIVE),
@@ -163,6 +169,19 @@ def test_a_diff_of_texts_shows_no_secret_also_below_its_name() -> None:
         "   y: 1",
         " z: 1",
         "+password: ***",
+    )
+
+
+def test_a_diff_of_texts_shows_no_secret_that_starts_on_the_line_below_its_quote() -> None:
+    old = b'engine:\n  password: "\n    hunter22-first\n    "\n  x: 1\n'
+    assert unified(old, old.replace(b"first", b"second"), "t") == (
+        "@@ -1,5 +1,5 @@",
+        " engine:",
+        '   password: "***',
+        "-    ***",
+        "+    ***",
+        "     ***",
+        "   ***",
     )
 
 

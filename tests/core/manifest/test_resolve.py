@@ -540,6 +540,14 @@ def test_a_secret_that_a_pool_takes_from_elsewhere_is_none() -> None:
     assert problems(f"pools: {{p: {{environment: {lines}}}}}\n") == []
 
 
+def test_a_number_or_a_group_that_is_only_named_like_a_secret_is_no_warning() -> None:
+    variables = {"low_pass": 10, "token_lifetime": 3600, "tokens_left": 5}
+    names = " ".join(f"{{{{ {name} }}}}" for name in variables)
+    lines = ["export BAND_PASS=3", "docker run -u me:staff img", "sort -u a:b", "x --user jdoe:proj"]
+    endpoints = f"{{a: {{config: {{display_name: '{names}'}}}}}}"
+    assert problems(f"variables: {variables}\nendpoints: {endpoints}\npools: {{p: {{environment: {lines}}}}}\n") == []
+
+
 def test_a_context_does_not_show_its_environment() -> None:
     assert "hunter2" not in repr(context(env={"SITE_TOKEN": "hunter2"}, cli_variables={"token": "hunter2"}))
 
