@@ -30,7 +30,7 @@ _BEFORE = re.compile(
 _GROUP = re.compile(r"\d+(?![^\s'\"])")
 # Whose `-u` takes a password; and options whose command stands elsewhere (above, where a variable is used).
 _CLIENTS = re.compile(r"""curl|wget|\b(?:https?|xh)[\s"']""")
-_NO_COMMAND = re.compile(r"""(?:.*[:=][ \t]*)?[\s\["'(;|&`]*(?:-|$)""")
+_NO_COMMAND = re.compile(r"""(?:[\s\["'(;|&`]*|.*[:=][ \t]*(?:[\[(]?["'][ \t]*|[\[(]|(?<=[:=])|(?<=:[ \t])))(?:-|$)""")
 _BETWEEN = ("; ", "| ", "& ", "`", "\n")
 _NEAR = 300
 """Characters in which the command of an option is looked for."""

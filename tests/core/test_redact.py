@@ -113,6 +113,7 @@ def test_nothing_of_a_secret_stays_and_the_rest_does(text: str, shown: str) -> N
         "module load intel/2023:hpc; export OMP_NUM_THREADS=4 KMP_AFFINITY=compact,granularity=fine GITHUB_PATH=/x",
         "PATTERN=a.b COMPAT=1 patch: x FOO_PATCH=y bypass=1 cookiecutter: x cookie_path=/ KEY=value signature: f(x)",
         "https://h/?signature_version=4&design=a&sigma=2",
+        'docker run --entrypoint="" -u me:staff img; docker run -e A= -u me:staff img',
         "docker run -u me:staff img; sort -u a:b; x --user jdoe:proj",
         "export BAND_PASS=3 lowPass=1e-3 token_lifetime=3600 tokens_left=5 password_expires_at=2026",
         "error: unknown option --cookie in config",
