@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from reconciler.sandbox import lifecycle
 from tests.chaos.disturbances import DISTURBANCES, Scene
 from tests.chaos.evidence import evidence
@@ -159,7 +161,10 @@ def run_campaign(state: Path, seed: int, kills: int, say: Callable[[str], None] 
     began = time.monotonic()
     with sandbox_user(state) as user:
         campaign = Campaign(Scene(user, state, random.Random(seed)), lambda text: say(f"[seed {seed}] {text}"))
-        campaign.run(kills)
+        try:
+            campaign.run(kills)
+        except pytest.fail.Exception as e:  # what was waited for has not come
+            campaign.fail(str(e))
         user.chiltepin("destroy", "--yes", "--purge")
         wait_for(lambda: not user.processes(), "nothing is left running")
         assert user.registrations() == {}

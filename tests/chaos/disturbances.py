@@ -135,14 +135,22 @@ def lose_directory(scene: Scene) -> str:
     name = _with_all_records(scene)
     if name is None:
         return "no directory to lose"
-    for pid in scene.user.daemons(name):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not scene.user.daemons(name), f"{name} is dead")
+    wait_for(lambda: not _kill_all(scene, name), f"{name} is dead")
     shutil.rmtree(scene.user.directory(name), ignore_errors=True)
     scene.witnesses.add(name)
     wait_for(lambda: not scene.user.online(scene.settled[name]), f"{name} is offline")
     return f"directory of {name} lost"
+
+
+def _kill_all(scene: Scene, name: str) -> set[int]:
+    """Kill the daemons of this name and what a killed apply left that would become one; return what there was."""
+    titles = scene.user.processes()
+    found = {pid for pid, title in titles.items() if " start --detach " in title and title.endswith(f" {name}")}
+    found |= {*scene.user.daemons(name)}
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return found
 
 
 def lose_lock(scene: Scene) -> str:
