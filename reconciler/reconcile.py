@@ -238,8 +238,8 @@ def apply(
         await_cut_off_stops(outside, clock, course.wait)
         sight = make_sight(outside, request)
         if reviewed is None:
-            if starts := behind_other_starts(sight.plan.actions):
-                await_starts(starts, outside, clock, course.wait)
+            if behind := behind_other_starts(sight.plan.actions):
+                await_starts(behind, outside, clock, course.wait)
                 sight = make_sight(outside, request)
         else:
             from reconciler.core.saved_plan import check_same  # noqa: PLC0415  # its models cost a plan's tenth

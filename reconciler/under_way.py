@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from reconciler.core.actions import Start
-from reconciler.core.daemon import SHUTTING_DOWN, is_up
+from reconciler.core.actions import Start, Stop
+from reconciler.core.daemon import SHUTTING_DOWN, is_starting
 from reconciler.core.live import LiveDirectory
 from reconciler.core.pid_file import is_fresh
 from reconciler.ports import Clock, Outside
@@ -58,11 +58,11 @@ def await_cut_off_stops(outside: Outside, clock: Clock, told: Told) -> None:
         _await(going, goes_on, left, outside, clock)
 
 
-def await_starts(starts: Iterable[Start], outside: Outside, clock: Clock, told: Told) -> None:
-    """Wait until starts that are under way are over, whether or not they bring up a daemon."""
-    names = {start.directory: start.endpoint for start in starts}
+def await_starts(actions: Iterable[Start | Stop], outside: Outside, clock: Clock, told: Told) -> None:
+    """Wait until the starts that `actions` are behind are over, whether or not they bring up a daemon."""
+    names = {action.directory: action.endpoint for action in actions}
     told("a start that is under way", list(names.values()))
-    _await(set(names), lambda directory: not all(is_up(p) for p in directory.processes), START_LIMIT, outside, clock)
+    _await(set(names), lambda directory: any(is_starting(p) for p in directory.processes), START_LIMIT, outside, clock)
 
 
 def _await(going: set[str], goes_on: GoesOn, seconds: float, outside: Outside, clock: Clock) -> None:

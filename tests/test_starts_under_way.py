@@ -67,6 +67,22 @@ def test_a_start_under_way_with_what_is_not_wanted_any_more_is_waited_for_before
     lab.assert_converged()
 
 
+def test_a_start_under_way_of_what_is_to_be_stopped_is_waited_for_before_the_plan() -> None:
+    """Its command forks: by the time of the stop, the daemon is another process than the plan saw."""
+    lab = killed_while_it_starts()
+    lab.wants(endpoint(state="stopped"))
+
+    def forks() -> None:
+        for daemon in lab.world.daemons:
+            if daemon.phase == "starting":
+                daemon.pid += 1
+        lab.world.after_crash(starts_go_on=True)
+
+    lab.world.slept = forks
+    assert lab.apply(between=forks).code == ExitCode.OK
+    lab.assert_converged()
+
+
 def test_a_start_under_way_that_fails_is_begun_anew_with_the_new_configuration() -> None:
     lab = killed_while_it_starts()
     lab.wants(endpoint(config={"debug": False}))

@@ -53,6 +53,11 @@ def is_up(process: Process) -> bool:
     return process.title.startswith(TITLE)
 
 
+def is_starting(process: Process) -> bool:
+    """Whether a process is a start command, which has not become a daemon yet."""
+    return not is_up(process) and SHUTTING_DOWN not in process.title
+
+
 def id_in_title(directory: LiveDirectory) -> str | None:
     """Return the UUID under which the endpoint's daemon runs, as its title says it."""
     found = {match[1].lower() for p in directory.processes if (match := _TITLE_ID.search(p.title))}

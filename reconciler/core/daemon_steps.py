@@ -12,6 +12,7 @@ from reconciler.core.daemon import (
     DaemonState,
     changed_versions,
     is_recorded,
+    is_starting,
     judge_daemon,
     refuse_doubled,
 )
@@ -37,9 +38,17 @@ CUT_OFF_STOP = "a run that was to end its daemon was cut off: if it ends, an app
 OTHER_START = "a start is under way, with other configuration or environment than is wanted now"
 
 
-def behind_other_starts(actions: Iterable[Action]) -> tuple[Start, ...]:
-    """Return the starts that wait for the end of one that is under way, and brings up what is not wanted any more."""
-    return tuple(a for a in actions if isinstance(a, Start) and a.hold == OTHER_START)
+def behind_other_starts(actions: Iterable[Action]) -> tuple[Start | Stop, ...]:
+    """Return what waits for the end of a start that is under way, and brings up what is not wanted any more.
+
+    A start command is no daemon yet: it forks, and the daemon has another PID.
+    """
+    return tuple(
+        action
+        for action in actions
+        if (isinstance(action, Start) and action.hold == OTHER_START)
+        or (isinstance(action, Stop) and is_starting(action.process))
+    )
 
 
 def plan_daemon(
