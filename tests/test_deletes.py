@@ -791,6 +791,20 @@ def test_destroy_purge_ends_just_what_the_plan_named() -> None:
     assert set(lab.world.deregistered) == set(uuids.values())
 
 
+def test_destroy_purge_of_what_runs_and_is_in_the_trash_under_the_same_uuid() -> None:
+    """It was made anew under its UUID while an older directory of it was in the trash: what is online ends here."""
+    lab, _ = deleted()
+    entry, older = next(iter(lab.world.trash.items()))
+    lab.wants(endpoint("old"), endpoint("two"))
+    assert lab.apply(YES).code == ExitCode.OK
+    lab.world.trash[entry], lab.world.deleted_at[entry] = older, lab.world.now
+    uuids = lab.ids()
+    assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.OK
+    assert (lab.world.trash, lab.world.daemons, lab.world.registrations) == ({}, [], {})
+    assert {*uuids.values()} <= {*lab.world.deregistered}
+    assert len(lab.world.deregistered) == len({*lab.world.deregistered}), "a registration ends once"
+
+
 # --- what must not leave with what leaves
 
 

@@ -35,7 +35,7 @@ from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Marker
 from reconciler.core.preconditions import DaemonIs, Idle, NoDaemon, Offline, PidFileIs, Precondition
 from reconciler.core.scope import Scope
-from reconciler.core.trash import not_purged_without_lock, own_entries, purges, without_id
+from reconciler.core.trash import not_purged_without_lock, own_entries, purges
 from reconciler.core.witnesses import check_claim, check_entry, check_ids
 
 _MISSING = "its directory is missing"
@@ -271,7 +271,9 @@ def _purge_trash(desired: Desired, live: LiveState, known: Known, scope: Scope, 
     if known.lock is None:
         removal.refusals += not_purged_without_lock(items)
         return
-    for _, found in purges(items, Cause.DESTROY, live, known, removal.names):
+    # A directory of the same UUID that leaves in this run ends its registration already, once it is stopped.
+    ended = {a.id for a in removal.actions if isinstance(a, Purge) and a.id}
+    for _, found in purges(items, Cause.DESTROY, live, known, removal.names, ended):
         if isinstance(found, Blocked) and not isinstance(live.registrations, Unknown):
             again = "run this again when the service answers"
             removal.refusals.append(Refusal(found.endpoint, found.reason, again, exit_code=UNREACHABLE))
@@ -280,6 +282,4 @@ def _purge_trash(desired: Desired, live: LiveState, known: Known, scope: Scope, 
         elif isinstance(found, Refusal):
             removal.refusals.append(found)
         else:
-            # A directory of the same UUID that leaves in this run ends its registration already.
-            ended = {a.id for a in removal.actions if isinstance(a, Purge)}
-            removal.actions.append(without_id(found) if found.id in ended else found)
+            removal.actions.append(found)

@@ -67,28 +67,41 @@ def _is_only_in_trash(name: str, live: LiveState, known: Known) -> bool:
 
 
 def purges(
-    items: Sequence[TrashEntry], cause: Cause, live: LiveState, known: Known, leaving: Collection[str] = ()
+    items: Sequence[TrashEntry],
+    cause: Cause,
+    live: LiveState,
+    known: Known,
+    leaving: Collection[str] = (),
+    ended: Collection[str] = (),
 ) -> Iterator[tuple[TrashEntry, Purge | Refusal | Blocked]]:
     """Yield what ends each of `items` for ever, or what stands against it.
 
     A registration ends once, and only when nothing is left of its UUID: no directory or entry in the lock, but of
-    endpoints that are `leaving`, and nothing else in the trash.
+    endpoints that are `leaving`, and nothing else in the trash. Of those that other actions have `ended` by then, the
+    entries alone are dropped: whether they are online now says nothing.
     """
     names = {item.name for item in items}
     used = ids_in_use(live, known, leaving) | {i.id for i in live.trash if i.id and i.name not in names}
-    ending: set[str] = set()
+    ending = {*ended}
     for item in items:
-        found = purge_of(item, cause, live, known, used)
+        found = purge_of(item, cause, live, known, used, ending)
         if isinstance(found, Purge) and found.id is not None:
-            found = without_id(found) if found.id in ending else found
-            ending |= {found.id} if found.id else set()
+            ending.add(found.id)
         yield item, found
 
 
 def purge_of(
-    item: TrashEntry, cause: Cause, live: LiveState, known: Known, used: Collection[str]
+    item: TrashEntry,
+    cause: Cause,
+    live: LiveState,
+    known: Known,
+    used: Collection[str],
+    ended: Collection[str] = (),
 ) -> Purge | Refusal | Blocked:
-    """Return what ends one of our entries for ever, or what stands against it; UUIDs in `used` stay registered."""
+    """Return what ends one of our entries for ever, or what stands against it.
+
+    UUIDs in `used` stay registered; those in `ended` are ended by other actions.
+    """
     marker = item.marker
     if marker is None:
         raise ValueError("an entry without a marker is nobody's")
@@ -106,7 +119,9 @@ def purge_of(
     if refusal:
         return refusal
     ends, remarks = item.id, list[str]()
-    if item.id in used:
+    if item.id in ended:
+        ends = None
+    elif item.id in used:
         ends = None
         remarks.append(f"its UUID {item.id} stays registered: it is in use, or in the trash once more")
     elif item.id is not None:
@@ -141,11 +156,6 @@ def at_another_place(refusal: Refusal, item: TrashEntry, live: LiveState, there:
         f"if that is this place: {moved}, write its block, then `chiltepin adopt {quote(refusal.endpoint)} --take-over`"
     )
     return replace(refusal, what="it was deleted at another place than this one", remedy=f"{there}; {back}{then}")
-
-
-def without_id(purge: Purge) -> Purge:
-    """Return what drops the entry alone: another action ends its registration."""
-    return replace(purge, id=None, preconditions=())
 
 
 def _at_the_service(name: str, endpoint_id: str, live: LiveState) -> bool | Refusal | Blocked:
@@ -274,5 +284,4 @@ __all__ = [
     "plan_purges",
     "purges",
     "say_entry",
-    "without_id",
 ]
