@@ -58,7 +58,7 @@ def _carried(command: Any, arguments: tuple[str, ...]) -> Mapping[str, object]:
         for below, values in _walk(command, list(arguments)):
             for parameter in below.params:
                 value = values.get(parameter.name)
-                if parameter.name in _CARRIED and value not in (None, False) and value != parameter.default:
+                if parameter.name in _CARRIED and value not in (None, False) and str(value) != str(parameter.default):
                     given[parameter.name] = value
     except (_UsageError, typer.Exit):
         return {}
