@@ -108,7 +108,7 @@ class Effects:
                 data["known"] = sorted(r.id for r in owned.values() if r.name == action.directory)
                 self.known_before.setdefault(action.endpoint, frozenset(data["known"]))
         if isinstance(action, Stop | Restart):
-            data["ends"] = [action.process.pid, action.process.start_time]
+            data["ends"] = [*action.process.identity]
         elif isinstance(action, StopElsewhere):
             data |= {"id": action.id, "node": action.node}
         elif isinstance(action, WriteFile):

@@ -46,7 +46,7 @@ def await_cut_off_stops(outside: Outside, clock: Clock, told: Told) -> None:
 
     def goes_on(directory: LiveDirectory) -> bool:
         named = ends[directory.name].ends
-        titles = [p.title for p in directory.processes if (p.pid, p.start_time) == named]
+        titles = [p.title for p in directory.processes if p.identity == named]
         if directory.processes:
             return any(SHUTTING_DOWN not in title for title in titles)
         # That of another node is seen by its PID file alone, which it removes.

@@ -93,6 +93,6 @@ def _daemon(precondition: NoDaemon | DaemonIs, directory: LiveDirectory) -> str 
     if not directory.processes and directory.pid_file is None:
         return None  # a daemon of another node would have one
     others = [p for p in directory.processes if is_up(p) or p.pid == wanted.pid]
-    if any((p.pid, p.start_time) == (wanted.pid, wanted.start_time) for p in others):
+    if any(p.identity == wanted.identity for p in others):
         return None
     return f"its daemon is no longer PID {wanted.pid}"

@@ -71,9 +71,7 @@ def way_out(directory: LiveDirectory | None, process: Process, again: str) -> st
         directory: its directory as it is now.
         again: what to do then, in words.
     """
-    lives = directory is not None and any(
-        (p.pid, p.start_time) == (process.pid, process.start_time) for p in directory.processes
-    )
+    lives = directory is not None and any(p.identity == process.identity for p in directory.processes)
     if directory is None or not lives or directory.user_endpoints:
         return f"it may be ending its user endpoints; wait, then {again}"
     return f"no user endpoint of it is left to end, so it may hang: `kill -9 {process.pid}`, then {again}"

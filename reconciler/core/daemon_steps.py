@@ -104,7 +104,7 @@ class _DaemonPlanner:
     def _plan_running(self, daemon: Daemon) -> None:
         if daemon.state is DaemonState.RUNNING and daemon.process:
             intent = self.live.pending.get(self.endpoint.name)
-            if intent is not None and intent.ends == (daemon.process.pid, daemon.process.start_time):
+            if intent is not None and intent.ends == daemon.process.identity:
                 self._note(CUT_OFF_STOP)
             self._plan_restart(daemon.process)
             if self._unconfirmed() and self._may_start():

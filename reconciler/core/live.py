@@ -73,6 +73,11 @@ class Process:
     age: float
     inner_pids: tuple[int, ...] | None = None
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """PID and start time: no other process of this boot has both."""
+        return self.pid, self.start_time
+
     def may_be(self, pid: int) -> bool:
         """Whether it has this PID here, or may have it where it runs."""
         return pid == self.pid or self.inner_pids is None or pid in self.inner_pids
