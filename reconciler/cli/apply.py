@@ -71,14 +71,12 @@ def apply(
     console = Console(color, quiet=quiet, verbose=verbose)
     check_format(output, o.REPORT_FORMATS)
     patience = seconds_of(drain)
-    saved = None
-    if plan is not None:
-        if target or exclude or new or reregister or take_over or retry:
-            raise UsageError(
-                "--target, --exclude, --new, --reregister, --take-over and --retry do not go with a kept plan",
-                remedy="leave them out",
-            )
-        saved = read_plan(plan)
+    if plan is not None and (target or exclude or new or reregister or take_over or retry):
+        raise UsageError(
+            "--target, --exclude, --new, --reregister, --take-over and --retry do not go with a kept plan",
+            remedy="leave them out",
+        )
+    saved = read_plan(plan) if plan is not None else None
     wired = wire(Invocation(file, config_dir, host, tuple(var or ()), lock, allow_outside))
     print_warnings(console, wired.desired)
     request = open_request(wired, target, exclude, new, reregister=reregister, take_over=take_over, retry=retry)
