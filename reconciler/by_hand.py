@@ -25,6 +25,7 @@ from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.single import elsewhere, entry_to_undelete, listing, online, refuse_managed, runs, still
 from reconciler.core.started import begun_with, daemon_record
 from reconciler.effects import CALLS_OF_A_START
+from reconciler.ending import end_daemon
 from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
 from reconciler.observe import ask_statuses
 from reconciler.ports import Clock, EndpointHost, NewFile, Outside
@@ -146,8 +147,7 @@ def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Ma
             if known or clock.monotonic() - began > LISTED_AS_RUNNING + LOOKED_AT_EVERY:
                 raise elsewhere(f"{host.config_dir}/{name}", name, _node(daemon))
         if daemon.state in (DaemonState.RUNNING, DaemonState.DOUBLED) and daemon.process is not None:
-            host.signal_stop(name, daemon.process)
-            host.wait_stopped(name, daemon.process, max(0.0, deadline - clock.monotonic()))
+            end_daemon(host, name, daemon.process, max(0.0, deadline - clock.monotonic()))
         elif clock.monotonic() <= deadline:
             clock.sleep(_PAUSE)
         if clock.monotonic() > deadline:

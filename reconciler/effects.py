@@ -35,6 +35,7 @@ from reconciler.core.marker import MARKER, DaemonRecord
 from reconciler.core.plan import Plan
 from reconciler.core.started import begun_with, daemon_record, for_the_journal, under_way
 from reconciler.elsewhere import stop_elsewhere
+from reconciler.ending import end_daemon
 from reconciler.errors import EndpointCommandError
 from reconciler.online import await_online
 from reconciler.ports import Clock, NewFile, Outside
@@ -200,8 +201,7 @@ class Effects:
         return Effect(writes_marker=True)
 
     def _take_down(self, directory_name: str, process: Process) -> None:
-        self._outside.host.signal_stop(directory_name, process)
-        if not self._outside.host.wait_stopped(directory_name, process, self._conduct.stop_timeout):
+        if not end_daemon(self._outside.host, directory_name, process, self._conduct.stop_timeout):
             raise EndpointCommandError(
                 f"the daemon (PID {process.pid}) did not end within {self._conduct.stop_timeout:.0f} s",
                 where=directory_name,

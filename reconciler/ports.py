@@ -202,6 +202,12 @@ class EndpointHost(Protocol):
     def signal_stop(self, name: str, process: Process) -> None:
         """Ask exactly this process to shut down (SIGTERM by pidfd, after its start time was compared)."""
 
+    def take_pid_file(self, name: str, process: Process) -> bool:
+        """Remove the PID file of a daemon here that does not begin to shut down; say whether that was done.
+
+        It is left to a process that shuts down, and to whoever else it names.
+        """
+
     def wait_stopped(self, name: str, process: Process, timeout: float) -> bool:
         """Wait up to `timeout` seconds until the process and its PID file are gone; say whether they are."""
 

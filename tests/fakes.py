@@ -139,6 +139,7 @@ class Daemon:
     environment: dict[str, str] = field(default_factory=dict)
     orphaned: float | None = None  # since when its PID file is gone
     signalled: float | None = None  # since when it has the signal to end, which it notices a while later
+    deaf: bool = False  # its main thread hangs: it notices no signal, and the loss of its PID file as ever
 
     @property
     def process(self) -> Process:
@@ -242,7 +243,7 @@ class World:
             elif daemon.orphaned is None:
                 daemon.orphaned = self.now
             elif self.now - daemon.orphaned >= LOOKED_AT_EVERY:
-                self.end(daemon, cleanly=True)
+                self.end(daemon, cleanly=not daemon.deaf)
 
     def online(self, endpoint_id: str) -> bool:
         """Whether the service sees a daemon with this UUID, wherever it is."""
@@ -557,14 +558,30 @@ class FakeHost:
         with self._faults.effect("stop"):
             for daemon in self._world.daemons_of(name):
                 same = (daemon.pid, daemon.start_time) == (process.pid, process.start_time)
-                if same and self._world.shows(daemon):
+                if same and self._world.shows(daemon) and not daemon.deaf:
                     daemon.signalled = self._world.now
 
     def wait_stopped(self, name: str, process: Process, timeout: float) -> bool:
         with self._faults.effect("wait_stopped"):
-            for daemon in self._world.daemons_of(name):
-                if daemon.pid == process.pid and daemon.signalled is not None:
+            for daemon in [d for d in self._world.daemons_of(name) if d.pid == process.pid]:
+                if daemon.deaf:
+                    self._world.now += timeout
+                    self._world.tick()
+                elif daemon.signalled is not None:
                     self._world.end(daemon, cleanly=True)
+            return not any(d.deaf and d.pid == process.pid for d in self._world.daemons_of(name))
+
+    def take_pid_file(self, name: str, process: Process) -> bool:
+        with self._faults.effect("take_pid_file"):
+            folder = self._folder(name)
+            daemons = [d for d in self._world.daemons_of(name) if d.pid == process.pid and d.phase == "up"]
+            if not daemons or folder.pid not in (0, process.pid):
+                return False
+            folder.pid = None
+            self._world.tick()
+            if self._world.touches_that_race:
+                self._world.touches_that_race -= 1
+                folder.pid = 0
         return True
 
     def log_tail(self, name: str, lines: int) -> str:

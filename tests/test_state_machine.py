@@ -214,6 +214,11 @@ class Reconciling(RuleBasedStateMachine):
         for daemon in self.world.daemons_of(name):
             self.world.end(daemon, cleanly=cleanly)
 
+    @rule(name=NAMES)
+    def daemon_hangs(self, name: str) -> None:
+        for daemon in self.world.daemons_of(name):
+            daemon.deaf = daemon.phase == "up"
+
     @rule(name=NAMES, count=st.integers(0, 2))
     def user_endpoints(self, name: str, count: int) -> None:
         if self.world.daemons_of(name):
@@ -374,7 +379,8 @@ class Reconciling(RuleBasedStateMachine):
         found = {}
         for daemon in self.world.daemons:
             name = daemon.directory
-            if self.world.folders[name].pid is None:  # somebody removed its PID file, and it ends by itself
+            # Somebody removed its PID file, or a run that was killed told it to end before it had work.
+            if self.world.folders[name].pid is None or daemon.signalled is not None:
                 continue
             marker = self.world.folders[name].marker
             policies = {self.blocks[name].restart if name in self.blocks else None}

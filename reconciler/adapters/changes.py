@@ -147,6 +147,25 @@ def withdraw_pid_file(directory: Directory, seen: PidFile | None, found: tuple[P
     return True
 
 
+def take_pid_file(directory: Directory, process: Process) -> bool:
+    """Remove the PID file of a daemon on this node that goes on as if it had not been signalled; say whether it was.
+
+    An empty one is its own: it touched the file at the very moment at which that was removed.
+    """
+    daemon = processes.daemon_at(process.pid)
+    if daemon is None or daemon.process.identity != process.identity or daemon.starting or daemon.stopping:
+        return False
+    content = files.read_file(directory, PID_FILE)
+    if content is None:
+        return False
+    pid = parse_pid(content)
+    if content.strip() and (pid is None or not process.may_be(pid)):
+        return False
+    files.remove(directory, PID_FILE)
+    faults.reached("pid.taken")
+    return True
+
+
 def drop_pid_file(root: Directory, name: str, pid: int) -> None:
     """Remove the PID file of a process that has ended without doing that itself."""
     try:

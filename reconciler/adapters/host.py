@@ -261,6 +261,13 @@ class LocalHost:
         if signals.terminate(process, name):
             faults.reached("stop.signalled")
 
+    def take_pid_file(self, name: str, process: Process) -> bool:
+        with self._endpoint("remove the PID file", name) as directory:
+            taken = changes.take_pid_file(directory, process)
+        if taken:
+            log.info("process %d of %s took no notice: its PID file was removed", process.pid, name)
+        return taken
+
     def wait_stopped(self, name: str, process: Process, timeout: float) -> bool:
         if not signals.wait_gone(process, timeout):
             return False

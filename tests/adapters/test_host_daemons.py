@@ -238,6 +238,45 @@ def test_the_pid_file_of_a_successor_stays(host: LocalHost, config_dir: Path) ->
     assert (directory / "daemon.pid").exists()
 
 
+def test_the_pid_file_is_taken_from_exactly_the_daemon_that_is_to_end(host: LocalHost, config_dir: Path) -> None:
+    directory = endpoint(config_dir)
+    daemon, pid_file = fake_daemon(directory, "main", UUID_A, config_dir), directory / "daemon.pid"
+    found = processes.daemon_at(daemon.pid)
+    assert found is not None
+    try:
+        assert not host.take_pid_file("main", found.process), "it has none"
+        for content in ("1", f"{daemon.pid + 1}\n", "no number"):
+            pid_file.write_text(content)
+            assert not host.take_pid_file("main", found.process), content
+        pid_file.write_text(f"{daemon.pid}\n")
+        assert not host.take_pid_file("main", replace(found.process, start_time=1)), "another one had its number"
+        assert pid_file.exists()
+        assert host.take_pid_file("main", found.process)
+        assert not pid_file.exists()
+        pid_file.touch()
+        assert host.take_pid_file("main", found.process), "it was touched at that moment"
+        pid_file.write_text(f"{daemon.pid}\n")
+    finally:
+        end(daemon)
+    assert not host.take_pid_file("main", found.process), "it has ended"
+    assert pid_file.exists()
+
+
+def test_the_pid_file_is_left_to_a_daemon_that_shuts_down(host: LocalHost, config_dir: Path) -> None:
+    directory = endpoint(config_dir)
+    title = f"[shutdown in progress] Globus Compute Endpoint *({UUID_A}, main) [python x -c {config_dir} start main]"
+    daemon = subprocess.Popen([title, "300"], executable=shutil.which("sleep"), cwd=directory)
+    try:
+        wait_for(lambda: processes.daemon_at(daemon.pid) is not None, "the stand-in has its title")
+        found = processes.daemon_at(daemon.pid)
+        assert found is not None
+        (directory / "daemon.pid").write_text(f"{daemon.pid}\n")
+        assert not host.take_pid_file("main", found.process)
+        assert (directory / "daemon.pid").exists()
+    finally:
+        end(daemon)
+
+
 def test_no_signal_reaches_a_process_that_only_has_the_number(host: LocalHost, config_dir: Path) -> None:
     directory = endpoint(config_dir)
     daemon = fake_daemon(directory, "main", UUID_A, config_dir)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,9 @@ from tests.e2e.support import User, manifest
 from tests.sandbox.support import wait_for
 
 pytestmark = pytest.mark.e2e
+
+_LOOKS_EVERY = 1.2
+"""Seconds within which a daemon's main thread looks whether it shall end, and a little more."""
 
 _POOLS = {"work": {"endpoint": "one", "environment": ["export WHERE=here"]}}
 
@@ -200,3 +206,34 @@ def test_two_daemons_under_one_name_are_refused_with_both_pids(running: User) ->
     assert str(first) in done.out
     assert str(second) in done.out
     assert sorted(running.daemons("one")) == sorted([first, second])
+
+
+# daemons that take no notice
+
+
+def test_a_daemon_that_missed_its_signal_is_ended_by_its_pid_file(running: User) -> None:
+    """Before 3.13, `queue.SimpleQueue.get` waits for ever once a signal is handled after its timeout has passed."""
+    uuid, daemon = running.id("one"), running.daemon("one")
+    os.kill(daemon, signal.SIGSTOP)
+    os.kill(daemon, signal.SIGTERM)
+    stopped_at = time.monotonic()
+    wait_for(lambda: time.monotonic() - stopped_at > _LOOKS_EVERY, "its wait for a command would have timed out")
+    os.kill(daemon, signal.SIGCONT)
+    hangs = sys.version_info < (3, 13)
+    if hangs:
+        wait_for(lambda: _waits_for_ever(daemon), "its main thread waits without a limit of time")
+    else:
+        wait_for(lambda: running.daemons("one") == [], "it has ended")
+    running.write(_one(config={"display_name": "Changed"}))
+    done = running.apply()
+    assert ("one  restarted" in done.err) == hangs, str(done)
+    assert running.daemons("one") != [daemon]
+    running.assert_converged("one")
+    assert running.id("one") == uuid
+    assert "Ready to send results" in (running.directory("one") / "endpoint.log").read_text()
+
+
+def _waits_for_ever(pid: int) -> bool:
+    """Whether a main thread is in a futex call (202 on x86-64, 98 on ARM) that has no timeout."""
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    return call[0] in {"202", "98"} and call[4] == "0x0"
