@@ -219,11 +219,10 @@ def test_a_daemon_that_missed_its_signal_is_ended_by_its_pid_file(running: User)
     stopped_at = time.monotonic()
     wait_for(lambda: time.monotonic() - stopped_at > _LOOKS_EVERY, "its wait for a command would have timed out")
     os.kill(daemon, signal.SIGCONT)
-    hangs = sys.version_info < (3, 13)
-    if hangs:
-        wait_for(lambda: _waits_for_ever(daemon), "its main thread waits without a limit of time")
-    else:
-        wait_for(lambda: running.daemons("one") == [], "it has ended")
+    # One that did not wait just then ends, as with Python 3.13 always.
+    wait_for(lambda: running.daemons("one") == [] or _waits_for_ever(daemon), "it has ended, or hangs")
+    hangs = running.daemons("one") == [daemon]
+    assert not hangs or sys.version_info < (3, 13)
     running.write(_one(config={"display_name": "Changed"}))
     done = running.apply()
     assert ("one  restarted" in done.err) == hangs, str(done)
@@ -235,5 +234,8 @@ def test_a_daemon_that_missed_its_signal_is_ended_by_its_pid_file(running: User)
 
 def _waits_for_ever(pid: int) -> bool:
     """Whether a main thread is in a futex call (202 on x86-64, 98 on ARM) that has no timeout."""
-    call = Path(f"/proc/{pid}/syscall").read_text().split()
-    return call[0] in {"202", "98"} and call[4] == "0x0"
+    try:
+        call = Path(f"/proc/{pid}/syscall").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return len(call) > 4 and call[0] in {"202", "98"} and call[4] == "0x0"
