@@ -24,12 +24,11 @@ def end_daemon(host: EndpointHost, directory_name: str, process: Process, second
     their parent, and end when it has, as they do at every stop.
     """
     host.signal_stop(directory_name, process)
-    left = seconds - UNHEEDED_AFTER
-    if host.wait_stopped(directory_name, process, min(seconds, UNHEEDED_AFTER)):
-        return True
-    while left > 0:
+    patience = UNHEEDED_AFTER
+    while not host.wait_stopped(directory_name, process, min(seconds, patience)):
+        seconds -= patience
+        if seconds <= 0:
+            return False
         host.take_pid_file(directory_name, process)
-        if host.wait_stopped(directory_name, process, min(left, _BROUGHT_BACK)):
-            return True
-        left -= _BROUGHT_BACK
-    return False
+        patience = _BROUGHT_BACK
+    return True

@@ -567,9 +567,10 @@ class FakeHost:
                 if daemon.deaf:
                     self._world.now += timeout
                     self._world.tick()
-                elif daemon.signalled is not None:
+                    return daemon not in self._world.daemons
+                if daemon.signalled is not None:
                     self._world.end(daemon, cleanly=True)
-            return not any(d.deaf and d.pid == process.pid for d in self._world.daemons_of(name))
+        return True
 
     def take_pid_file(self, name: str, process: Process) -> bool:
         with self._faults.effect("take_pid_file"):

@@ -11,18 +11,13 @@ from reconciler.conduct import Conduct
 from reconciler.core.scope import Errand
 from reconciler.ending import UNHEEDED_AFTER, end_daemon
 from reconciler.errors import ExitCode
-from tests.core.builders import desired, endpoint, pool
+from tests.core.builders import desired, endpoint
 from tests.fakes import MISSES_AFTER, Crash, FakeClock, FakeHost
 from tests.lab import YES, Lab
+from tests.test_cut_off_stops import ENDS as ENDS_OF_MAIN
+from tests.test_cut_off_stops import MAIN, MPI
 
-MAIN = endpoint(restart="now")
-MPI = (pool("mpi"),)
-ENDS: dict[str, dict[str, Any]] = {
-    "a stop": {"endpoints": (endpoint(state="stopped", restart="now"),)},
-    "a restart": {"endpoints": (endpoint(restart="now", config={}),)},
-    "a restart by hand": {"endpoints": (MAIN,), "errand": Errand("restart", ("main",))},
-    "a delete": {"endpoints": ()},
-}
+ENDS = {**ENDS_OF_MAIN, "a restart": {"endpoints": (endpoint(restart="now", config={}),)}}
 
 
 def deaf() -> Lab:

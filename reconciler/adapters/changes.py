@@ -152,8 +152,8 @@ def take_pid_file(directory: Directory, process: Process) -> bool:
 
     An empty one is its own: it touched the file at the very moment at which that was removed.
     """
-    daemon = processes.daemon_at(process.pid)
-    if daemon is None or daemon.process.identity != process.identity or daemon.starting or daemon.stopping:
+    daemon = processes.now_of(process)
+    if daemon is None or daemon.starting or daemon.stopping:
         return False
     content = files.read_file(directory, PID_FILE)
     if content is None:

@@ -222,6 +222,15 @@ def daemon_at(pid: int) -> Daemon | None:
     return answer[0] if answer else None
 
 
+def now_of(process: Process) -> Daemon | None:
+    """Return the daemon or start command that exactly this process is now; None when it is none, or has ended.
+
+    Its PID may have passed to another process: the start time tells.
+    """
+    daemon = daemon_at(process.pid)
+    return daemon if daemon is not None and daemon.process.identity == process.identity else None
+
+
 def belongs(daemon: Daemon, name: str, config_dir: str, directory: tuple[int, int] | None, ids: set[str]) -> bool:
     """Say whether a daemon is the one of `name` in `config_dir`.
 

@@ -8,7 +8,7 @@ import select
 import signal
 import time
 
-from reconciler.adapters.process import daemon_at, lives, unless_it_is_us
+from reconciler.adapters.process import lives, now_of, unless_it_is_us
 from reconciler.core.live import Process
 
 
@@ -47,8 +47,8 @@ def terminate(process: Process, name: str) -> bool:
     except ProcessLookupError:
         return False
     try:
-        now = daemon_at(process.pid)
-        if now is None or now.process.start_time != process.start_time or not (now.starting or now.name == name):
+        now = now_of(process)
+        if now is None or not (now.starting or now.name == name):
             return False
         if fd is None:
             os.kill(process.pid, signal.SIGTERM)

@@ -151,10 +151,13 @@ def unprivileged(code: str, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def fake_daemon(directory: Path, name: str, uuid: str, config_dir: Path | None = None) -> subprocess.Popen[bytes]:
+def fake_daemon(
+    directory: Path, name: str, uuid: str, config_dir: Path | None = None, *, stopping: bool = False
+) -> subprocess.Popen[bytes]:
     """Run a process that looks like the daemon of an endpoint and works in `directory`."""
+    prefix = "[shutdown in progress] " if stopping else ""
     option = f"-c {config_dir} " if config_dir is not None else ""
-    title = f"Globus Compute Endpoint *({uuid}, {name}) [python globus-compute-endpoint {option}start {name}]"
+    title = f"{prefix}Globus Compute Endpoint *({uuid}, {name}) [python globus-compute-endpoint {option}start {name}]"
     child = subprocess.Popen([title, "300"], executable=shutil.which("sleep"), cwd=directory)
     wait_for(lambda: processes.daemon_at(child.pid) is not None, "the stand-in has its title")
     return child

@@ -264,10 +264,8 @@ def test_the_pid_file_is_taken_from_exactly_the_daemon_that_is_to_end(host: Loca
 
 def test_the_pid_file_is_left_to_a_daemon_that_shuts_down(host: LocalHost, config_dir: Path) -> None:
     directory = endpoint(config_dir)
-    title = f"[shutdown in progress] Globus Compute Endpoint *({UUID_A}, main) [python x -c {config_dir} start main]"
-    daemon = subprocess.Popen([title, "300"], executable=shutil.which("sleep"), cwd=directory)
+    daemon = fake_daemon(directory, "main", UUID_A, config_dir, stopping=True)
     try:
-        wait_for(lambda: processes.daemon_at(daemon.pid) is not None, "the stand-in has its title")
         found = processes.daemon_at(daemon.pid)
         assert found is not None
         (directory / "daemon.pid").write_text(f"{daemon.pid}\n")
