@@ -507,6 +507,26 @@ def test_a_destroy_ends_no_registration_of_what_comes_online_elsewhere(what: str
     assert lab.world.deregistered == [uuid]
 
 
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_destroy_waits_until_the_service_has_missed_what_died_here(cleared: bool) -> None:
+    """The rest is done meanwhile. Found by `make chaos`: it was refused as something that runs elsewhere."""
+    lab = applied(endpoint(), endpoint("two"))
+    uuids = lab.ids()
+    lab.world.end(lab.world.daemons_of("main")[0], cleanly=False)
+    if cleared:  # its PID file is gone, and its record has its end
+        lab.wants(endpoint(state="stopped"), endpoint("two"))
+        assert lab.apply().code == ExitCode.OK
+        assert lab.world.folders["main"].pid is None
+    result = lab.apply(YES, destroy=True, purge=True)
+    (refusal,) = result.sight.plan.refusals
+    assert (result.code, refusal.endpoint) == (ExitCode.DEFERRED, "main")
+    assert "has ended here" in refusal.what
+    assert lab.world.deregistered == [uuids["two"]]
+    lab.world.now += 1000
+    assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.OK
+    assert lab.world.deregistered == [uuids["two"], uuids["main"]]
+
+
 def test_a_directory_in_which_a_daemon_comes_up_at_the_last_moment_stays_and_nothing_failed() -> None:
     """After its preconditions, within the move itself: no other endpoint is to wait for it."""
     lab = applied(endpoint(), endpoint("old"), endpoint("older"))

@@ -9,7 +9,7 @@ from reconciler.core.actions import Adopt, Refusal
 from reconciler.core.changes import Cause
 from reconciler.core.daemon import Daemon, DaemonState, id_in_title, refuse_doubled
 from reconciler.core.desired import DesiredEndpoint
-from reconciler.core.elsewhere import STILL_ONLINE, Away, refuse_abroad
+from reconciler.core.elsewhere import STILL_ONLINE, Away, has_ended_here, refuse_abroad
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Known
 from reconciler.core.leavers import Leaver
 from reconciler.core.live import LiveDirectory, LiveState, Unknown
@@ -115,12 +115,22 @@ def seen_elsewhere(
 ) -> Refusal | None:
     """Refuse to deregister what the service sees and this run does not stop.
 
-    A daemon on a node of this home touches its PID file: the loss of that ends it.
+    A daemon on a node of this home touches its PID file: the loss of that ends it. Of one that has ended here the
+    service speaks for a while longer; as another may run elsewhere, its word is waited for all the same.
     """
     touched = directory.pid_file is not None and is_fresh(directory.pid_file.age)
     stops = daemon.process is not None or (daemon.state is DaemonState.ELSEWHERE and touched)
     if stops or endpoint_id is None or not (scope.destroy and scope.purge):
         return None
+    marker = directory.marker if isinstance(directory.marker, Marker) else None
+    if live.statuses.get(endpoint_id) == "online" and has_ended_here(directory, marker, live):
+        return Refusal(
+            name,
+            f"its daemon has ended here, and {endpoint_id} is online still, as the service says until it has missed"
+            " some heartbeats",
+            "run this again in two minutes; if it is online then, it runs elsewhere: stop it there first",
+            exit_code=DEFERRED,
+        )
     return still_in_use(name, endpoint_id, live, "its daemon does not run here")
 
 

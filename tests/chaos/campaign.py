@@ -142,6 +142,12 @@ class Campaign:
         self.since.clear()
         scene.witnesses.clear()
 
+    def is_quiet(self) -> bool:
+        """Whether nothing is online that is declared as stopped."""
+        user, settled = self.scene.user, self.scene.settled
+        stopped = (name for name, block in self.scene.blocks.items() if block.get("state") == "stopped")
+        return not any(user.online(settled[name]) for name in stopped if name in settled)
+
     def _check(self, holds: bool, what: str) -> None:
         if not holds:
             self.fail(what)
@@ -165,6 +171,8 @@ def run_campaign(state: Path, seed: int, kills: int, say: Callable[[str], None] 
             campaign.run(kills)
         except pytest.fail.Exception as e:  # what was waited for has not come
             campaign.fail(str(e))
+        # Of what was killed, and is declared as stopped, no registration ends before the service has missed it.
+        wait_for(campaign.is_quiet, "the service has missed what does not run")
         user.chiltepin("destroy", "--yes", "--purge")
         wait_for(lambda: not user.processes(), "nothing is left running")
         assert user.registrations() == {}

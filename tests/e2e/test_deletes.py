@@ -80,6 +80,19 @@ def test_purge_ends_the_registration(deleted: tuple[User, str]) -> None:
     user.assert_converged("two")
 
 
+def test_a_destroy_waits_until_the_service_has_missed_what_died_here(user: User) -> None:
+    user.write(manifest("one", "two"))
+    user.apply()
+    uuid = user.id("one")
+    user.kill("one")
+    done = user.chiltepin("destroy", "--yes", "--purge", expect=5)
+    assert "its daemon has ended here" in done.out
+    assert list(user.registrations()) == [uuid]
+    wait_for(lambda: not user.online(uuid), "the service has missed it")
+    user.chiltepin("destroy", "--yes", "--purge")
+    assert user.registrations() == {}
+
+
 def test_purge_and_undelete_of_what_was_deregistered_by_somebody_else(deleted: tuple[User, str]) -> None:
     user, uuid = deleted
     assert user.api.call("DELETE", f"/v2/endpoints/{uuid}").status_code == 200
