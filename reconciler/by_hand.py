@@ -147,7 +147,7 @@ def _take_down(outside: Outside, clock: Clock, name: str, deadline: float) -> Ma
             if known or clock.monotonic() - began > LISTED_AS_RUNNING + LOOKED_AT_EVERY:
                 raise elsewhere(f"{host.config_dir}/{name}", name, _node(daemon))
         if daemon.state in (DaemonState.RUNNING, DaemonState.DOUBLED) and daemon.process is not None:
-            end_daemon(host, name, daemon.process, max(0.0, deadline - clock.monotonic()))
+            end_daemon(host, clock, name, daemon.process, max(0.0, deadline - clock.monotonic()))
         elif clock.monotonic() <= deadline:
             clock.sleep(_PAUSE)
         if clock.monotonic() > deadline:

@@ -201,11 +201,12 @@ class Effects:
         return Effect(writes_marker=True)
 
     def _take_down(self, directory_name: str, process: Process) -> None:
-        if not end_daemon(self._outside.host, directory_name, process, self._conduct.stop_timeout):
+        host, seconds = self._outside.host, self._conduct.stop_timeout
+        if not end_daemon(host, self._clock, directory_name, process, seconds):
             raise EndpointCommandError(
-                f"the daemon (PID {process.pid}) did not end within {self._conduct.stop_timeout:.0f} s",
+                f"the daemon (PID {process.pid}) did not end within {seconds:.0f} s",
                 where=directory_name,
-                remedy=way_out(self._outside.host.directory(directory_name), process, "apply again"),
+                remedy=way_out(host.directory(directory_name), process, "apply again"),
             )
 
     def _stop_elsewhere(self, action: StopElsewhere) -> Effect:

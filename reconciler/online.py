@@ -56,7 +56,8 @@ def await_online(
             raise EndpointCommandError(
                 f"the daemon ({who}) runs, and after {seconds:.0f} s the service still does not see it",
                 where=directory_name,
-                remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again",
+                remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again; where"
+                " it says nothing, the daemon may hang: restart it",
             )
         clock.sleep(pause)
         pause = min(pause * 1.5, 2.0)

@@ -56,6 +56,10 @@ MISSES_AFTER = 60.0
 """Seconds for which the service goes on seeing a daemon that ended without a word."""
 NOTICES_AFTER = 1.0
 """Seconds that a daemon goes on as if nothing had happened when it has the signal to end; as many more it takes."""
+KILLS_ITSELF_AFTER = 20.0
+"""Seconds after which a daemon without its PID file, whose main thread hangs, is killed by its own watch."""
+LINGERS_FOR = 3.0
+"""Seconds that user endpoints take to end after their daemon was killed."""
 
 
 class Crash(BaseException):
@@ -177,6 +181,7 @@ class World:
         self.folders: dict[str, Folder] = {}
         self.daemons: list[Daemon] = []
         self.user_endpoints: dict[str, int] = {}
+        self.lingering: dict[str, float] = {}  # until when those of a daemon that was killed are still ending
         self.user_endpoints_since: float | None = None
         self.tasks: dict[str, int] = {}
         self.jobs: dict[str, list[str]] = {}
@@ -242,8 +247,12 @@ class World:
                 daemon.orphaned = None
             elif daemon.orphaned is None:
                 daemon.orphaned = self.now
-            elif self.now - daemon.orphaned >= LOOKED_AT_EVERY:
+            elif self.now - daemon.orphaned >= LOOKED_AT_EVERY + (KILLS_ITSELF_AFTER if daemon.deaf else 0.0):
+                self.log(daemon.directory, "PID file removed by another process; initiating shutdown")
                 self.end(daemon, cleanly=not daemon.deaf)
+        for name in [name for name, until in self.lingering.items() if self.now >= until]:
+            del self.lingering[name]
+            self.user_endpoints.pop(name, None)
 
     def online(self, endpoint_id: str) -> bool:
         """Whether the service sees a daemon with this UUID, wherever it is."""
@@ -287,7 +296,10 @@ class World:
             self.missed[daemon.id] = 0.0 if cleanly else self.now + MISSES_AFTER
         if not self.is_of_this_home(daemon):
             return
-        self.user_endpoints.pop(daemon.directory, None)
+        if daemon.deaf and daemon.directory in self.user_endpoints:
+            self.lingering[daemon.directory] = self.now + LINGERS_FOR
+        else:
+            self.user_endpoints.pop(daemon.directory, None)
         self.tasks.pop(daemon.directory, None)
         if cleanly:
             self.log(daemon.directory, "Shutdown complete.")

@@ -8,11 +8,13 @@ import pytest
 
 from reconciler import by_hand
 from reconciler.conduct import Conduct
+from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
-from reconciler.ending import UNHEEDED_AFTER, end_daemon
+from reconciler.ending import LEAVE, UNHEEDED_AFTER, end_daemon
 from reconciler.errors import ExitCode
+from tests import fakes
 from tests.core.builders import desired, endpoint
-from tests.fakes import MISSES_AFTER, Crash, FakeClock, FakeHost
+from tests.fakes import MISSES_AFTER, Crash, Daemon, FakeClock, FakeHost
 from tests.lab import YES, Lab
 from tests.test_cut_off_stops import ENDS as ENDS_OF_MAIN
 from tests.test_cut_off_stops import MAIN, MPI
@@ -53,7 +55,7 @@ def test_a_daemon_that_shuts_down_keeps_its_pid_file() -> None:
     (daemon,) = lab.world.daemons
     process = daemon.process
     daemon.phase = "stopping"
-    assert not end_daemon(FakeHost(lab.world), "main", process, 60)
+    assert not end_daemon(FakeHost(lab.world), FakeClock(lab.world), "main", process, 60)
     assert lab.world.folders["main"].pid == daemon.pid
     assert lab.world.daemons == [daemon]
 
@@ -62,15 +64,46 @@ def test_the_pid_file_of_another_daemon_stays() -> None:
     lab = deaf()
     process = lab.world.daemons[0].process
     lab.world.folders["main"].pid = 4_000_000
-    assert not end_daemon(FakeHost(lab.world), "main", process, 60)
+    assert not end_daemon(FakeHost(lab.world), FakeClock(lab.world), "main", process, 60)
     assert lab.world.folders["main"].pid == 4_000_000
 
 
 def test_one_that_is_given_less_time_keeps_it() -> None:
     lab = deaf()
     (daemon,) = lab.world.daemons
-    assert not end_daemon(FakeHost(lab.world), "main", daemon.process, UNHEEDED_AFTER)
+    assert not end_daemon(FakeHost(lab.world), FakeClock(lab.world), "main", daemon.process, UNHEEDED_AFTER)
     assert lab.world.folders["main"].pid == daemon.pid
+
+
+def test_its_user_endpoints_are_waited_for() -> None:
+    """A new daemon that is told to start one that is still ending makes the tasks fail that wait for it."""
+    lab = deaf()
+    lab.wants(endpoint(restart="now"), pools=MPI)
+    lab.apply()
+    (before,) = lab.world.daemons
+    lab.world.user_endpoints["main"] = 2
+    there: list[int] = []
+    spawn = lab.world.spawn
+
+    def spawned(name: str, endpoint_id: str | None) -> Daemon:
+        there.append(lab.world.user_endpoints.get(name, 0))
+        return spawn(name, endpoint_id)
+
+    lab.world.spawn = spawned  # type: ignore[method-assign]
+    assert carry_out(lab, (endpoint(restart="now", config={}),)) == ExitCode.OK
+    assert before not in lab.world.daemons
+    assert there == [0]
+
+
+def test_user_endpoints_that_stay_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fakes, "LINGERS_FOR", 1000.0)
+    lab = deaf()
+    (daemon,) = lab.world.daemons
+    lab.world.user_endpoints["main"] = 1
+    began = lab.world.now
+    assert end_daemon(FakeHost(lab.world), FakeClock(lab.world), "main", daemon.process, 60)
+    assert lab.world.user_endpoints == {"main": 1}
+    assert lab.world.now - began <= 60 + LEAVE + 1
 
 
 def test_by_hand() -> None:
@@ -98,6 +131,8 @@ def test_killed_anywhere_on_the_way(case: dict[str, Any]) -> None:
         code = carry_out(lab, **case)
         # 4: it said no goodbye, and the service has not missed it yet.
         assert code in {ExitCode.OK, ExitCode.DEFERRED, ExitCode.REFUSED}
+        marker = lab.world.folders["main"].marker if "main" in lab.world.folders else None
+        assert not isinstance(marker, Marker) or marker.deaths == ()  # it did not die of itself
         if code != ExitCode.OK:
             lab.world.now += MISSES_AFTER
             assert carry_out(lab, **case) == ExitCode.OK

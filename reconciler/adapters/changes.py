@@ -147,19 +147,19 @@ def withdraw_pid_file(directory: Directory, seen: PidFile | None, found: tuple[P
     return True
 
 
-def take_pid_file(directory: Directory, process: Process) -> bool:
+def take_pid_file(directory: Directory, name: str, process: Process) -> bool:
     """Remove the PID file of a daemon on this node that goes on as if it had not been signalled; say whether it was.
 
     An empty one is its own: it touched the file at the very moment at which that was removed.
     """
     daemon = processes.now_of(process)
-    if daemon is None or daemon.starting or daemon.stopping:
+    if daemon is None or daemon.starting or daemon.stopping or daemon.name != name:
         return False
     content = files.read_file(directory, PID_FILE)
     if content is None:
         return False
     pid = parse_pid(content)
-    if content.strip() and (pid is None or not process.may_be(pid)):
+    if content.strip() and pid != process.pid and pid not in (process.inner_pids or ()):
         return False
     files.remove(directory, PID_FILE)
     faults.reached("pid.taken")

@@ -27,6 +27,7 @@ FAULT_POINTS: tuple[str, ...] = (
     "marker.written",
     "pid.cleared",
     "pid.withdrawn",  # the PID file of a daemon on another node is gone; it notices within 15 s
+    "pid.taken",  # the PID file of a daemon that missed its signal is gone; it notices within 15 s
     "start.begin",
     "start.spawned",  # the start command runs
     "start.up",  # process, PID file and UUID are there

@@ -263,7 +263,7 @@ class LocalHost:
 
     def take_pid_file(self, name: str, process: Process) -> bool:
         with self._endpoint("remove the PID file", name) as directory:
-            taken = changes.take_pid_file(directory, process)
+            taken = changes.take_pid_file(directory, name, process)
         if taken:
             log.info("process %d of %s took no notice: its PID file was removed", process.pid, name)
         return taken

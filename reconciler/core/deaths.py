@@ -32,6 +32,8 @@ LINES = 200
 _SHOWN = 8
 _BEGINS = re.compile(r"=+ (?:Core Endpoint|Endpoint Manager|Endpoint) begins: ")
 _ENDS = re.compile(r"Shutdown complete\.|-{5,} (?:Core Endpoint|Endpoint Manager|Endpoint) ends: ")
+_TOLD = "PID file removed by another process; initiating shutdown"
+"""What it says when somebody told it to end so: as `stop_elsewhere` does, or `ending.py`, or a user."""
 _GAVE_UP = "Unhandled exception; shutting down"
 
 Ending = Literal["shut down", "gave up", "cut off", "unknown"]
@@ -40,13 +42,14 @@ Ending = Literal["shut down", "gave up", "cut off", "unknown"]
 def ending(log: str) -> Ending:
     """Return how the last session in a daemon's log ended.
 
-    It says that it shuts down for whatever reason, an error of its own included: then it gave up. Without
-    that word it was cut off, provided that the log speaks of a session at all.
+    It says that it shuts down for whatever reason, an error of its own included: then it gave up; and that it lost
+    its PID file, also where it then cannot shut down any more and is killed. Without that word it was cut off,
+    provided that the log speaks of a session at all.
     """
     session = log[begun[-1].end() :] if (begun := list(_BEGINS.finditer(log))) else log
     if _GAVE_UP in session:
         return "gave up"
-    if _ENDS.search(session):
+    if _ENDS.search(session) or _TOLD in session:
         return "shut down"
     return "cut off" if begun else "unknown"
 

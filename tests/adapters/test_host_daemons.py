@@ -251,6 +251,9 @@ def test_the_pid_file_is_taken_from_exactly_the_daemon_that_is_to_end(host: Loca
         pid_file.write_text(f"{daemon.pid}\n")
         assert not host.take_pid_file("main", replace(found.process, start_time=1)), "another one had its number"
         assert pid_file.exists()
+        shutil.copytree(directory, config_dir / "other")
+        assert not host.take_pid_file("other", found.process), "it is of another name"
+        assert (config_dir / "other" / "daemon.pid").exists()
         assert host.take_pid_file("main", found.process)
         assert not pid_file.exists()
         pid_file.touch()

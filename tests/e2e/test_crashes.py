@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -107,6 +109,20 @@ def restart_by_hand(user: User, point: str) -> None:
     _rerun(user)
     assert user.id(NAME) == uuid
     assert user.daemon(NAME) != pid
+
+
+def restart_what_takes_no_notice(user: User, point: str) -> None:
+    """It is suspended: it loses its PID file, and ends by itself once it goes on."""
+    uuid = _running(user)
+    pid = user.daemon(NAME)
+    os.kill(pid, signal.SIGSTOP)
+    user.killed_at(point, "restart", NAME, "--yes")
+    assert not (user.directory(NAME) / "daemon.pid").exists()
+    os.kill(pid, signal.SIGCONT)
+    _rerun(user)
+    assert user.id(NAME) == uuid
+    assert user.daemon(NAME) != pid
+    assert user.marker(NAME)["deaths"] == []
 
 
 def remove_file(user: User, point: str) -> None:
@@ -273,6 +289,7 @@ _POINTS: dict[Scenario, tuple[str, ...]] = {
     ),
     stop_after_all_not: ("stop.signalled", "stop.gone"),
     restart_by_hand: ("stop.signalled", "stop.gone"),
+    restart_what_takes_no_notice: ("pid.taken",),
     remove_file: ("remove.done",),
     clear_pid_file: ("pid.cleared",),
     rename: (
