@@ -78,8 +78,6 @@ def test_one_that_is_given_less_time_keeps_it() -> None:
 def test_its_user_endpoints_are_waited_for() -> None:
     """A new daemon that is told to start one that is still ending makes the tasks fail that wait for it."""
     lab = deaf()
-    lab.wants(endpoint(restart="now"), pools=MPI)
-    lab.apply()
     (before,) = lab.world.daemons
     lab.world.user_endpoints["main"] = 2
     there: list[int] = []

@@ -115,23 +115,15 @@ def seen_elsewhere(
 ) -> Refusal | None:
     """Refuse to deregister what the service sees and this run does not stop.
 
-    A daemon on a node of this home touches its PID file: the loss of that ends it. Of one that has ended here the
-    service speaks for a while longer; as another may run elsewhere, its word is waited for all the same.
+    A daemon on a node of this home touches its PID file: the loss of that ends it.
     """
     touched = directory.pid_file is not None and is_fresh(directory.pid_file.age)
     stops = daemon.process is not None or (daemon.state is DaemonState.ELSEWHERE and touched)
     if stops or endpoint_id is None or not (scope.destroy and scope.purge):
         return None
     marker = directory.marker if isinstance(directory.marker, Marker) else None
-    if live.statuses.get(endpoint_id) == "online" and has_ended_here(directory, marker, live):
-        return Refusal(
-            name,
-            f"its daemon has ended here, and {endpoint_id} is online still, as the service says until it has missed"
-            " some heartbeats",
-            "run this again in two minutes; if it is online then, it runs elsewhere: stop it there first",
-            exit_code=DEFERRED,
-        )
-    return still_in_use(name, endpoint_id, live, "its daemon does not run here")
+    has_ended = has_ended_here(directory, marker, live)
+    return still_in_use(name, endpoint_id, live, "its daemon does not run here", has_ended=has_ended)
 
 
 def foreign(
@@ -172,13 +164,26 @@ def out_of_reach(name: str, directory: str, daemon: Daemon, live: LiveState, end
     return refuse_doubled(name, directory, daemon, live)
 
 
-def still_in_use(name: str, endpoint_id: str, live: LiveState, here: str) -> Refusal | None:
-    """Refuse to deregister an endpoint without a process here unless the service says that it is offline."""
+def still_in_use(name: str, endpoint_id: str, live: LiveState, here: str, *, has_ended: bool = False) -> Refusal | None:
+    """Refuse to deregister an endpoint without a process here unless the service says that it is offline.
+
+    Args:
+        has_ended: whether its daemon is proven to have ended here. The service speaks of that one for a while
+            longer; as another may run elsewhere, its word is waited for all the same.
+    """
     if isinstance(live.registrations, Unknown) or endpoint_id not in live.registrations:
         return None
     status = live.statuses.get(endpoint_id)
     if status == "offline":
         return None
+    if status == "online" and has_ended:
+        return Refusal(
+            name,
+            f"its daemon has ended here, and {endpoint_id} is online still, as the service says until it has missed"
+            " some heartbeats",
+            "run this again in two minutes; if it is online then, it runs elsewhere: stop it there first",
+            exit_code=DEFERRED,
+        )
     if status == "online":
         return Refusal(
             name,
