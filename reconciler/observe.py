@@ -7,7 +7,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Literal, TypeVar
 
-from reconciler.core.deaths import LINES, ended_here, too_many
+from reconciler.core.daemon_log import LINES
+from reconciler.core.deaths import ended_here, too_many
 from reconciler.core.desired import Desired
 from reconciler.core.elsewhere import in_doubt, of_starts_that_were_cut_off, without_a_node
 from reconciler.core.environment import SECRETS, Variable

@@ -6,14 +6,23 @@ import threading
 from collections.abc import Sequence
 
 from reconciler.conduct import Conduct
+from reconciler.core.daemon_log import LINES_OF_A_START, says_connected
+from reconciler.core.elsewhere import MISSED_WITHIN
 from reconciler.core.exit_codes import code_of_error
+from reconciler.core.live import Process
 from reconciler.core.running import Running, Unconfirmed
-from reconciler.errors import EndpointCommandError, NoMoreThreads, ReconcilerError
+from reconciler.errors import EndpointCommandError, FileSystemError, NoMoreThreads, ReconcilerError
 from reconciler.ports import Clock, Outside
 from reconciler.threads import for_each
 
 MAX_ASKING = 8
 """How many daemons are asked for at the service at the same time; its limit of requests is the tighter bound."""
+
+GREETS = 2.0
+"""Seconds from its connection in which a daemon sends its first heartbeat: first it asks who its identities are."""
+
+GREETS_WITHIN = 30.0
+"""Age in seconds at which a daemon that is connected has sent it, or has given up."""
 
 
 def await_online(
@@ -23,13 +32,19 @@ def await_online(
     endpoint_id: str,
     *,
     pid: int | None,
+    age: float = 0.0,
     seconds: float,
     stop: threading.Event | None = None,
 ) -> None:
     """Wait until the service says that the daemon of an endpoint is online.
 
+    It goes on saying so of a daemon that was killed until it has missed some of its heartbeats. So a word that was
+    there when we came says nothing of a daemon that is younger than that: its log has to say that it is connected,
+    or the service something else in between.
+
     Args:
         pid: of the daemon; when it ends there is nothing to wait for. None for one on another node.
+        age: of the daemon, in seconds, when it was looked at last.
         seconds: how long to wait.
         stop: when set, nothing is waited for any more.
 
@@ -39,28 +54,79 @@ def await_online(
     """
     deadline = clock.monotonic() + seconds
     who = f"PID {pid}" if pid is not None else "on another node"
+    word = _Word(outside, clock, directory_name, is_its=pid is None or age > MISSED_WITHIN)
     pause = 0.1
     while True:
-        if outside.service.status(endpoint_id) == "online":
+        is_late = clock.monotonic() > deadline
+        is_online = word.says_online(endpoint_id)
+        if is_online and word.is_its:
             return
-        directory = outside.host.directory(directory_name)
-        if pid is not None and (directory is None or all(p.pid != pid for p in directory.processes)):
-            raise EndpointCommandError(
-                "the daemon ended before the service saw it",
-                where=directory_name,
-                remedy="the end of its log says why; mend that and apply again",
-            )
+        process = _still_there(outside, directory_name, pid) if pid is not None else None
+        if is_online and process is not None:
+            is_heard = word.is_of(process)
+            if is_heard or (is_late and is_heard is None):
+                return
         if stop and stop.is_set():
             raise EndpointCommandError("the service did not see it yet when the wait was interrupted")
-        if clock.monotonic() > deadline:
+        if is_late:
+            silent = "its log still does not say that it is connected"
+            unseen = "the service still does not see it"
             raise EndpointCommandError(
-                f"the daemon ({who}) runs, and after {seconds:.0f} s the service still does not see it",
+                f"the daemon ({who}) runs, and after {seconds:.0f} s {silent if is_online else unseen}",
                 where=directory_name,
                 remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again; where"
                 " it says nothing, the daemon may hang: restart it",
             )
         clock.sleep(pause)
         pause = min(pause * 1.5, 2.0)
+
+
+class _Word:
+    """What the service says, and whether that is about the daemon in question, or about the one before it.
+
+    Attributes:
+        is_its: whether "online" can be about no other any more.
+    """
+
+    def __init__(self, outside: Outside, clock: Clock, directory_name: str, *, is_its: bool) -> None:
+        self._outside = outside
+        self._clock = clock
+        self._directory = directory_name
+        self.is_its = is_its
+        self._asked = 0.0
+        self._connected: float | None = None
+
+    def says_online(self, endpoint_id: str) -> bool:
+        """Ask the service; once it says something else, its next "online" is about this daemon."""
+        self._asked = self._clock.monotonic()
+        is_online = self._outside.service.status(endpoint_id) == "online"
+        self.is_its = self.is_its or not is_online
+        return is_online
+
+    def is_of(self, process: Process) -> bool | None:
+        """Whether its "online" is about `process`; None where the log says nothing about that."""
+        try:
+            log = self._outside.host.log_tail(self._directory, LINES_OF_A_START)
+        except FileSystemError:  # a log that cannot be read says nothing
+            return None
+        is_connected = says_connected(log, process)
+        if not is_connected:
+            return is_connected
+        if self._connected is None:
+            self._connected = self._clock.monotonic()
+        return process.age >= GREETS_WITHIN or self._asked - self._connected >= GREETS
+
+
+def _still_there(outside: Outside, directory_name: str, pid: int) -> Process:
+    directory = outside.host.directory(directory_name)
+    found = next((p for p in directory.processes if p.pid == pid), None) if directory else None
+    if found is None:
+        raise EndpointCommandError(
+            "the daemon ended before the service saw it",
+            where=directory_name,
+            remedy="the end of its log says why; mend that and apply again",
+        )
+    return found
 
 
 def unseen(running: Sequence[Running], outside: Outside, clock: Clock, conduct: Conduct) -> tuple[Unconfirmed, ...]:
@@ -74,6 +140,7 @@ def unseen(running: Sequence[Running], outside: Outside, clock: Clock, conduct: 
                 daemon.directory,
                 daemon.id,
                 pid=daemon.process.pid if daemon.process else None,
+                age=daemon.process.age if daemon.process else 0.0,
                 seconds=conduct.online_timeout,
                 stop=conduct.stop,
             )

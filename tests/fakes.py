@@ -54,6 +54,11 @@ NODES = ("ufe01", "ufe02", "ufe03")
 
 MISSES_AFTER = 60.0
 """Seconds for which the service goes on seeing a daemon that ended without a word."""
+READY = "_on_queue_verified <ResultPublisher> Ready to send results to exchange: heartbeats"
+CONNECTS_AFTER = 3.0
+"""Seconds from the PID file of a daemon until the service hears from it."""
+GREETS_AFTER = 1.5
+"""Seconds of those for which it has its connection already, as its log says."""
 NOTICES_AFTER = 1.0
 """Seconds that a daemon goes on as if nothing had happened when it has the signal to end; as many more it takes."""
 KILLS_ITSELF_AFTER = 20.0
@@ -141,8 +146,11 @@ class Daemon:
     id: str | None = None
     phase: str = "starting"  # then "up", then "stopping"
     environment: dict[str, str] = field(default_factory=dict)
+    since: float = 0.0
     orphaned: float | None = None  # since when its PID file is gone
     signalled: float | None = None  # since when it has the signal to end, which it notices a while later
+    connects: float | None = None  # when the service will hear from it; None once it has
+    is_ready: bool = False  # it has a connection by which it can be heard
     deaf: bool = False  # its main thread hangs: it notices no signal, and the loss of its PID file as ever
 
     @property
@@ -203,6 +211,7 @@ class World:
         self.backups: list[tuple[str, str, bytes]] = []
         self.service_down = False
         self.sees_daemons = True
+        self.connects_after = CONNECTS_AFTER
         self.lost_replies = 0
         self.ends_at_once = False
         self.environment: dict[str, str] = {"HOME": "/home/jdoe", "https_proxy": "http://proxy-1"}
@@ -236,6 +245,12 @@ class World:
 
     def tick(self) -> None:
         """Let daemons look for their PID files: one whose file stayed away ends by itself, on whichever node."""
+        for daemon in [d for d in self.daemons if d.connects is not None]:
+            if not daemon.is_ready and self.now >= daemon.connects - GREETS_AFTER:
+                daemon.is_ready = True
+                self.log(daemon.directory, f"2026-11-29 06:13:08,000 INFO MainProcess-{daemon.pid} Heart-1 {READY}")
+            if self.now >= daemon.connects:
+                daemon.connects = None
         for daemon in [d for d in self.daemons if self.is_of_this_home(d)]:
             if daemon.signalled is not None and self.now - daemon.signalled >= 2 * NOTICES_AFTER:
                 self.end(daemon, cleanly=True)
@@ -257,13 +272,13 @@ class World:
     def online(self, endpoint_id: str) -> bool:
         """Whether the service sees a daemon with this UUID, wherever it is."""
         self.tick()
-        connected = any(d.id == endpoint_id and d.phase == "up" for d in self.daemons)
+        connected = any(d.id == endpoint_id and d.phase == "up" and d.connects is None for d in self.daemons)
         return self.sees_daemons and (connected or self.now < self.missed.get(endpoint_id, 0.0))
 
     def spawn(self, name: str, endpoint_id: str | None) -> Daemon:
         """Begin a daemon on this node."""
         number = self.number()
-        daemon = Daemon(number, name, self.node, number * 10, self.namespace, endpoint_id)
+        daemon = Daemon(number, name, self.node, number * 10, self.namespace, endpoint_id, since=self.now)
         self.daemons.append(daemon)
         return daemon
 
@@ -284,6 +299,8 @@ class World:
         folder = self.folders[daemon.directory]
         daemon.phase = "up"
         folder.pid, folder.endpoint_id = daemon.pid, daemon.id
+        daemon.connects = self.now + self.connects_after
+        self.log(daemon.directory, f"2026-11-29 06:13:08,000 INFO MainProcess-{daemon.pid} MainThread-1 start \n\n")
         self.log(daemon.directory, f"========== Core Endpoint begins: {daemon.id}")
 
     def end(self, daemon: Daemon, *, cleanly: bool) -> None:
@@ -292,7 +309,7 @@ class World:
         Its user endpoints end with it.
         """
         self.daemons.remove(daemon)
-        if daemon.id is not None and daemon.phase != "starting":
+        if daemon.id is not None and daemon.phase != "starting" and (cleanly or daemon.connects is None):
             self.missed[daemon.id] = 0.0 if cleanly else self.now + MISSES_AFTER
         if not self.is_of_this_home(daemon):
             return
@@ -384,7 +401,7 @@ class World:
             endpoint_id=folder.endpoint_id,
             marker=folder.marker,
             pid_file=PidFile(folder.pid or None, self.now - touched, touched) if folder.pid is not None else None,
-            processes=tuple(d.process for d in alive if self.shows(d)),
+            processes=tuple(replace(d.process, age=self.now - d.since) for d in alive if self.shows(d)),
             user_endpoints=tuple(
                 UserEndpoint(f"uep.{n}", f"{name}/{n}", n, 3.0, self.user_endpoints_since) for n in range(count)
             ),

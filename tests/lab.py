@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.apply import Events
 from reconciler.conduct import Conduct
-from reconciler.core.actions import EndpointAction
+from reconciler.core.actions import EndpointAction, Restart, Start
 from reconciler.core.consent import Allowed, Consent, consented
 from reconciler.core.desired import Desired, DesiredEndpoint, DesiredPool
 from reconciler.core.exit_codes import exit_code_of_plan
@@ -23,7 +23,7 @@ from reconciler.core.work import Work
 from reconciler.errors import ExitCode
 from reconciler.reconcile import Applied, Request, Sight, apply, make_sight
 from tests.core.builders import desired, pool
-from tests.fakes import NOTICES_AFTER, Crash, FakeClock, World
+from tests.fakes import CONNECTS_AFTER, NOTICES_AFTER, Crash, FakeClock, World
 
 YES = Consent(deletes=True, max_deletes=10)
 
@@ -145,7 +145,16 @@ class Lab:
         conduct = Conduct(run=f"run-{self.runs}", online_timeout=10.0, stop=self.stop, drain=drain)
         course = _Course(consent or Consent(), Listener(during), between)
         applied = apply(outside, FakeClock(self.world), self.request(new, **scope), conduct, course)
+        if applied.exit_code is ExitCode.OK:
+            self._assert_connected(applied)
         return Result(applied.exit_code, applied.run, applied.sight, tuple(course.listener.waited))
+
+    def _assert_connected(self, applied: Applied) -> None:
+        """What an apply leaves running, with exit code 0, the service hears: not only the one before it."""
+        done = [o.action for o in applied.run.outcomes if o.kind == "done" and isinstance(o.action, Start | Restart)]
+        here = [r.directory for r in applied.sight.plan.running if r.process is not None]
+        for name in {*(a.directory for a in done), *here}:
+            assert [d.connects for d in self.world.daemons_of(name)] in ([], [None]), name
 
     def crash(self, at: int, *, starts_go_on: bool, **apply: Any) -> bool:
         """Apply and die at point number `at` of this apply; say whether the apply got that far."""
@@ -185,7 +194,8 @@ class Lab:
     def assert_converged(self) -> None:
         """Everything is as the manifest says, nothing is doubled, and a second apply changes nothing."""
         world = self.world
-        FakeClock(world).sleep(2 * NOTICES_AFTER)  # what was sent its signal has ended by then
+        # What was sent its signal has ended by then, and what was started by hand is connected.
+        FakeClock(world).sleep(max(2 * NOTICES_AFTER, CONNECTS_AFTER))
         for endpoint in self.desired.endpoints.values():
             daemons = world.daemons_of(endpoint.directory)
             folder = world.folders[endpoint.directory]

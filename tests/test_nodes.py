@@ -13,7 +13,7 @@ from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.scope import Errand
 from reconciler.errors import EndpointCommandError, ExitCode, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import MISSES_AFTER, Daemon, FakeService
+from tests.fakes import CONNECTS_AFTER, MISSES_AFTER, Daemon, FakeService
 from tests.lab import YES, Lab
 
 DEBUG_OFF = endpoint(config={"debug": False})
@@ -83,6 +83,7 @@ def test_started_by_hand_on_another_node_becomes_ours_where_it_is() -> None:
     new = lab.world.spawn("main", old.id)
     lab.world.register(new)
     lab.world.bring_up(new)
+    lab.world.now += CONNECTS_AFTER
     lab.world.node = "ufe02"
     assert lab.apply().code == ExitCode.OK
     lab.assert_converged()

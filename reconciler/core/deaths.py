@@ -8,14 +8,13 @@ killed for its memory, or crashes on what it finds, would be started by cron for
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from shlex import quote
-from typing import Literal
 
 from reconciler.core.actions import Refusal
 from reconciler.core.boot import would_show
+from reconciler.core.daemon_log import ending
 from reconciler.core.live import LiveDirectory, LiveState
 from reconciler.core.machine import Moment
 from reconciler.core.marker import Death, Marker
@@ -26,32 +25,7 @@ LIMIT = 3
 WINDOW = 24 * 3600.0
 """Within so many seconds of each other."""
 
-LINES = 200
-"""Lines of a daemon's log in which its end is looked for; they also hold what it said last."""
-
 _SHOWN = 8
-_BEGINS = re.compile(r"=+ (?:Core Endpoint|Endpoint Manager|Endpoint) begins: ")
-_ENDS = re.compile(r"Shutdown complete\.|-{5,} (?:Core Endpoint|Endpoint Manager|Endpoint) ends: ")
-_TOLD = "PID file removed by another process; initiating shutdown"
-"""What it says when somebody told it to end so: as `stop_elsewhere` does, or `ending.py`, or a user."""
-_GAVE_UP = "Unhandled exception; shutting down"
-
-Ending = Literal["shut down", "gave up", "cut off", "unknown"]
-
-
-def ending(log: str) -> Ending:
-    """Return how the last session in a daemon's log ended.
-
-    It says that it shuts down for whatever reason, an error of its own included: then it gave up; and that it lost
-    its PID file, also where it then cannot shut down any more and is killed. Without that word it was cut off,
-    provided that the log speaks of a session at all.
-    """
-    session = log[begun[-1].end() :] if (begun := list(_BEGINS.finditer(log))) else log
-    if _GAVE_UP in session:
-        return "gave up"
-    if _ENDS.search(session) or _TOLD in session:
-        return "shut down"
-    return "cut off" if begun else "unknown"
 
 
 def ended_here(directory: LiveDirectory, marker: Marker, live: LiveState) -> bool:
@@ -146,11 +120,9 @@ def remark(deaths: tuple[Death, ...], *, alive: bool) -> str | None:
 
 __all__ = [
     "LIMIT",
-    "LINES",
     "WINDOW",
     "deaths_of",
     "ended_here",
-    "ending",
     "found_ended",
     "keeps_dying",
     "recent_deaths",

@@ -41,6 +41,11 @@ from reconciler.core.report import plan_lines
 from reconciler.core.scope import Scope
 
 STACK, LINEAGE = "hrrr", "1ea6e"
+# What a daemon's log says as a session begins, ends, and ends for an error.
+BEGINS = "2026-11-21 09:14:10,398 INFO start\n\n========== Core Endpoint begins: 591c821c\n"
+ENDS = "Shutdown complete.\n---------- Core Endpoint ends: 591c821c\n\n"
+GAVE_UP = "Unhandled exception; shutting down endpoint master\nTraceback ...\nLookupError: No authorized identities\n"
+
 HOST = HostFacts("ufe01", "ufe01.noaa.gov", "boot-1", "jdoe", 1000, home="/home/jdoe", namespace="pid:[1]")
 IDENTITY = Identity(service="production", id="me", client_id="client")
 CONFIG_DIR = "/home/jdoe/.globus_compute"

@@ -10,39 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.actions import Adopt, ClearStalePid, Start
-from reconciler.core.deaths import LIMIT, WINDOW, deaths_of, ending, recent_deaths, remark, too_many, unexplained
+from reconciler.core.deaths import LIMIT, WINDOW, deaths_of, recent_deaths, remark, too_many, unexplained
 from reconciler.core.live import LiveDirectory, PidFile
 from reconciler.core.machine import Moment
 from reconciler.core.marker import Death, Marker
 from reconciler.core.progress import marker_after
 from reconciler.core.statuses import status_rows
-from tests.core.builders import HOST, Scene, applied, endpoint, intent, marked, record, settled
-
-BEGINS = "2026-11-21 09:14:10,398 INFO start\n\n========== Core Endpoint begins: 591c821c\n"
-ENDS = "Shutdown complete.\n---------- Core Endpoint ends: 591c821c\n\n"
-GAVE_UP = "Unhandled exception; shutting down endpoint master\nTraceback ...\nLookupError: No authorized identities\n"
-
-
-@pytest.mark.parametrize(
-    ("log", "how"),
-    [
-        (BEGINS + "Awaiting messages\n", "cut off"),
-        (BEGINS + ENDS, "shut down"),
-        (BEGINS + GAVE_UP + ENDS, "gave up"),
-        (BEGINS + GAVE_UP + ENDS + BEGINS + ENDS, "shut down"),
-        (BEGINS + ENDS + BEGINS, "cut off"),
-        (
-            BEGINS.replace("Core Endpoint", "Endpoint Manager") + ENDS.replace("Core Endpoint", "Endpoint Manager"),
-            "shut down",
-        ),
-        (ENDS, "shut down"),  # it began before what was read
-        (GAVE_UP + ENDS, "gave up"),
-        ("", "unknown"),
-        ("something else\n", "unknown"),
-    ],
-)
-def test_how_the_last_session_ended(log: str, how: str) -> None:
-    assert ending(log) == how
+from tests.core.builders import BEGINS, ENDS, GAVE_UP, HOST, Scene, applied, endpoint, intent, marked, record, settled
 
 
 def gone(*, pid_file: bool = True, **changes: Any) -> LiveDirectory:

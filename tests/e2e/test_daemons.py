@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.core.daemon_log import says_connected
+from reconciler.core.live import Process
 from tests.e2e.support import User, manifest
 from tests.sandbox.support import wait_for
 
@@ -206,6 +208,19 @@ def test_two_daemons_under_one_name_are_refused_with_both_pids(running: User) ->
     assert str(first) in done.out
     assert str(second) in done.out
     assert sorted(running.daemons("one")) == sorted([first, second])
+
+
+def test_an_apply_after_a_crash_ends_when_the_new_daemon_says_that_it_is_connected(running: User) -> None:
+    """For a minute the service says online of the one that was killed: that word is not waited out, nor believed."""
+    uuid = running.id("one")
+    running.kill("one")
+    assert running.online(uuid)
+    running.apply()
+    log = (running.directory("one") / "endpoint.log").read_text()
+    daemon = Process(running.daemon("one"), 0, os.getuid(), "its daemon", 0.0, inner_pids=())
+    assert says_connected(log, daemon) is True
+    running.assert_converged("one")
+    assert running.id("one") == uuid
 
 
 # daemons that take no notice

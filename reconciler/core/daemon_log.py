@@ -1,0 +1,67 @@
+"""What a daemon's log tells of it: how its last session ended, and whether it is connected to the service. Pure.
+
+Read off globus-compute-endpoint 4.13 to 4.19: each session begins with a line of its own, after one with date, level,
+and the process that writes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from reconciler.core.live import Process
+
+LINES = 200
+"""Lines of a daemon's log in which its end is looked for; they also hold what it said last."""
+
+LINES_OF_A_START = 1000
+"""Lines of a daemon's log in which is looked for what it said at its start."""
+
+_BEGINS = re.compile(r"=+ (?:Core Endpoint|Endpoint Manager|Endpoint) begins: ")
+_ENDS = re.compile(r"Shutdown complete\.|-{5,} (?:Core Endpoint|Endpoint Manager|Endpoint) ends: ")
+_TOLD = "PID file removed by another process; initiating shutdown"
+"""What it says when somebody told it to end so: as `stop_elsewhere` does, or `ending.py`, or a user."""
+_GAVE_UP = "Unhandled exception; shutting down"
+_WRITES = re.compile(r"^\S.*? [A-Z]+ \S+-(\d+) ", re.MULTILINE)
+"""How each message begins, with the PID that the daemon has for itself."""
+_CONNECTED = re.compile(_WRITES.pattern + r".*\bReady to send results to exchange", re.MULTILINE)
+"""What the publisher of its heartbeats says when it may publish."""
+
+Ending = Literal["shut down", "gave up", "cut off", "unknown"]
+
+
+def ending(log: str) -> Ending:
+    """Return how the last session in a daemon's log ended.
+
+    It says that it shuts down for whatever reason, an error of its own included: then it gave up; and that it lost
+    its PID file, also where it then cannot shut down any more and is killed. Without that word it was cut off,
+    provided that the log speaks of a session at all.
+    """
+    begun, session = _last_session(log)
+    if _GAVE_UP in session:
+        return "gave up"
+    if _ENDS.search(session) or _TOLD in session:
+        return "shut down"
+    return "cut off" if begun else "unknown"
+
+
+def says_connected(log: str, process: Process) -> bool | None:
+    """Whether a daemon's log says that it is connected; None where its last session is not that of `process`."""
+    begun, session = _last_session(log)
+    if not begun:
+        return None
+    before = log.removesuffix(session)
+    begins = [*_WRITES.finditer(before)][-1:]  # the beginning is a message of several lines
+    if not any(_is_of(process, found) for found in (*begins, *_WRITES.finditer(session))):
+        return None
+    return any(_is_of(process, found) for found in _CONNECTED.finditer(session))
+
+
+def _is_of(process: Process, line: re.Match[str]) -> bool:
+    return process.may_be(int(line[1]))
+
+
+def _last_session(log: str) -> tuple[bool, str]:
+    """Return whether the log speaks of the beginning of a session, and what it says since the last one."""
+    begun = list(_BEGINS.finditer(log))
+    return bool(begun), log[begun[-1].end() :] if begun else log

@@ -1,0 +1,87 @@
+"""What the service says of a daemon that was killed is not taken for a word about the one after it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from reconciler.core.elsewhere import MISSED_WITHIN
+from reconciler.errors import ExitCode, FileSystemError
+from tests.core.builders import desired, endpoint
+from tests.fakes import CONNECTS_AFTER, MISSES_AFTER, FakeHost
+from tests.lab import Lab
+
+MAIN = endpoint()
+
+
+@pytest.fixture
+def lab() -> Lab:
+    """A lab whose daemon was killed a moment ago: the service has not missed it."""
+    found = Lab(desired(MAIN))
+    assert found.apply().code == ExitCode.OK
+    (daemon,) = found.world.daemons
+    found.world.end(daemon, cleanly=False)
+    assert found.world.online(daemon.id or "")
+    return found
+
+
+def test_an_apply_waits_until_the_new_daemon_is_connected(lab: Lab) -> None:
+    began = lab.world.now
+    assert lab.apply().code == ExitCode.OK
+    assert CONNECTS_AFTER < lab.world.now - began < MISSES_AFTER
+    lab.assert_converged()
+
+
+def test_one_that_does_not_connect_is_told_of_by_each_apply(lab: Lab) -> None:
+    lab.world.connects_after = math.inf
+    result = lab.apply()
+    (daemon,) = lab.world.daemons
+    assert lab.world.online(daemon.id or "")
+    assert result.code == ExitCode.PARTIAL
+    (failed,) = (o for o in result.run.outcomes if o.kind == "failed")
+    assert "its log still does not say that it is connected" in (failed.reason or "")
+    assert lab.apply().code == ExitCode.PARTIAL
+    lab.world.now += MISSES_AFTER
+    assert lab.apply().code == ExitCode.PARTIAL
+    daemon.connects = lab.world.now
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+    assert lab.world.daemons == [daemon]
+
+
+def test_one_that_runs_already_is_heard_itself_too(lab: Lab) -> None:
+    """It was started by hand, or by `--wait started`, just before: no intent of a start is open."""
+    (entry,) = lab.desired.endpoints
+    daemon = lab.world.spawn(entry, lab.ids()[entry])
+    lab.world.bring_up(daemon)
+    daemon.connects = math.inf
+    result = lab.apply()
+    assert result.code == ExitCode.PARTIAL
+    assert [u.reason for u in result.run.unconfirmed] != []
+    daemon.connects = lab.world.now
+    assert lab.apply().code == ExitCode.OK
+
+
+def test_where_the_log_cannot_be_read_the_service_is_believed_in_the_end(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> str:
+        raise FileSystemError("permission denied", where="endpoint.log")
+
+    monkeypatch.setattr(FakeHost, "log_tail", fails)
+    began = lab.world.now
+    assert lab.apply().code == ExitCode.OK
+    assert lab.world.now - began > CONNECTS_AFTER
+
+
+def test_nothing_is_read_of_a_daemon_that_is_older_than_the_service_is_late(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lab.apply().code == ExitCode.OK
+    (daemon,) = lab.world.daemons
+    daemon.since -= MISSED_WITHIN + 1
+    monkeypatch.setattr(FakeHost, "log_tail", lambda *_: pytest.fail("its log was read"))
+    began = lab.world.now
+    assert lab.apply().code == ExitCode.OK
+    assert lab.world.now == began
