@@ -19,10 +19,10 @@ MAX_ASKING = 8
 """How many daemons are asked for at the service at the same time; its limit of requests is the tighter bound."""
 
 GREETS = 2.0
-"""Seconds from its connection in which a daemon sends its first heartbeat: first it asks who its identities are."""
+"""Seconds, by estimate, from its connection to a daemon's first heartbeat: first it asks who its identities are."""
 
 GREETS_WITHIN = 30.0
-"""Age in seconds at which a daemon that is connected has sent it, or has given up."""
+"""Age in seconds, by estimate, at which a daemon that is connected has sent it, or has given up."""
 
 
 def await_online(
@@ -39,8 +39,8 @@ def await_online(
     """Wait until the service says that the daemon of an endpoint is online.
 
     It goes on saying so of a daemon that was killed until it has missed some of its heartbeats. So a word that was
-    there when we came says nothing of a daemon that is younger than that: its log has to say that it is connected,
-    or the service something else in between.
+    there when we came says nothing of a daemon here that is younger than that: its log has to say that it is
+    connected, or the service something else in between. The log of one on another node is that node's to judge.
 
     Args:
         pid: of the daemon; when it ends there is nothing to wait for. None for one on another node.
@@ -53,7 +53,6 @@ def await_online(
         ServiceUnreachable: the service could not be asked.
     """
     deadline = clock.monotonic() + seconds
-    who = f"PID {pid}" if pid is not None else "on another node"
     word = _Word(outside, clock, directory_name, is_its=pid is None or age > MISSED_WITHIN)
     pause = 0.1
     while True:
@@ -67,18 +66,23 @@ def await_online(
             if is_heard or (is_late and is_heard is None):
                 return
         if stop and stop.is_set():
-            raise EndpointCommandError("the service did not see it yet when the wait was interrupted")
-        if is_late:
-            silent = "its log still does not say that it is connected"
-            unseen = "the service still does not see it"
+            raise EndpointCommandError(f"{_not_yet(is_online)} when the wait was interrupted")
+        if is_late and not word.greets_in:
+            who = f"PID {pid}" if pid is not None else "on another node"
             raise EndpointCommandError(
-                f"the daemon ({who}) runs, and after {seconds:.0f} s {silent if is_online else unseen}",
+                f"the daemon ({who}) runs, and after {seconds:.0f} s {_not_yet(is_online)}",
                 where=directory_name,
                 remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again; where"
                 " it says nothing, the daemon may hang: restart it",
             )
-        clock.sleep(pause)
+        clock.sleep(word.greets_in or pause)
         pause = min(pause * 1.5, 2.0)
+
+
+def _not_yet(is_online: bool) -> str:
+    if is_online:
+        return "its log did not say yet that it is connected (online may be said of the daemon before it)"
+    return "the service did not see it yet"
 
 
 class _Word:
@@ -93,28 +97,32 @@ class _Word:
         self._clock = clock
         self._directory = directory_name
         self.is_its = is_its
-        self._asked = 0.0
-        self._connected: float | None = None
+        self._greeted: float | None = None
+
+    @property
+    def greets_in(self) -> float:
+        """Seconds until a daemon that is connected has sent its first heartbeat; 0 for one that is not connected."""
+        return max(0.0, self._greeted - self._clock.monotonic()) if self._greeted is not None else 0.0
 
     def says_online(self, endpoint_id: str) -> bool:
         """Ask the service; once it says something else, its next "online" is about this daemon."""
-        self._asked = self._clock.monotonic()
+        has_greeted = self._greeted is not None and not self.greets_in
         is_online = self._outside.service.status(endpoint_id) == "online"
-        self.is_its = self.is_its or not is_online
+        self.is_its = self.is_its or has_greeted or not is_online
         return is_online
 
     def is_of(self, process: Process) -> bool | None:
         """Whether its "online" is about `process`; None where the log says nothing about that."""
-        try:
-            log = self._outside.host.log_tail(self._directory, LINES_OF_A_START)
-        except FileSystemError:  # a log that cannot be read says nothing
-            return None
-        is_connected = says_connected(log, process)
-        if not is_connected:
-            return is_connected
-        if self._connected is None:
-            self._connected = self._clock.monotonic()
-        return process.age >= GREETS_WITHIN or self._asked - self._connected >= GREETS
+        if self._greeted is None:
+            try:
+                log = self._outside.host.log_tail(self._directory, LINES_OF_A_START)
+            except FileSystemError:  # a log that cannot be read says nothing
+                return None
+            is_connected = says_connected(log, process)
+            if not is_connected or process.age >= GREETS_WITHIN:
+                return is_connected
+            self._greeted = self._clock.monotonic() + GREETS
+        return False
 
 
 def _still_there(outside: Outside, directory_name: str, pid: int) -> Process:

@@ -7,9 +7,10 @@ import math
 import pytest
 
 from reconciler.core.elsewhere import MISSED_WITHIN
+from reconciler.core.live import Status
 from reconciler.errors import ExitCode, FileSystemError
 from tests.core.builders import desired, endpoint
-from tests.fakes import CONNECTS_AFTER, MISSES_AFTER, FakeHost
+from tests.fakes import CONNECTS_AFTER, GREETS_AFTER, MISSES_AFTER, FakeHost, FakeService
 from tests.lab import Lab
 
 MAIN = endpoint()
@@ -40,7 +41,7 @@ def test_one_that_does_not_connect_is_told_of_by_each_apply(lab: Lab) -> None:
     assert lab.world.online(daemon.id or "")
     assert result.code == ExitCode.PARTIAL
     (failed,) = (o for o in result.run.outcomes if o.kind == "failed")
-    assert "its log still does not say that it is connected" in (failed.reason or "")
+    assert "its log did not say yet that it is connected" in (failed.reason or "")
     assert lab.apply().code == ExitCode.PARTIAL
     lab.world.now += MISSES_AFTER
     assert lab.apply().code == ExitCode.PARTIAL
@@ -73,6 +74,29 @@ def test_where_the_log_cannot_be_read_the_service_is_believed_in_the_end(
     began = lab.world.now
     assert lab.apply().code == ExitCode.OK
     assert lab.world.now - began > CONNECTS_AFTER
+
+
+def test_its_log_is_read_until_it_is_connected_and_no_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then there is one more question to the service, when it has had the time for its first heartbeat."""
+    lab.world.connects_after = GREETS_AFTER  # it is connected as soon as it is up
+    read, asked = list[str](), list[str]()
+    log_tail, status = FakeHost.log_tail, FakeService.status
+
+    def counts(host: FakeHost, name: str, lines: int) -> str:
+        read.append(name)
+        return log_tail(host, name, lines)
+
+    def counts_too(service: FakeService, endpoint_id: str) -> Status | None:
+        asked.append(endpoint_id)
+        return status(service, endpoint_id)
+
+    monkeypatch.setattr(FakeHost, "log_tail", counts)
+    assert lab.sight()
+    read.clear()
+    monkeypatch.setattr(FakeService, "status", counts_too)
+    assert lab.apply().code == ExitCode.OK
+    assert len(read) == 2  # once to see how the one before ended
+    assert len(asked) == 2
 
 
 def test_nothing_is_read_of_a_daemon_that_is_older_than_the_service_is_late(

@@ -22,10 +22,15 @@ _ENDS = re.compile(r"Shutdown complete\.|-{5,} (?:Core Endpoint|Endpoint Manager
 _TOLD = "PID file removed by another process; initiating shutdown"
 """What it says when somebody told it to end so: as `stop_elsewhere` does, or `ending.py`, or a user."""
 _GAVE_UP = "Unhandled exception; shutting down"
-_WRITES = re.compile(r"^\S.*? [A-Z]+ \S+-(\d+) ", re.MULTILINE)
+_HEADER = r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ \S+-(?P<pid>\d+) "
 """How each message begins, with the PID that the daemon has for itself."""
-_CONNECTED = re.compile(_WRITES.pattern + r".*\bReady to send results to exchange", re.MULTILINE)
-"""What the publisher of its heartbeats says when it may publish."""
+_STARTS = re.compile(_HEADER + rf".*\n\s*{_BEGINS.pattern}", re.MULTILINE)
+_READY = "(?P<ready>Ready to send results to exchange)"
+_NOT_ANY_MORE = "ResultPublisher<[^<>]*> (?:Unable to sustain|Channel closed)"
+_PUBLISHER = re.compile(rf"{_HEADER}.*(?:{_READY}|{_NOT_ANY_MORE})", re.MULTILINE)
+"""What the publisher of its heartbeats says when it may publish, and when it may not any more."""
+_UNKNOWN_TO_ITSELF = "Failed to determine identity set"
+"""What it says when it ends before its first heartbeat."""
 
 Ending = Literal["shut down", "gave up", "cut off", "unknown"]
 
@@ -46,19 +51,26 @@ def ending(log: str) -> Ending:
 
 
 def says_connected(log: str, process: Process) -> bool | None:
-    """Whether a daemon's log says that it is connected; None where its last session is not that of `process`."""
-    begun, session = _last_session(log)
-    if not begun:
+    """Whether a daemon's log says that it is connected; None where it says nothing of `process`.
+
+    Args:
+        log: its last lines. Where the beginning of a session is not among them, it is that of all of them.
+        process: the daemon. Another one may have begun, or gone on, since it has.
+    """
+    begun = [found for found in _STARTS.finditer(log) if _is_of(process, found)]
+    if not begun and _BEGINS.search(log):
         return None
-    before = log.removesuffix(session)
-    begins = [*_WRITES.finditer(before)][-1:]  # the beginning is a message of several lines
-    if not any(_is_of(process, found) for found in (*begins, *_WRITES.finditer(session))):
-        return None
-    return any(_is_of(process, found) for found in _CONNECTED.finditer(session))
+    session = log[begun[-1].end() :] if begun else log
+    if _UNKNOWN_TO_ITSELF in session:
+        return False
+    said = [found for found in _PUBLISHER.finditer(session) if _is_of(process, found)]
+    if not said:
+        return False if begun else None
+    return said[-1]["ready"] is not None
 
 
 def _is_of(process: Process, line: re.Match[str]) -> bool:
-    return process.may_be(int(line[1]))
+    return process.may_be(int(line["pid"]))
 
 
 def _last_session(log: str) -> tuple[bool, str]:

@@ -32,30 +32,44 @@ def test_how_the_last_session_ended(log: str, how: str) -> None:
 
 
 DAEMON = Process(101, 10, 1000, "the daemon", 5.0, inner_pids=())
-HEADER = "2026-11-29 06:13:09,398 INFO MainProcess-{pid} ResultPublisher-1402 globus_compute_endpoint.endpoint:297 "
+HEADER = "2026-11-29 06:13:09,398021 INFO MainProcess-{pid} Thread-4-1402 globus_compute_endpoint.endpoint:297 "
+RETRIES = "_on_connection_closed ResultPublisher<✗; o:0; t:0> Unable to sustain connection; retrying ..."
 
 
 def said(what: str, pid: int = 101) -> str:
     return HEADER.format(pid=pid) + what + "\n"
 
 
+def begins(pid: int = 101) -> str:
+    return said("start \n\n========== Core Endpoint begins: 591c821c", pid)
+
+
 def ready(pid: int = 101) -> str:
-    return said("_on_queue_verified <ResultPublisher> Ready to send results to exchange: heartbeats", pid)
+    return said("_on_queue_verified ResultPublisher<✓; o:0; t:0> Ready to send results to exchange: heartbeats", pid)
 
 
 @pytest.mark.parametrize(
     ("log", "answer"),
     [
-        (BEGINS + said("run Starting") + ready(), True),
-        (BEGINS + ready() + said("Lost it") + "Traceback ...\n", True),
-        (BEGINS + said("run Starting"), False),
-        (BEGINS + ready(100) + BEGINS + said("run Starting"), False),
-        (BEGINS + ready() + BEGINS + said("run Starting"), False),  # a PID that an earlier daemon had too
-        (BEGINS + said("start asks for `Ready to send results`"), False),
-        (BEGINS + ready(100), None),  # its own session has not begun
-        (BEGINS + ready(100) + said("start \n\n========== Core Endpoint begins: 591c821c"), False),
-        (BEGINS + ready() + said("start \n\n========== Core Endpoint begins: 591c821c", 102), None),
-        (ready(), None),  # its beginning is not in what was read
+        (begins() + said("run Opening connection") + ready(), True),
+        (begins() + ready() + said("_start_consuming Lost it") + "Traceback ...\n", True),
+        (begins() + ready() + said(RETRIES), False),
+        (begins() + ready() + said(RETRIES) + ready(), True),
+        (begins() + ready() + said(RETRIES.replace("ResultPublisher", "CommandQueueSubscriber")), True),
+        (begins() + ready() + said("Failed to determine identity set; try `whoami` command?"), False),
+        (begins(), False),
+        (begins() + said("run Opening connection"), False),
+        (begins(100) + ready(100) + begins() + said("run Opening connection"), False),
+        (begins() + ready() + begins() + said("run Opening connection"), False),  # an earlier daemon had its PID too
+        (begins() + said("start asks for `Ready to send results`"), False),
+        (begins() + ready() + begins(102) + said("run Opening connection", 102), True),  # there are two of them
+        (begins(100) + ready(100), None),  # its own session has not begun
+        (begins() + ready(100), False),
+        (begins(100) + ready(), None),
+        (BEGINS + ready(), None),
+        (ready(), True),  # it began long before what was read
+        (said("_start_consuming Awaiting messages"), None),
+        (ready(100), None),
         ("", None),
     ],
 )
@@ -65,5 +79,11 @@ def test_whether_a_daemon_says_that_it_is_connected(log: str, answer: bool | Non
 
 def test_a_daemon_in_a_container_writes_the_pid_that_it_has_there() -> None:
     inside = Process(5101, 10, 1000, "the daemon", 5.0, inner_pids=(101,))
-    assert says_connected(BEGINS + ready(), inside) is True
-    assert says_connected(BEGINS + ready(102), inside) is None
+    assert says_connected(begins() + ready(), inside) is True
+    assert says_connected(begins(102) + ready(102), inside) is None
+
+
+@pytest.mark.parametrize("line", [" A b-1" * 60_000, "ResultPublisher<" * 20_000 + " A b-1", "\n" * 300_000 + "="])
+def test_a_long_line_of_whatever_is_read_at_once(line: str) -> None:
+    """Each would take hours where patterns begin anew within a line."""
+    assert says_connected(begins() + said(line) + ready(), DAEMON) is True
