@@ -75,6 +75,9 @@ def end(*_):
 signal.signal(signal.SIGTERM, end)
 (here / "endpoint.json").write_text(json.dumps({{"endpoint_id": uuid}}))
 setproctitle.setproctitle("Globus Compute Endpoint *(" + uuid + ", " + name + ") [" + setproctitle.getproctitle() + "]")
+log.write("2026-11-29 06:13:09,398021 INFO MainProcess-" + str(os.getpid()))
+log.write(" Thread-4-1402 stand-in:1 run Ready to send results to exchange: none\\n")
+log.flush()
 deadline = time.monotonic() + 120
 while time.monotonic() < deadline:
     time.sleep(0.1)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler import elsewhere
+from reconciler import elsewhere, online
 from reconciler.adapters.files import TEMPORARY
 from reconciler.core.lock import read_lock
 from reconciler.core.marker import Marker
@@ -148,6 +148,12 @@ def stop_elsewhere(shell: Shell) -> tuple[str, ...]:
 def touch_pid_file(stage: Stage) -> None:
     """Do what the daemon on the other node does."""
     (stage.shell.config_dir / "main" / "daemon.pid").touch()
+
+
+@pytest.fixture(autouse=True)
+def greets_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in of the service says online always: there is no first heartbeat to wait for."""
+    monkeypatch.setattr(online, "GREETS", 0.0)
 
 
 def with_daemons(shell: Shell) -> None:
