@@ -10,6 +10,7 @@ import pytest
 from reconciler.core.actions import DELETING, EndpointAction
 from reconciler.core.consent import Consent
 from reconciler.core.desired import CONFIG, DesiredEndpoint, Moved, Trash
+from reconciler.core.elsewhere import MISSED_WITHIN
 from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
@@ -525,6 +526,39 @@ def test_a_destroy_waits_until_the_service_has_missed_what_died_here(cleared: bo
     lab.world.now += 1000
     assert lab.apply(YES, destroy=True, purge=True).code == ExitCode.OK
     assert lab.world.deregistered == [uuids["two"], uuids["main"]]
+
+
+def killed_and_deleted() -> Lab:
+    """Return a lab in which the directory of a daemon that died was moved to the trash."""
+    lab = applied(endpoint(), endpoint("old"))
+    lab.world.end(lab.world.daemons_of("old")[0], cleanly=False)
+    lab.wants(endpoint())
+    assert lab.apply(YES).code == ExitCode.OK
+    lab.wants(endpoint(), endpoint("old"))
+    return lab
+
+
+def test_what_died_and_was_deleted_comes_back_before_the_service_has_missed_it() -> None:
+    """Found by `make chaos`: it was refused as something that runs elsewhere."""
+    lab = killed_and_deleted()
+    uuid = lab.world.trash[next(iter(lab.world.trash))].endpoint_id
+    assert lab.world.online(str(uuid))
+    assert lab.apply().code == ExitCode.OK
+    assert lab.ids()["old"] == uuid
+    lab.assert_converged()
+
+
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_what_is_online_long_after_it_died_and_was_deleted_runs_elsewhere(rebooted: bool) -> None:
+    lab = killed_and_deleted()
+    if rebooted:
+        lab.world.reboot()
+    else:
+        lab.world.now += MISSED_WITHIN + 1
+    daemon = lab.world.spawn("elsewhere", str(next(iter(lab.world.trash.values())).endpoint_id))
+    daemon.node, daemon.phase = "hfe01", "up"
+    (refusal,) = lab.apply().sight.plan.refusals
+    assert "is online: it runs elsewhere" in refusal.what
 
 
 def test_a_directory_in_which_a_daemon_comes_up_at_the_last_moment_stays_and_nothing_failed() -> None:

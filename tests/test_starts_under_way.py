@@ -156,3 +156,26 @@ def test_a_start_by_somebody_else_is_judged_by_the_file_that_was_there() -> None
     lab.world.after_crash(starts_go_on=True)
     (restart,) = [a for a in lab.sight().plan.actions if a.kind == "Adopt"]
     assert restart
+
+
+def killed_in_a_restart(at: int) -> Lab:
+    """Return a lab in which a restart for another configuration was killed at point number `at`."""
+    lab = Lab(desired(endpoint(restart="now")))
+    assert lab.apply().code == ExitCode.OK
+    lab.wants(endpoint(restart="now", config={"debug": False}))
+    assert lab.crash(at, starts_go_on=True)
+    return lab
+
+
+def test_what_it_was_started_with_is_what_its_record_says_and_no_older_intent() -> None:
+    """Found by `make chaos`: the apply after a restart that was killed is killed before it closes that one's intent."""
+    ended = next(at for at in range(1, 100) if not killed_in_a_restart(at).world.daemons)
+    for at in range(1, 1000):
+        lab = killed_in_a_restart(ended)
+        lab.wants(endpoint(restart="now", config={"debug": True}))
+        if not lab.crash(at, starts_go_on=True):
+            break
+        assert lab.apply().code == ExitCode.OK
+        lab.assert_converged()
+        assert recorded(lab) == digest(lab)
+    assert at > 10

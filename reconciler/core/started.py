@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.core.daemon import is_recorded
 from reconciler.core.desired import CONFIG, SCHEMA, TEMPLATE, USER_ENVIRONMENT
 from reconciler.core.live import LiveDirectory, LiveState, Process
 from reconciler.core.machine import EndpointTool, HostFacts
-from reconciler.core.marker import DaemonRecord
+from reconciler.core.marker import DaemonRecord, Marker
 
 _DOCUMENTS = "documents"
 
@@ -69,11 +70,16 @@ def _digests(found: object) -> dict[str, str]:
 
 
 def under_way(endpoint: str, directory: LiveDirectory | None, live: LiveState) -> dict[str, Any]:
-    """Return what a daemon that is there already, recorded nowhere, was started with.
+    """Return what a daemon that is there already was started with.
 
-    A start that was cut off said so in its intent. For a daemon that somebody else started only config.yaml as it
-    was seen can be taken; environment and versions stay unknown (empty) and never ask for a restart.
+    Its record says so where there is one: an intent that is open may be that of an earlier start, which a run closed
+    in the marker and was killed before it closed it in the journal. Else a start that was cut off said so in its
+    intent. For a daemon that somebody else started only config.yaml as it was seen can be taken; environment and
+    versions stay unknown (empty) and never ask for a restart.
     """
+    record = directory.marker.daemon if directory and isinstance(directory.marker, Marker) else None
+    if record and directory and any(is_recorded(record, process, live.host) for process in directory.processes):
+        return record.model_dump(include={"config", "environment", "prefix", "versions", _DOCUMENTS})
     pending = live.pending.get(endpoint)
     data: dict[str, Any] = dict(pending.data) if pending and pending.begins_daemon else {}
     config = directory.files.get(CONFIG) if directory else None

@@ -10,6 +10,7 @@ from reconciler.core.actions import Note, Refusal, Undelete
 from reconciler.core.changes import Cause, FileChange
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.elsewhere import MISSED_WITHIN, has_ended_here
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import WRONG_IDENTITY, Blocked, Ground, Known
 from reconciler.core.live import GONE, LiveDirectory, LiveState, TrashEntry, Unknown
@@ -137,13 +138,24 @@ def _against(name: str, directory: str, item: TrashEntry, live: LiveState, known
     status = live.status(item.id)
     if isinstance(status, Unknown):
         return Blocked(name, status.reason)
-    if status == "online":
+    if status == "online" and not _has_just_ended(found, marker, item, live):
         return Refusal(
             name,
             f"it was deleted here, but {item.id} is online: it runs elsewhere",
             "stop it there first; if it was stopped a moment ago, wait until the service says offline",
         )
     return None
+
+
+def _has_just_ended(found: LiveDirectory, marker: Marker, item: TrashEntry, live: LiveState) -> bool:
+    """Whether its daemon is proven to have ended here, without a word, and the service may not have missed it yet.
+
+    One that was stopped before it was deleted has no record any more. Where nobody found when it ended, it was before
+    the deletion.
+    """
+    if marker.daemon is None or not has_ended_here(found, marker, live):
+        return False
+    return marker.daemon.ended is not None or (item.age is not None and 0 <= item.age <= MISSED_WITHIN)
 
 
 def _undeletion(

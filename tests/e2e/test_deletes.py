@@ -93,6 +93,22 @@ def test_a_destroy_waits_until_the_service_has_missed_what_died_here(user: User)
     assert user.registrations() == {}
 
 
+def test_what_died_and_was_deleted_comes_back_at_once(user: User) -> None:
+    """Its record in the trash proves that what the service still sees has ended."""
+    user.write(manifest("one", "two"))
+    user.apply()
+    uuid = user.id("one")
+    user.kill("one")
+    user.write(manifest("two"))
+    user.apply("--allow-delete")
+    assert len(trash(user)) == 1
+    assert user.online(uuid)
+    user.write(manifest("one", "two"))
+    user.apply()
+    user.assert_converged("one", "two")
+    assert user.id("one") == uuid
+
+
 def test_purge_and_undelete_of_what_was_deregistered_by_somebody_else(deleted: tuple[User, str]) -> None:
     user, uuid = deleted
     assert user.api.call("DELETE", f"/v2/endpoints/{uuid}").status_code == 200
