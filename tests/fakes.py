@@ -54,7 +54,7 @@ NODES = ("ufe01", "ufe02", "ufe03")
 
 MISSES_AFTER = 60.0
 """Seconds for which the service goes on seeing a daemon that ended without a word."""
-READY = "_on_queue_verified <ResultPublisher> Ready to send results to exchange: heartbeats"
+READY = "_on_queue_verified ResultPublisher<✓; o:0; t:0> Ready to send results to exchange: heartbeats"
 CONNECTS_AFTER = 3.0
 """Seconds from the PID file of a daemon until the service hears from it."""
 GREETS_AFTER = 1.5
@@ -248,7 +248,7 @@ class World:
         for daemon in [d for d in self.daemons if d.connects is not None]:
             if not daemon.is_ready and self.now >= daemon.connects - GREETS_AFTER:
                 daemon.is_ready = True
-                self.log(daemon.directory, f"2026-11-29 06:13:08,000 INFO MainProcess-{daemon.pid} Heart-1 {READY}")
+                self.says(daemon, READY)
             if self.now >= daemon.connects:
                 daemon.connects = None
         for daemon in [d for d in self.daemons if self.is_of_this_home(d)]:
@@ -300,8 +300,7 @@ class World:
         daemon.phase = "up"
         folder.pid, folder.endpoint_id = daemon.pid, daemon.id
         daemon.connects = self.now + self.connects_after
-        self.log(daemon.directory, f"2026-11-29 06:13:08,000 INFO MainProcess-{daemon.pid} MainThread-1 start \n\n")
-        self.log(daemon.directory, f"========== Core Endpoint begins: {daemon.id}")
+        self.says(daemon, f"start \n\n========== Core Endpoint begins: {daemon.id}")
 
     def end(self, daemon: Daemon, *, cleanly: bool) -> None:
         """A daemon ends; only a clean end removes its PID file, is logged, and is told to the service.
@@ -325,6 +324,10 @@ class World:
             folder.touched = self.now
             if cleanly:
                 folder.pid = None  # whosever it is
+
+    def says(self, daemon: Daemon, message: str) -> None:
+        """A daemon writes a message into its log, with date, level, and who writes."""
+        self.log(daemon.directory, f"2026-11-29 06:13:08,000 INFO MainProcess-{daemon.pid} Thread-1 {message}")
 
     def log(self, name: str, line: str) -> None:
         """A daemon writes into its log."""

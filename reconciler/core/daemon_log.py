@@ -42,7 +42,7 @@ def ending(log: str) -> Ending:
     its PID file, also where it then cannot shut down any more and is killed. Without that word it was cut off,
     provided that the log speaks of a session at all.
     """
-    begun, session = _last_session(log)
+    session = log[begun[-1].end() :] if (begun := list(_BEGINS.finditer(log))) else log
     if _GAVE_UP in session:
         return "gave up"
     if _ENDS.search(session) or _TOLD in session:
@@ -71,9 +71,3 @@ def says_connected(log: str, process: Process) -> bool | None:
 
 def _is_of(process: Process, line: re.Match[str]) -> bool:
     return process.may_be(int(line["pid"]))
-
-
-def _last_session(log: str) -> tuple[bool, str]:
-    """Return whether the log speaks of the beginning of a session, and what it says since the last one."""
-    begun = list(_BEGINS.finditer(log))
-    return bool(begun), log[begun[-1].end() :] if begun else log
