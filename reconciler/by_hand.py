@@ -13,10 +13,11 @@ from dataclasses import replace
 from shlex import quote
 
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, say_doubled, way_out
+from reconciler.core.daemon_log import LINES
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
-from reconciler.core.elsewhere import has_ended_here, in_doubt
+from reconciler.core.elsewhere import has_ended_here, in_doubt, lost_its_pid_file_just_now, may_be_left
 from reconciler.core.environment import given, join_path, keep
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
 from reconciler.core.marker import MARKER, Marker
@@ -26,7 +27,7 @@ from reconciler.core.single import elsewhere, entry_to_undelete, listing, online
 from reconciler.core.started import begun_with, daemon_record
 from reconciler.effects import CALLS_OF_A_START
 from reconciler.ending import end_daemon
-from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
+from reconciler.errors import FileSystemError, LeaseHeld, Refused, TimedOut, UsageError
 from reconciler.observe import ask_statuses
 from reconciler.ports import Clock, EndpointHost, NewFile, Outside
 
@@ -90,6 +91,8 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
             raise elsewhere(f"{host.config_dir}/{name}", name, _node(daemon))
         if endpoint_id is not None and not directory.processes and not has_ended_here(directory, marker, live):
             _see_offline(outside, clock, name, endpoint_id, min(patience, _NOTICED_WITHIN))
+        if endpoint_id is not None and daemon.state is DaemonState.STOPPED:
+            _see_it_left(outside, clock, directory, marker, live, endpoint_id)
         if daemon.state is DaemonState.DEAD and marker is not None and directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
         here = host.environment()
@@ -329,6 +332,30 @@ def _look(outside: Outside, name: str) -> tuple[LiveDirectory, Marker | None, Li
     if marker is not None:
         live = ask_statuses(outside, live, in_doubt([directory], live, resting=[name]))
     return directory, marker, replace(live, directories={name: directory})
+
+
+def _see_it_left(
+    outside: Outside,
+    clock: Clock,
+    directory: LiveDirectory,
+    marker: Marker | None,
+    live: LiveState,
+    endpoint_id: str,
+) -> None:
+    """Wait until no daemon on another node can be left whose PID file is gone."""
+    if not lost_its_pid_file_just_now(directory):
+        return
+    registration = outside.service.get(endpoint_id)
+    try:
+        log = outside.host.log_tail(directory.name, LINES)
+    except FileSystemError:  # a log that cannot be read explains nothing
+        log = ""
+    registrations = {endpoint_id: registration} if registration else {}
+    live = replace(live, registrations=registrations, log_ends={directory.name: log})
+    found: LiveDirectory | None = directory
+    while found is not None and may_be_left(found, marker, live):
+        clock.sleep(_PAUSE)
+        found = outside.host.directory(directory.name)
 
 
 def _known_id(host: EndpointHost, directory: LiveDirectory, marker: Marker | None) -> str | None:

@@ -10,7 +10,12 @@ from typing import Literal, TypeVar
 from reconciler.core.daemon_log import LINES
 from reconciler.core.deaths import ended_here, too_many
 from reconciler.core.desired import Desired
-from reconciler.core.elsewhere import in_doubt, of_starts_that_were_cut_off, without_a_node
+from reconciler.core.elsewhere import (
+    in_doubt,
+    lost_its_pid_file_just_now,
+    of_starts_that_were_cut_off,
+    without_a_node,
+)
 from reconciler.core.environment import SECRETS, Variable
 from reconciler.core.live import (
     GONE,
@@ -82,8 +87,8 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
         candidates=_candidates(service, pending, directories, registrations),
         moment=host.moment(),
     )
-    live = _look_elsewhere(service, desired, lock, live) if reachable else live
-    return replace(live, log_ends=_log_ends(host, live, desired.stack))
+    live = replace(live, log_ends=_log_ends(host, desired, live))
+    return _look_elsewhere(service, desired, lock, live) if reachable else live
 
 
 def _is_secret_new(stack: str, directories: Mapping[str, LiveDirectory], environment: Mapping[str, Variable]) -> bool:
@@ -97,18 +102,17 @@ def _is_secret_new(stack: str, directories: Mapping[str, LiveDirectory], environ
     return False
 
 
-def _log_ends(host: EndpointHost, live: LiveState, stack: str) -> dict[str, str]:
-    """Read the ends of the logs of daemons that are gone, and of those that keep dying."""
+def _log_ends(host: EndpointHost, desired: Desired, live: LiveState) -> dict[str, str]:
+    """Read the ends of the logs of daemons that are gone, or may be, and of those that keep dying."""
     found: dict[str, str] = {}
-    for name, directory in live.directories.items():
-        marker = directory.marker
-        if not isinstance(marker, Marker) or marker.stack != stack or directory.processes:
-            continue
-        if ended_here(directory, marker, live) or too_many(marker.deaths):
+    for directory in _ours(desired, live.directories):
+        marker = directory.marker if isinstance(directory.marker, Marker) else None
+        has_died = marker is not None and (ended_here(directory, marker, live) or too_many(marker.deaths))
+        if not directory.processes and (has_died or (directory.ids and lost_its_pid_file_just_now(directory))):
             try:
-                found[name] = host.log_tail(name, LINES)
+                found[directory.name] = host.log_tail(directory.name, LINES)
             except ReconcilerError:  # a log that cannot be read explains nothing
-                found[name] = ""
+                found[directory.name] = ""
     return found
 
 

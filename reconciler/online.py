@@ -67,16 +67,19 @@ def await_online(
                 return
         if stop and stop.is_set():
             raise EndpointCommandError(f"{_not_yet(is_online)} when the wait was interrupted")
-        if is_late and not word.greets_in:
+        if is_late and not word.is_greeting:
             who = f"PID {pid}" if pid is not None else "on another node"
             raise EndpointCommandError(
                 f"the daemon ({who}) runs, and after {seconds:.0f} s {_not_yet(is_online)}",
                 where=directory_name,
-                remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again; where"
-                " it says nothing, the daemon may hang: restart it",
+                remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again; "
+                + (_IS_IT if is_online else "where it says nothing, the daemon may hang: restart it"),
             )
         clock.sleep(word.greets_in or pause)
         pause = min(pause * 1.5, 2.0)
+
+
+_IS_IT = f"{MISSED_WITHIN / 60:.0f} minutes after its start what the service says can be about no other"
 
 
 def _not_yet(is_online: bool) -> str:
@@ -98,6 +101,13 @@ class _Word:
         self._directory = directory_name
         self.is_its = is_its
         self._greeted: float | None = None
+        self._has_greeted = False
+        self._said: bool | None = None
+
+    @property
+    def is_greeting(self) -> bool:
+        """Whether the daemon says that it is connected, and is to be asked about once more."""
+        return self._greeted is not None
 
     @property
     def greets_in(self) -> float:
@@ -106,23 +116,39 @@ class _Word:
 
     def says_online(self, endpoint_id: str) -> bool:
         """Ask the service; once it says something else, its next "online" is about this daemon."""
-        has_greeted = self._greeted is not None and not self.greets_in
+        self._has_greeted = self.is_greeting and not self.greets_in
         is_online = self._outside.service.status(endpoint_id) == "online"
-        self.is_its = self.is_its or has_greeted or not is_online
+        if not is_online:
+            self.is_its = True
+            self._greeted = None
         return is_online
 
     def is_of(self, process: Process) -> bool | None:
-        """Whether its "online" is about `process`; None where the log says nothing about that."""
+        """Whether its "online" is about `process`; None where the log says nothing about that.
+
+        The log is read again once the daemon has had the time to greet: it may have lost its connection since, or
+        what was read was of a daemon before it that is not to be told from it.
+        """
+        if self.greets_in:
+            return False
+        is_connected = self._says_connected(process)
+        if not is_connected:
+            self._greeted = None
+            return is_connected
+        if self._has_greeted or process.age >= GREETS_WITHIN:
+            return True
         if self._greeted is None:
-            try:
-                log = self._outside.host.log_tail(self._directory, LINES_OF_A_START)
-            except FileSystemError:  # a log that cannot be read says nothing
-                return None
-            is_connected = says_connected(log, process)
-            if not is_connected or process.age >= GREETS_WITHIN:
-                return is_connected
             self._greeted = self._clock.monotonic() + GREETS
         return False
+
+    def _says_connected(self, process: Process) -> bool | None:
+        """What the log says; where it says nothing now, as while it cannot be read, what it said before."""
+        try:
+            said = says_connected(self._outside.host.log_tail(self._directory, LINES_OF_A_START), process)
+        except FileSystemError:
+            said = None
+        self._said = self._said if said is None else said
+        return self._said
 
 
 def _still_there(outside: Outside, directory_name: str, pid: int) -> Process:

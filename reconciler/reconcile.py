@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from reconciler.core.actions import Restart, Start
 from reconciler.core.busy import interrupting, with_work
 from reconciler.core.consent import Allowed
-from reconciler.core.daemon_steps import behind_other_starts
+from reconciler.core.daemon_steps import behind_lost_pid_files, behind_other_starts
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names, names_in_trash
 from reconciler.core.exit_codes import exit_code_of_run
@@ -33,7 +33,7 @@ from reconciler.core.scope import Scope
 from reconciler.errors import EndpointCommandError, ExitCode, Interrupted, ReconcilerError, Refused, UsageError
 from reconciler.observe import ask_statuses, observe
 from reconciler.ports import Clock, Outside
-from reconciler.under_way import await_cut_off_stops, await_starts
+from reconciler.under_way import await_absence, await_cut_off_stops, await_starts
 from reconciler.workload import count_for_plan
 
 if TYPE_CHECKING:
@@ -240,6 +240,9 @@ def apply(
         if reviewed is None:
             if behind := behind_other_starts(sight.plan.actions):
                 await_starts(behind, outside, clock, course.wait)
+                sight = make_sight(outside, request)
+            if held := behind_lost_pid_files(sight.plan.actions):
+                await_absence(held, outside, clock, course.wait)
                 sight = make_sight(outside, request)
         else:
             from reconciler.core.saved_plan import check_same  # noqa: PLC0415  # its models cost a plan's tenth

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from reconciler.core.actions import Start, Stop
 from reconciler.core.daemon import SHUTTING_DOWN, is_starting
+from reconciler.core.elsewhere import ABSENT_FOR, lost_its_pid_file_just_now
 from reconciler.core.live import LiveDirectory
 from reconciler.core.pid_file import is_fresh
 from reconciler.ports import Clock, Outside
@@ -65,6 +66,13 @@ def await_starts(actions: Iterable[Start | Stop], outside: Outside, clock: Clock
     _await(set(names), lambda directory: any(is_starting(p) for p in directory.processes), START_LIMIT, outside, clock)
 
 
+def await_absence(starts: Iterable[Start], outside: Outside, clock: Clock, told: Told) -> None:
+    """Wait until no daemon on another node can be left whose PID file is gone."""
+    names = {action.directory: action.endpoint for action in starts}
+    told("the end of a daemon on another node, if there is one", list(names.values()))
+    _await(set(names), lost_its_pid_file_just_now, ABSENT_FOR + _LOOKS_EVERY, outside, clock)
+
+
 def _await(going: set[str], goes_on: GoesOn, seconds: float, outside: Outside, clock: Clock) -> None:
     deadline = clock.monotonic() + seconds
     while going and clock.monotonic() < deadline:
@@ -78,4 +86,4 @@ def _those(names: Iterable[str], goes_on: GoesOn, outside: Outside) -> set[str]:
     return {directory.name for directory in found if directory is not None and goes_on(directory)}
 
 
-__all__ = ["await_cut_off_stops", "await_starts"]
+__all__ = ["await_absence", "await_cut_off_stops", "await_starts"]

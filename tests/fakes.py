@@ -175,6 +175,9 @@ class Folder:
     pid: int | None = None
     touched: float = 0.0
     written: float = 0.0
+    changed: float = 0.0
+    names: object = None
+    """What was in it when it `changed`."""
 
 
 class World:
@@ -182,7 +185,7 @@ class World:
 
     def __init__(self) -> None:
         self.faults = Faults()
-        self.now = 1_000_000.0
+        self._now = 1_000_000.0
         self.node = "ufe01"
         self.namespace = ""
         """The PID namespace in which the user is on this node: processes of another one are not seen."""
@@ -226,6 +229,25 @@ class World:
         self.slept: Callable[[], None] = lambda: None
         self.touches_that_race = 0
         self._numbers = 100
+        self._ticking = threading.RLock()
+
+    @property
+    def now(self) -> float:
+        """The time, by every clock."""
+        return self._now
+
+    @now.setter
+    def now(self, later: float) -> None:
+        self.tick()  # the time that passes counts for what has happened until now
+        for folder in list(self.folders.values()):
+            self._see_change(folder)
+        self._now = later
+
+    def _see_change(self, folder: Folder) -> None:
+        """Let a directory have changed just now where something in it came or went since it was looked at last."""
+        names = (folder.pid is None, folder.endpoint_id, folder.marker, tuple(folder.files.items()))
+        if names != folder.names:
+            folder.names, folder.changed = names, self._now
 
     @property
     def outside(self) -> Outside:
@@ -245,6 +267,10 @@ class World:
 
     def tick(self) -> None:
         """Let daemons look for their PID files: one whose file stayed away ends by itself, on whichever node."""
+        with self._ticking:
+            self._tick()
+
+    def _tick(self) -> None:
         for daemon in [d for d in self.daemons if d.connects is not None]:
             if not daemon.is_ready and self.now >= daemon.connects - GREETS_AFTER:
                 daemon.is_ready = True
@@ -265,7 +291,7 @@ class World:
             elif self.now - daemon.orphaned >= LOOKED_AT_EVERY + (KILLS_ITSELF_AFTER if daemon.deaf else 0.0):
                 self.log(daemon.directory, "PID file removed by another process; initiating shutdown")
                 self.end(daemon, cleanly=not daemon.deaf)
-        for name in [name for name, until in self.lingering.items() if self.now >= until]:
+        for name in [name for name, until in list(self.lingering.items()) if self.now >= until]:
             del self.lingering[name]
             self.user_endpoints.pop(name, None)
 
@@ -394,6 +420,7 @@ class World:
         alive = [d for d in self.daemons_of(name) if self.is_of_this_home(d)]
         # A daemon touches the file that is there, whosever it is; one that has just ended touches none.
         touched = self.now - 3 if any(d.phase == "up" or folder.pid in (d.pid, 0) for d in alive) else folder.touched
+        self._see_change(folder)
         count = self.user_endpoints.get(name, 0)
         known = folder.marker is not None or "config.yaml" in folder.files or isinstance(folder.endpoint_id, str)
         kind: DirectoryKind = "endpoint" if known else "other"
@@ -410,6 +437,7 @@ class World:
             ),
             documents_age=self.now - folder.written,
             logged=folder.touched if name in self.logs else None,
+            changed=self.now - folder.changed,
         )
 
 
@@ -637,7 +665,7 @@ class FakeHost:
 
     def trash(self, *, sizes: bool = False) -> tuple[TrashEntry, ...]:
         self._faults.reads("trash")
-        return tuple(self._entry(name, folder, sizes=sizes) for name, folder in self._world.trash.items())
+        return tuple(self._entry(name, folder, sizes=sizes) for name, folder in list(self._world.trash.items()))
 
     def _entry(self, name: str, folder: Folder, *, sizes: bool) -> TrashEntry:
         world = self._world
@@ -698,7 +726,7 @@ class FakeService:
     def owned(self) -> Mapping[str, Registration]:
         self._asked("owned")
         mine = self._world.registrations if self._world.owned is None else self._world.owned
-        return {r.id: replace(r, hostname=None, local_user=None) for r in mine.values()}
+        return {r.id: replace(r, hostname=None, local_user=None) for r in list(mine.values())}
 
     def get(self, endpoint_id: str) -> Registration | None:
         self._asked("get")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -84,6 +85,26 @@ def stack() -> tuple[Lab, Hands]:
     lab = Lab(desired(endpoint()))
     assert lab.apply().code == ExitCode.OK
     return lab, Hands(lab.world)
+
+
+@pytest.mark.parametrize("is_said", [False, True], ids=["cut off", "its log says that it ended"])
+def test_start_waits_for_one_on_another_node_that_may_not_have_looked_for_its_pid_file(
+    running: Hands, is_said: bool
+) -> None:
+    """It has no connection: the service says offline at once."""
+    world = running.world
+    (daemon,) = world.daemons
+    daemon.connects = math.inf
+    world.node = "ufe02"
+    if is_said:
+        world.end(daemon, cleanly=True)
+    else:
+        world.folders["byhand"].pid = None
+    began = world.now
+    running.start()
+    (new,) = world.daemons
+    assert (new.node, new.id) == ("ufe02", daemon.id)
+    assert (world.now - began > LOOKED_AT_EVERY) is not is_said
 
 
 # --- configure

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from reconciler.core.actions import Start
 from reconciler.core.desired import DesiredEndpoint, HostView, Moved
+from reconciler.core.elsewhere import ABSENT_FOR
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.scope import Errand
-from reconciler.errors import EndpointCommandError, ExitCode, ServiceUnreachable
+from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import CONNECTS_AFTER, MISSES_AFTER, Daemon, FakeService
+from tests.fakes import CONNECTS_AFTER, MISSES_AFTER, Daemon, FakeHost, FakeService
 from tests.lab import YES, Lab
 
 DEBUG_OFF = endpoint(config={"debug": False})
@@ -136,6 +139,117 @@ def test_a_reboot_of_this_node_is_no_other_node() -> None:
     result = lab.apply()
     assert result.outcomes == {("main", "ClearStalePid"): "done", ("main", "Start"): "done"}
     lab.assert_converged()
+
+
+# --- a PID file that was removed on another node, where the service does not see the daemon
+
+
+def by_hand_on_ufe03(lab: Lab) -> Daemon:
+    """Somebody starts the endpoint on ufe03, its daemon here having ended."""
+    (old,) = lab.world.daemons_of("main")
+    here, lab.world.node = lab.world.node, "ufe03"
+    lab.world.end(old, cleanly=True)
+    new = lab.world.spawn("main", old.id)
+    lab.world.register(new)
+    lab.world.bring_up(new)
+    lab.world.node = here
+    return new
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["on record", "started by hand"])
+@pytest.mark.parametrize("home", ["ufe01", "ufe02"])
+def test_a_daemon_that_has_just_lost_its_pid_file_is_not_doubled(by_hand: bool, home: str) -> None:
+    """It has no connection, and lives until it looks for the file: a new one would bring that back."""
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    if by_hand:
+        lab.world.node = home
+        daemon = by_hand_on_ufe03(lab)
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+    (start,) = lab.sight().plan.actions
+    assert isinstance(start, Start)
+    assert "a daemon on another node lives until it looks for it" in (start.hold or "")
+    assert lab.world.daemons_of("main") == [daemon]
+    result = lab.apply()
+    assert (result.code, result.outcomes) == (ExitCode.OK, {("main", "Start"): "done"})
+    (new,) = lab.world.daemons_of("main")
+    assert new.pid != daemon.pid
+    lab.assert_converged()
+
+
+def test_one_whose_log_says_that_it_ended_is_not_waited_for() -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    lab.world.end(daemon, cleanly=True)
+    began = lab.world.now
+    assert lab.apply().outcomes == {("main", "Start"): "done"}
+    assert lab.world.now - began < LOOKED_AT_EVERY
+    lab.assert_converged()
+
+
+@pytest.mark.parametrize("gone", ["rotated", "unreadable"])
+def test_without_a_log_it_is_waited_for(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    lab.world.end(daemon, cleanly=True)
+    if gone == "rotated":
+        lab.world.logs.clear()
+    else:
+
+        def fails(*_: object) -> str:
+            raise FileSystemError("permission denied", where="endpoint.log")
+
+        monkeypatch.setattr(FakeHost, "log_tail", fails)
+    began = lab.world.now
+    assert lab.apply().outcomes == {("main", "Start"): "done"}
+    assert lab.world.now - began > LOOKED_AT_EVERY
+    lab.assert_converged()
+
+
+def test_what_ended_here_and_left_no_pid_file_is_started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registration says that the last start was here."""
+    lab = Lab(desired(endpoint()))
+    assert lab.apply().code == ExitCode.OK
+    (daemon,) = lab.world.daemons
+    lab.world.end(daemon, cleanly=False)
+    lab.world.missed.clear()
+    lab.world.folders["main"].pid = None
+    asked = requests(lab, monkeypatch)
+    assert [a.kind for a in lab.sight().plan.actions] == ["Start"]
+    assert asked.count("get") <= 1
+    assert lab.apply().code == ExitCode.OK
+    lab.assert_converged()
+
+
+def test_after_twenty_seconds_nobody_is_left() -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+    lab.world.tick()
+    lab.world.now += ABSENT_FOR + 0.1
+    lab.world.tick()
+    lab.world.logs.clear()
+    assert lab.apply().outcomes == {("main", "Start"): "done"}
+    lab.assert_converged()
+
+
+@BOTH
+def test_a_stop_on_another_node_that_was_killed_is_waited_for_by_the_next_apply(starts_go_on: bool) -> None:
+    """Also where the service never saw that daemon, so that it says offline at once."""
+    for at in range(1, 60):
+        lab = on_ufe01()
+        (daemon,) = lab.world.daemons_of("main")
+        daemon.connects = math.inf
+        lab.wants(endpoint(restart="now", config={"debug": False}))
+        if not lab.crash(at, starts_go_on=starts_go_on):
+            break
+        assert lab.apply().code == ExitCode.OK, at
+        assert len(lab.world.daemons_of("main")) == 1, at
+        lab.assert_converged()
+    else:
+        pytest.fail("more steps than were looked at")
 
 
 # --- a copy of this home on another machine of the same name

@@ -17,8 +17,8 @@ LINES = 200
 LINES_OF_A_START = 1000
 """Lines of a daemon's log in which is looked for what it said at its start."""
 
-_BEGINS = re.compile(r"=+ (?:Core Endpoint|Endpoint Manager|Endpoint) begins: ")
-_ENDS = re.compile(r"Shutdown complete\.|-{5,} (?:Core Endpoint|Endpoint Manager|Endpoint) ends: ")
+_BEGINS = re.compile(r"(?<!=)=+ (?:Core Endpoint|Endpoint Manager|Endpoint) begins: ")
+_ENDS = re.compile(r"Shutdown complete\.|(?<!-)-{5,} (?:Core Endpoint|Endpoint Manager|Endpoint) ends: ")
 _TOLD = "PID file removed by another process; initiating shutdown"
 """What it says when somebody told it to end so: as `stop_elsewhere` does, or `ending.py`, or a user."""
 _GAVE_UP = "Unhandled exception; shutting down"
@@ -29,8 +29,10 @@ _READY = "(?P<ready>Ready to send results to exchange)"
 _NOT_ANY_MORE = "ResultPublisher<[^<>]*> (?:Unable to sustain|Channel closed)"
 _PUBLISHER = re.compile(rf"{_HEADER}.*(?:{_READY}|{_NOT_ANY_MORE})", re.MULTILINE)
 """What the publisher of its heartbeats says when it may publish, and when it may not any more."""
-_UNKNOWN_TO_ITSELF = "Failed to determine identity set"
-"""What it says when it ends before its first heartbeat."""
+_UNKNOWN_TO_ITSELF = re.compile(
+    rf"{_HEADER}.*\n(?:(?!\d{{4}}-).*\n)*?    Failed to determine identity set", re.MULTILINE
+)
+"""What it says, on the last line of a message, when it ends before its first heartbeat."""
 
 Ending = Literal["shut down", "gave up", "cut off", "unknown"]
 
@@ -42,12 +44,23 @@ def ending(log: str) -> Ending:
     its PID file, also where it then cannot shut down any more and is killed. Without that word it was cut off,
     provided that the log speaks of a session at all.
     """
-    session = log[begun[-1].end() :] if (begun := list(_BEGINS.finditer(log))) else log
+    session, has_begun = _last_session(log)
     if _GAVE_UP in session:
         return "gave up"
     if _ENDS.search(session) or _TOLD in session:
         return "shut down"
-    return "cut off" if begun else "unknown"
+    return "cut off" if has_begun else "unknown"
+
+
+def has_ended(log: str) -> bool:
+    """Whether the last session in a daemon's log is over: that it was told to end, and tries to, is not enough."""
+    return _ENDS.search(_last_session(log)[0]) is not None
+
+
+def _last_session(log: str) -> tuple[str, bool]:
+    """Return what was logged since the last session began, and whether its beginning is there."""
+    begun = list(_BEGINS.finditer(log))
+    return (log[begun[-1].end() :], True) if begun else (log, False)
 
 
 def says_connected(log: str, process: Process) -> bool | None:
@@ -61,7 +74,7 @@ def says_connected(log: str, process: Process) -> bool | None:
     if not begun and _BEGINS.search(log):
         return None
     session = log[begun[-1].end() :] if begun else log
-    if _UNKNOWN_TO_ITSELF in session:
+    if any(_is_of(process, found) for found in _UNKNOWN_TO_ITSELF.finditer(session)):
         return False
     said = [found for found in _PUBLISHER.finditer(session) if _is_of(process, found)]
     if not said:

@@ -15,7 +15,8 @@ from datetime import datetime, timezone
 from enum import Enum
 
 from reconciler.core.actions import Refusal
-from reconciler.core.boot import is_from_here, is_proof, would_show
+from reconciler.core.boot import is_from_here, is_of_this_boot, is_proof, would_show
+from reconciler.core.daemon_log import has_ended
 from reconciler.core.frozen import dataclass
 from reconciler.core.live import GONE, JournalEntry, LiveDirectory, LiveState, PidFile, Unknown
 from reconciler.core.machine import HostFacts
@@ -112,6 +113,35 @@ def has_ended_here(directory: LiveDirectory, marker: Marker | None, live: LiveSt
     """Whether the daemon on record is proven to have ended; there is no process of it here."""
     record, pid_file = on_record(marker, live), directory.pid_file
     return record is not None and _is_of(record, pid_file, live.host) and is_proof(record, pid_file, live.host)
+
+
+def may_be_left(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> bool:
+    """Whether a daemon on another node may be left whose PID file is gone since a moment ago.
+
+    It lives until it looks for the file, and the service need not see it: before its first heartbeat, or where it
+    reaches no broker. A start before that would bring the file back, and it would live on beside the new one. That
+    nobody is left is told by its log, by how long the file has been away, or by where the last start was.
+    """
+    endpoint_id = _id_of(directory, marker)
+    if not lost_its_pid_file_just_now(directory) or _is_unregistered(endpoint_id, live):
+        return False
+    if isinstance(live.registrations, Unknown) or has_ended(live.log_ends.get(directory.name, "")):
+        return False
+    record = on_record(marker, live)
+    return (record is not None and _ran_elsewhere(record, live.host)) or not _is_this(
+        _registered_on(live, endpoint_id), live.host
+    )
+
+
+def lost_its_pid_file_just_now(directory: LiveDirectory) -> bool:
+    """Whether there was a PID file until so short a time ago, perhaps, that its daemon has not looked for it since."""
+    is_away = directory.pid_file is None and not directory.processes
+    return is_away and directory.changed is not None and abs(directory.changed) <= ABSENT_FOR
+
+
+def _ran_elsewhere(record: DaemonRecord, host: HostFacts) -> bool:
+    """Whether the daemon on record is of another node, or another container of this one."""
+    return record.host != host.name or (is_of_this_boot(record, host) and not would_show(record, host))
 
 
 def _is_of(record: DaemonRecord, pid_file: PidFile | None, host: HostFacts) -> bool:
@@ -250,7 +280,8 @@ def without_a_node(directories: Iterable[LiveDirectory], live: LiveState) -> set
         if directory.processes or endpoint_id is None or _registered_on(live, endpoint_id):
             continue
         sighting = sight_elsewhere(directory, marker, live)
-        if sighting.away in (Away.DOUBTFUL, Away.RUNS) and sighting.record is None:
+        nameless = sighting.away in (Away.DOUBTFUL, Away.RUNS) and sighting.record is None
+        if nameless or may_be_left(directory, marker, live):
             found.add(endpoint_id)
     return found
 
@@ -294,6 +325,15 @@ def say_doubt(sighting: Sighting) -> str:
     return (
         f"its PID file was touched less than {START_REFUSES:.0f} s ago {who}, and the service does not see one:"
         " it is starting, or has just died"
+    )
+
+
+def say_left(directory: LiveDirectory) -> str:
+    """Return why nothing can be started yet where a PID file is gone since a moment ago."""
+    seconds = max(directory.changed or 0.0, 0.0)
+    return (
+        f"its PID file may be gone since {seconds:.0f} s ago, and a daemon on another node lives until it looks for it,"
+        f" every {LOOKED_AT_EVERY:.0f} s"
     )
 
 

@@ -119,6 +119,7 @@ class LiveDirectory:
         problem: why it is unreadable.
         documents_age: seconds since template, schema or user environment was last written; None without any.
         logged: when the daemon last wrote into its log, by the file server's clock; None without a log.
+        changed: seconds since a name in it came or went, by the file server's clock; None when it cannot be told.
     """
 
     name: str
@@ -132,6 +133,7 @@ class LiveDirectory:
     problem: str | None = None
     documents_age: float | None = None
     logged: float | None = None
+    changed: float | None = None
 
     @property
     def ids(self) -> frozenset[str]:
@@ -297,7 +299,7 @@ class LiveState:
         trash: deleted endpoints that can be brought back.
         pending: by endpoint name, the intent of an action that has no outcome in the journal.
         candidates: by endpoint name, registrations that an interrupted first start may have made.
-        log_ends: by directory, the end of the log of a daemon that is gone; empty where it cannot be read.
+        log_ends: by directory, the end of the log of a daemon that is gone, or may be; empty where it cannot be read.
         moment: when it was read.
     """
 

@@ -17,7 +17,6 @@ import pytest
 
 from reconciler.sandbox import lifecycle
 from tests.chaos.disturbances import DISTURBANCES, Scene
-from tests.chaos.evidence import evidence
 from tests.e2e.support import BIN, Done, sandbox_user
 from tests.sandbox.support import wait_for
 
@@ -154,7 +153,7 @@ class Campaign:
 
     def fail(self, what: str) -> None:
         """Raise, with all that happened since everything was right, and what there is to look at."""
-        happened, seen = "\n  ".join(self.since), "\n  ".join(evidence(self.scene.user))
+        happened, seen = "\n  ".join(self.since), "\n  ".join(self.scene.user.evidence())
         raise AssertionError(f"{what}\nsince the last settling:\n  {happened}\nwhat is there:\n  {seen}")
 
 

@@ -40,6 +40,9 @@ def said(what: str, pid: int = 101) -> str:
     return HEADER.format(pid=pid) + what + "\n"
 
 
+UNKNOWN = "run (GlobusAPIError) 401\n  of two lines\n    Failed to determine identity set; try `whoami` command?"
+
+
 def begins(pid: int = 101) -> str:
     return said("start \n\n========== Core Endpoint begins: 591c821c", pid)
 
@@ -56,7 +59,10 @@ def ready(pid: int = 101) -> str:
         (begins() + ready() + said(RETRIES), False),
         (begins() + ready() + said(RETRIES) + ready(), True),
         (begins() + ready() + said(RETRIES.replace("ResultPublisher", "CommandQueueSubscriber")), True),
-        (begins() + ready() + said("Failed to determine identity set; try `whoami` command?"), False),
+        (begins() + ready() + said(UNKNOWN), False),
+        (begins() + ready() + said(UNKNOWN, 100), True),
+        (begins() + said(UNKNOWN, 100), False),
+        (begins() + said(UNKNOWN) + begins() + ready(), True),
         (begins(), False),
         (begins() + said("run Opening connection"), False),
         (begins(100) + ready(100) + begins() + said("run Opening connection"), False),
@@ -75,6 +81,14 @@ def ready(pid: int = 101) -> str:
 )
 def test_whether_a_daemon_says_that_it_is_connected(log: str, answer: bool | None) -> None:
     assert says_connected(log, DAEMON) is answer
+
+
+@pytest.mark.parametrize("run", ["=" * 300_000, "-" * 300_000, "\n" * 300_000])
+def test_a_log_without_a_session_is_read_at_once(run: str) -> None:
+    """It would take a minute where a run of characters is tried from each of them."""
+    assert says_connected(said(run), DAEMON) is None
+    assert ending(said(run)) == "unknown"
+    assert ending(begins() + said(run)) == "cut off"
 
 
 def test_a_daemon_in_a_container_writes_the_pid_that_it_has_there() -> None:

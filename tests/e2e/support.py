@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from reconciler.sandbox import lifecycle
+from tests.e2e.evidence import evidence
 from tests.sandbox import support
 from tests.sandbox.support import Api, other_api, unprivileged, wait_for
 
@@ -194,7 +195,7 @@ class User:
         script = self.project / "workflow.py"
         script.write_text(WORKFLOW)
         done = self.run(sys.executable, str(script), *asked)
-        assert done.code == 0, str(done)
+        assert done.code == 0, "\n".join((str(done), *self.evidence()))
         return dict(line.split("=", 1) for line in done.out.splitlines() if "=" in line)
 
     # files
@@ -238,6 +239,10 @@ class User:
     def processes(self) -> dict[int, str]:
         """Return all processes that belong to this user's home or project, by PID with their title."""
         return dict(_processes_below(self.base))
+
+    def evidence(self) -> Iterator[str]:
+        """Yield lines on what this user's processes do, and on what their logs and the journal say."""
+        return evidence(self.processes(), self.config_dir)
 
     def daemons(self, name: str) -> list[int]:
         """Return the PIDs of the core endpoints of this name.

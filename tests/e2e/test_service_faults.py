@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from reconciler.sandbox import lifecycle
+from tests.e2e.nodes import node_of
 from tests.e2e.support import User, manifest, sandbox_service, sandbox_user
 from tests.sandbox.support import wait_for
 
@@ -52,6 +53,26 @@ def running(user: User) -> str:
     user.write(manifest("one", pools=POOLS))
     user.apply()
     return user.id("one")
+
+
+def test_what_has_just_lost_its_pid_file_on_another_node_is_not_doubled(user: User) -> None:
+    """The service does not see it, as one that reaches no broker; and it lives until it looks for the file."""
+    with node_of(user, "ufe01") as ufe01, node_of(user, "ufe02") as ufe02:
+        ufe01.write(manifest("one", pools=POOLS))
+        ufe01.apply()
+        old, uuid = ufe01.daemon("one"), ufe01.id("one")
+        misbehave(user, f"/v2/endpoints/{uuid}/status", body='{"status": "offline", "details": {}}', status=200)
+        (user.directory("one") / "daemon.pid").unlink()
+        assert "a daemon on another node lives until it looks for it" in ufe02.plan()
+        heal(user)
+        misbehave(
+            user, f"/v2/endpoints/{uuid}/status", body='{"status": "offline", "details": {}}', status=200, times=1
+        )
+        ufe02.apply()
+        assert ufe02.daemon("one") != old
+        assert ufe02.marker("one")["daemon"]["host"] == "ufe02"
+        assert list(user.registrations()) == [uuid]
+        assert "No changes." in ufe02.plan("--detailed-exitcode")
 
 
 # --- a first start
