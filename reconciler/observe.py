@@ -226,15 +226,18 @@ def _look_elsewhere(service: ComputeService, desired: Desired, lock: Lock | None
     if isinstance(live.registrations, Unknown):
         return live
     found: dict[str, Registration] = {}
+    unseen: set[str] = set()
+    starting = {e.directory for e in desired.endpoints.values() if e.state == "running"}
     # A single look answers for anybody's endpoint: what is not listed is not this identity's, and stays so.
-    for endpoint_id in sorted(without_a_node(ours, live) & set(live.registrations)):
+    for endpoint_id in sorted(without_a_node(ours, live, starting) & set(live.registrations)):
         try:
             registration = service.get(endpoint_id)
         except (ServiceUnreachable, ServiceRefused):
-            continue  # only the node's name stays unknown, and what it would have proved
+            unseen.add(endpoint_id)  # only the node's name stays unknown, and what it would have proved
+            continue
         if registration is not None:
             found[endpoint_id] = registration
-    return replace(live, registrations={**live.registrations, **found}) if found else live
+    return replace(live, registrations={**live.registrations, **found}, unseen=frozenset(unseen))
 
 
 def _displaced(stack: str, directories: Mapping[str, LiveDirectory]) -> set[str]:

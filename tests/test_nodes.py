@@ -188,23 +188,45 @@ def test_one_whose_log_says_that_it_ended_is_not_waited_for() -> None:
     lab.assert_converged()
 
 
-@pytest.mark.parametrize("gone", ["rotated", "unreadable"])
-def test_without_a_log_it_is_waited_for(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_log_that_can_be_read_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> str:
+        raise FileSystemError("permission denied", where="endpoint.log")
+
     lab = on_ufe01()
     (daemon,) = lab.world.daemons_of("main")
     lab.world.end(daemon, cleanly=True)
-    if gone == "rotated":
-        lab.world.logs.clear()
-    else:
-
-        def fails(*_: object) -> str:
-            raise FileSystemError("permission denied", where="endpoint.log")
-
-        monkeypatch.setattr(FakeHost, "log_tail", fails)
+    monkeypatch.setattr(FakeHost, "log_tail", fails)
     began = lab.world.now
     assert lab.apply().outcomes == {("main", "Start"): "done"}
     assert lab.world.now - began > LOOKED_AT_EVERY
     lab.assert_converged()
+
+
+def test_where_the_service_does_not_tell_of_the_last_start_it_is_waited_for() -> None:
+    lab = on_ufe01()
+    lab.world.node = "ufe01"
+    daemon = by_hand_on_ufe03(lab)
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+    lab.world.faults.fail("get", DOWN)
+    (start,) = lab.sight().plan.actions
+    assert isinstance(start, Start)
+    assert "a daemon on another node lives until it looks for it" in (start.hold or "")
+    lab.world.faults.revive()
+
+
+@pytest.mark.parametrize("block", [endpoint(state="stopped"), None], ids=["stopped", "removed"])
+def test_what_is_not_to_be_started_is_not_asked_about(
+    block: DesiredEndpoint | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+    asked = requests(lab, monkeypatch)
+    lab.wants(*([block] if block else []))
+    assert [a.kind for a in lab.sight().plan.actions] == ([] if block else ["Delete"])
+    assert "get" not in asked
 
 
 def test_what_ended_here_and_left_no_pid_file_is_started_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,7 +292,7 @@ def read_directory(
         problem=problem or reading.problem,
         documents_age=reading.documents_age,
         logged=reading.logged,
-        changed=age(info.st_mtime),
+        changed=age(info.st_mtime) if reading.pid_file is None and reading.logged is not None else None,
     )
 
 

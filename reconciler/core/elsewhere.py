@@ -122,20 +122,28 @@ def may_be_left(directory: LiveDirectory, marker: Marker | None, live: LiveState
     reaches no broker. A start before that would bring the file back, and it would live on beside the new one. That
     nobody is left is told by its log, by how long the file has been away, or by where the last start was.
     """
-    endpoint_id = _id_of(directory, marker)
-    if not lost_its_pid_file_just_now(directory) or _is_unregistered(endpoint_id, live):
+    if not _left_unsaid(directory, marker, live):
         return False
-    if isinstance(live.registrations, Unknown) or has_ended(live.log_ends.get(directory.name, "")):
+    record, endpoint_id = on_record(marker, live), _id_of(directory, marker)
+    if record is not None and _ran_elsewhere(record, live.host):
+        return True
+    node = _registered_on(live, endpoint_id)
+    return endpoint_id in live.unseen if node is None else not _is_this(node, live.host)
+
+
+def _left_unsaid(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> bool:
+    """Whether a PID file is gone since a moment ago, and the log of its daemon does not say that it ended."""
+    if not lost_its_pid_file_just_now(directory) or _is_unregistered(_id_of(directory, marker), live):
         return False
-    record = on_record(marker, live)
-    return (record is not None and _ran_elsewhere(record, live.host)) or not _is_this(
-        _registered_on(live, endpoint_id), live.host
-    )
+    return not has_ended(live.log_ends.get(directory.name, ""))
 
 
 def lost_its_pid_file_just_now(directory: LiveDirectory) -> bool:
-    """Whether there was a PID file until so short a time ago, perhaps, that its daemon has not looked for it since."""
-    is_away = directory.pid_file is None and not directory.processes
+    """Whether there was a PID file until so short a time ago, perhaps, that its daemon has not looked for it since.
+
+    Every daemon has a log: without one there was none.
+    """
+    is_away = directory.pid_file is None and not directory.processes and directory.logged is not None
     return is_away and directory.changed is not None and abs(directory.changed) <= ABSENT_FOR
 
 
@@ -271,8 +279,12 @@ def _would_show(intent: JournalEntry, live: LiveState) -> bool:
     return is_from_here(intent.data, live.host) and intent.directory in live.directories
 
 
-def without_a_node(directories: Iterable[LiveDirectory], live: LiveState) -> set[str]:
-    """Return the UUIDs whose registration's host name says where a daemon runs, or whose PID file that is."""
+def without_a_node(directories: Iterable[LiveDirectory], live: LiveState, starting: Collection[str] = ()) -> set[str]:
+    """Return the UUIDs whose registration's host name says where a daemon runs or ran, or whose PID file that is.
+
+    Args:
+        starting: names of those that are to run.
+    """
     found: set[str] = set()
     for directory in directories:
         marker = directory.marker if isinstance(directory.marker, Marker) else None
@@ -281,7 +293,7 @@ def without_a_node(directories: Iterable[LiveDirectory], live: LiveState) -> set
             continue
         sighting = sight_elsewhere(directory, marker, live)
         nameless = sighting.away in (Away.DOUBTFUL, Away.RUNS) and sighting.record is None
-        if nameless or may_be_left(directory, marker, live):
+        if nameless or (directory.name in starting and _left_unsaid(directory, marker, live)):
             found.add(endpoint_id)
     return found
 

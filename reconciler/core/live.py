@@ -119,7 +119,8 @@ class LiveDirectory:
         problem: why it is unreadable.
         documents_age: seconds since template, schema or user environment was last written; None without any.
         logged: when the daemon last wrote into its log, by the file server's clock; None without a log.
-        changed: seconds since a name in it came or went, by the file server's clock; None when it cannot be told.
+        changed: of one with a log and without a PID file: seconds since a name in it came or went, by the file
+            server's clock; None when it cannot be told.
     """
 
     name: str
@@ -300,6 +301,7 @@ class LiveState:
         pending: by endpoint name, the intent of an action that has no outcome in the journal.
         candidates: by endpoint name, registrations that an interrupted first start may have made.
         log_ends: by directory, the end of the log of a daemon that is gone, or may be; empty where it cannot be read.
+        unseen: registrations at which the service did not let look, for the host name of their last start.
         moment: when it was read.
     """
 
@@ -317,6 +319,7 @@ class LiveState:
     pending: Mapping[str, JournalEntry] = field(default_factory=dict)
     candidates: Mapping[str, tuple[Registration, ...] | Unknown] = field(default_factory=dict)
     log_ends: Mapping[str, str] = field(default_factory=dict)
+    unseen: frozenset[str] = frozenset()
     moment: Moment = Moment()
 
     def status(self, endpoint_id: str) -> Status | Literal["gone"] | Unknown:
