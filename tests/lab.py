@@ -18,6 +18,7 @@ from reconciler.core.live import LiveState
 from reconciler.core.lock import Lock, read_lock
 from reconciler.core.plan import Plan
 from reconciler.core.progress import Outcome, Run
+from reconciler.core.saved_plan import SavedPlan
 from reconciler.core.scope import Scope
 from reconciler.core.work import Work
 from reconciler.errors import ExitCode
@@ -136,6 +137,7 @@ class Lab:
         during: Callable[[EndpointAction], None] | None = None,
         new: frozenset[str] = frozenset(),
         drain: float = 0.0,
+        reviewed: SavedPlan | None = None,
         **scope: Any,
     ) -> Result:
         """Plan and apply; `between` happens after the plan, `during` when an action begins."""
@@ -144,7 +146,8 @@ class Lab:
         outside = self.world.outside
         conduct = Conduct(run=f"run-{self.runs}", online_timeout=10.0, stop=self.stop, drain=drain)
         course = _Course(consent or Consent(), Listener(during), between)
-        applied = apply(outside, FakeClock(self.world), self.request(new, **scope), conduct, course)
+        request = self.request(new, **scope)
+        applied = apply(outside, FakeClock(self.world), request, conduct, course, reviewed=reviewed)
         if applied.exit_code is ExitCode.OK:
             self._assert_connected(applied)
         return Result(applied.exit_code, applied.run, applied.sight, tuple(course.listener.waited))

@@ -13,7 +13,8 @@ from reconciler.core.desired import DesiredEndpoint, HostView, Moved
 from reconciler.core.elsewhere import ABSENT_FOR
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
-from reconciler.core.scope import Errand
+from reconciler.core.saved_plan import save_plan
+from reconciler.core.scope import Errand, Scope
 from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
 from tests.fakes import CONNECTS_AFTER, MISSES_AFTER, Daemon, FakeHost, FakeService
@@ -175,6 +176,21 @@ def test_a_daemon_that_has_just_lost_its_pid_file_is_not_doubled(by_hand: bool, 
     assert (result.code, result.outcomes) == (ExitCode.OK, {("main", "Start"): "done"})
     (new,) = lab.world.daemons_of("main")
     assert new.pid != daemon.pid
+    lab.assert_converged()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_a_kept_plan_holds_although_a_daemon_might_have_been_left(seconds: float) -> None:
+    """Whether one is left passes with the seconds, and is looked at again by the apply."""
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+    kept = save_plan(lab.sight().plan, Scope(), frozenset(), "00" * 16)
+    lab.world.now += seconds
+    result = lab.apply(reviewed=kept)
+    assert (result.code, result.outcomes) == (ExitCode.OK, {("main", "Start"): "done"})
+    assert daemon not in lab.world.daemons
     lab.assert_converged()
 
 

@@ -18,7 +18,7 @@ from reconciler.core.daemon import (
 )
 from reconciler.core.deaths import deaths_of, found_ended, keeps_dying, too_many
 from reconciler.core.desired import CONFIG, DesiredEndpoint
-from reconciler.core.elsewhere import may_be_left, say_left
+from reconciler.core.elsewhere import MAY_BE_LEFT, may_be_left
 from reconciler.core.elsewhere_steps import not_here, plan_elsewhere
 from reconciler.core.environment import changed, not_at_hand
 from reconciler.core.known import Blocked, Ground
@@ -37,13 +37,11 @@ from reconciler.core.step_list import Steps, marked
 
 CUT_OFF_STOP = "a run that was to end its daemon was cut off: if it ends, an apply starts it again"
 OTHER_START = "a start is under way, with other configuration or environment than is wanted now"
-AFTER_IT = "run it again in 20 s"
-"""What to do about a start that is held until no daemon on another node can be left."""
 
 
 def behind_lost_pid_files(actions: Iterable[Action]) -> tuple[Start, ...]:
     """Return the starts that wait until no daemon on another node can be left."""
-    return tuple(action for action in actions if isinstance(action, Start) and action.instead == AFTER_IT)
+    return tuple(action for action in actions if isinstance(action, Start) and action.hold == MAY_BE_LEFT)
 
 
 def behind_other_starts(actions: Iterable[Action]) -> tuple[Start | Stop, ...]:
@@ -139,7 +137,7 @@ class _DaemonPlanner:
             hold = OTHER_START, "run it again in a minute: then it is restarted"
         there = self.ground.directory
         if daemon.state is DaemonState.STOPPED and there and may_be_left(there, self.ground.marker, self.live):
-            hold = say_left(there), AFTER_IT
+            hold = MAY_BE_LEFT, "run it again in 20 s"
         # What a cut-off start began may not be seen yet, and be up by the time of the action: then it is waited for.
         waits = daemon.state is DaemonState.STARTING or self._was_begun()
         self._start(self._cause_of_start(daemon), waits=waits, hold=hold)

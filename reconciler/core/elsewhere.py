@@ -340,13 +340,11 @@ def say_doubt(sighting: Sighting) -> str:
     )
 
 
-def say_left(directory: LiveDirectory) -> str:
-    """Return why nothing can be started yet where a PID file is gone since a moment ago."""
-    seconds = max(directory.changed or 0.0, 0.0)
-    return (
-        f"its PID file may be gone since {seconds:.0f} s ago, and a daemon on another node lives until it looks for it,"
-        f" every {LOOKED_AT_EVERY:.0f} s"
-    )
+MAY_BE_LEFT = (
+    "its PID file is gone, perhaps since a moment ago, and a daemon on another node lives until it looks for it, every"
+    f" {LOOKED_AT_EVERY:.0f} s"
+)
+"""Why nothing can be started yet where a daemon may be left."""
 
 
 # --- run_on
