@@ -19,7 +19,7 @@ from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
 from reconciler.core.elsewhere import has_ended_here, in_doubt, lost_its_pid_file_just_now, may_be_left
 from reconciler.core.environment import given, join_path, keep
-from reconciler.core.live import Damaged, LiveDirectory, LiveState, Unknown
+from reconciler.core.live import Damaged, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.marker import MARKER, Marker
 from reconciler.core.names import name_fault
 from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
@@ -30,6 +30,7 @@ from reconciler.ending import end_daemon
 from reconciler.errors import FileSystemError, LeaseHeld, Refused, TimedOut, UsageError
 from reconciler.observe import ask_statuses
 from reconciler.ports import Clock, EndpointHost, NewFile, Outside
+from reconciler.under_way import await_absence
 
 _PAUSE = 0.2
 _NOTICED_WITHIN = 20.0
@@ -79,7 +80,7 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
     """
     host = outside.host
     with alone(outside, clock, patience):
-        directory, marker, live = _look(outside, name)
+        directory, marker, live = _look_again_if_left(outside, clock, *_look(outside, name))
         daemon = judge_daemon(directory, marker, live)
         if daemon.state is DaemonState.RUNNING:
             return
@@ -91,8 +92,6 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
             raise elsewhere(f"{host.config_dir}/{name}", name, _node(daemon))
         if endpoint_id is not None and not directory.processes and not has_ended_here(directory, marker, live):
             _see_offline(outside, clock, name, endpoint_id, min(patience, _NOTICED_WITHIN))
-        if endpoint_id is not None and daemon.state is DaemonState.STOPPED:
-            _see_it_left(outside, clock, directory, marker, live, endpoint_id)
         if daemon.state is DaemonState.DEAD and marker is not None and directory.pid_file is not None:
             host.clear_pid_file(name, directory.pid_file)
         here = host.environment()
@@ -334,28 +333,26 @@ def _look(outside: Outside, name: str) -> tuple[LiveDirectory, Marker | None, Li
     return directory, marker, replace(live, directories={name: directory})
 
 
-def _see_it_left(
-    outside: Outside,
-    clock: Clock,
-    directory: LiveDirectory,
-    marker: Marker | None,
-    live: LiveState,
-    endpoint_id: str,
-) -> None:
-    """Wait until no daemon on another node can be left whose PID file is gone."""
-    if not lost_its_pid_file_just_now(directory):
-        return
-    registration = outside.service.get(endpoint_id)
+def _look_again_if_left(
+    outside: Outside, clock: Clock, directory: LiveDirectory, marker: Marker | None, live: LiveState
+) -> tuple[LiveDirectory, Marker | None, LiveState]:
+    """Wait until no daemon on another node can be left whose PID file is gone, and look again."""
+    name, endpoint_id = directory.name, _known_id(outside.host, directory, marker)
+    if endpoint_id is None or not lost_its_pid_file_just_now(directory):
+        return directory, marker, live
     try:
-        log = outside.host.log_tail(directory.name, LINES)
+        log = outside.host.log_tail(name, LINES)
     except FileSystemError:  # a log that cannot be read explains nothing
         log = ""
-    registrations = {endpoint_id: registration} if registration else {}
-    live = replace(live, registrations=registrations, log_ends={directory.name: log})
-    found: LiveDirectory | None = directory
-    while found is not None and may_be_left(found, marker, live):
-        clock.sleep(_PAUSE)
-        found = outside.host.directory(directory.name)
+    unknown = {endpoint_id: Registration(endpoint_id, name)}
+    seen = replace(live, log_ends={name: log}, registrations=unknown, asked_where=frozenset(unknown))
+    if may_be_left(directory, marker, seen):  # wherever it is registered
+        registration = outside.service.get(endpoint_id)
+        known = {endpoint_id: registration} if registration else unknown
+        if may_be_left(directory, marker, replace(seen, registrations=known)):
+            await_absence({name: name}, outside, clock)
+            return _look(outside, name)
+    return directory, marker, live
 
 
 def _known_id(host: EndpointHost, directory: LiveDirectory, marker: Marker | None) -> str | None:

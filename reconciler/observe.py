@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Literal, TypeVar
@@ -88,7 +88,8 @@ def observe(outside: Outside, desired: Desired, lock: Lock | None, *, to_plan: b
         moment=host.moment(),
     )
     live = replace(live, log_ends=_log_ends(host, desired, live))
-    return _look_elsewhere(service, desired, lock, live) if reachable else live
+    starting = {e.directory for e in desired.endpoints.values() if e.state == "running"} if to_plan else set[str]()
+    return _look_elsewhere(service, desired, lock, live, starting) if reachable else live
 
 
 def _is_secret_new(stack: str, directories: Mapping[str, LiveDirectory], environment: Mapping[str, Variable]) -> bool:
@@ -216,8 +217,14 @@ def _ids_on_record(desired: Desired, lock: Lock | None) -> dict[str, str]:
     return found
 
 
-def _look_elsewhere(service: ComputeService, desired: Desired, lock: Lock | None, live: LiveState) -> LiveState:
-    """Ask the service about endpoints that show no process here and may well run on another node."""
+def _look_elsewhere(
+    service: ComputeService, desired: Desired, lock: Lock | None, live: LiveState, starting: Collection[str]
+) -> LiveState:
+    """Ask the service about endpoints that show no process here and may well run on another node.
+
+    Args:
+        starting: directories in which a daemon may be started.
+    """
     ours = _ours(desired, live.directories)
     resting = {e.directory for e in desired.endpoints.values() if e.state == "stopped"}
     wanted = in_doubt(ours, live, resting, _ids_on_record(desired, lock)) | of_starts_that_were_cut_off(live)
@@ -226,18 +233,16 @@ def _look_elsewhere(service: ComputeService, desired: Desired, lock: Lock | None
     if isinstance(live.registrations, Unknown):
         return live
     found: dict[str, Registration] = {}
-    unseen: set[str] = set()
-    starting = {e.directory for e in desired.endpoints.values() if e.state == "running"}
     # A single look answers for anybody's endpoint: what is not listed is not this identity's, and stays so.
-    for endpoint_id in sorted(without_a_node(ours, live, starting) & set(live.registrations)):
+    asked = without_a_node(ours, live, starting) & set(live.registrations)
+    for endpoint_id in sorted(asked):
         try:
             registration = service.get(endpoint_id)
         except (ServiceUnreachable, ServiceRefused):
-            unseen.add(endpoint_id)  # only the node's name stays unknown, and what it would have proved
-            continue
+            continue  # only the node's name stays unknown, and what it would have proved
         if registration is not None:
             found[endpoint_id] = registration
-    return replace(live, registrations={**live.registrations, **found}, unseen=frozenset(unseen))
+    return replace(live, registrations={**live.registrations, **found}, asked_where=frozenset(asked))
 
 
 def _displaced(stack: str, directories: Mapping[str, LiveDirectory]) -> set[str]:

@@ -240,7 +240,8 @@ def apply(
         if reviewed is None and (behind := behind_other_starts(sight.plan.actions)):
             await_starts(behind, outside, clock, course.wait)
             sight = make_sight(outside, request)
-        if held := behind_lost_pid_files(sight.plan.actions):
+        held = {start.directory: start.endpoint for start in behind_lost_pid_files(sight.plan.actions)}
+        if held and not isinstance(sight.live.tool, Damaged):
             await_absence(held, outside, clock, course.wait)
             sight = make_sight(outside, request)
         if reviewed is not None:

@@ -6,13 +6,15 @@ and what it says of the daemons stays true.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from reconciler.core.actions import Start, Stop
 from reconciler.core.daemon import SHUTTING_DOWN, is_starting
+from reconciler.core.daemon_log import LINES, has_ended
 from reconciler.core.elsewhere import ABSENT_FOR, lost_its_pid_file_just_now
 from reconciler.core.live import LiveDirectory
 from reconciler.core.pid_file import is_fresh
+from reconciler.errors import FileSystemError
 from reconciler.ports import Clock, Outside
 
 START_LIMIT = 60.0
@@ -66,11 +68,24 @@ def await_starts(actions: Iterable[Start | Stop], outside: Outside, clock: Clock
     _await(set(names), lambda directory: any(is_starting(p) for p in directory.processes), START_LIMIT, outside, clock)
 
 
-def await_absence(starts: Iterable[Start], outside: Outside, clock: Clock, told: Told) -> None:
-    """Wait until no daemon on another node can be left whose PID file is gone."""
-    names = {action.directory: action.endpoint for action in starts}
-    told("the end of a daemon on another node, if there is one", list(names.values()))
-    _await(set(names), lost_its_pid_file_just_now, ABSENT_FOR + _LOOKS_EVERY, outside, clock)
+def await_absence(names: Mapping[str, str], outside: Outside, clock: Clock, told: Told | None = None) -> None:
+    """Wait until no daemon on another node can be left whose PID file is gone.
+
+    Args:
+        names: endpoints by directory.
+    """
+
+    def goes_on(directory: LiveDirectory) -> bool:
+        if not lost_its_pid_file_just_now(directory):
+            return False
+        try:
+            return not has_ended(outside.host.log_tail(directory.name, LINES))
+        except FileSystemError:  # a log that cannot be read explains nothing
+            return True
+
+    if told:
+        told("the end of a daemon on another node, if there is one", list(names.values()))
+    _await(set(names), goes_on, ABSENT_FOR + _LOOKS_EVERY, outside, clock)
 
 
 def _await(going: set[str], goes_on: GoesOn, seconds: float, outside: Outside, clock: Clock) -> None:

@@ -344,7 +344,7 @@ class World:
             self.user_endpoints.pop(daemon.directory, None)
         self.tasks.pop(daemon.directory, None)
         if cleanly:
-            self.log(daemon.directory, "Shutdown complete.")
+            self.says(daemon, "Shutdown complete.")
         folder = self.folders.get(daemon.directory)
         if folder and (folder.pid == daemon.pid or daemon.phase != "starting"):
             folder.touched = self.now
@@ -437,7 +437,7 @@ class World:
             ),
             documents_age=self.now - folder.written,
             logged=folder.touched if name in self.logs else None,
-            changed=self.now - folder.changed,
+            changed=self.now - folder.changed if folder.pid is None and name in self.logs else None,
         )
 
 

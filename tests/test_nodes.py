@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reconciler import by_hand
 from reconciler.core.actions import Start
 from reconciler.core.desired import DesiredEndpoint, HostView, Moved
 from reconciler.core.elsewhere import ABSENT_FOR
@@ -17,7 +18,7 @@ from reconciler.core.saved_plan import save_plan
 from reconciler.core.scope import Errand, Scope
 from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ServiceUnreachable
 from tests.core.builders import desired, endpoint, pool
-from tests.fakes import CONNECTS_AFTER, MISSES_AFTER, Daemon, FakeHost, FakeService
+from tests.fakes import CONNECTS_AFTER, MISSES_AFTER, Daemon, FakeClock, FakeHost, FakeService
 from tests.lab import YES, Lab
 
 DEBUG_OFF = endpoint(config={"debug": False})
@@ -229,6 +230,114 @@ def test_where_the_service_does_not_tell_of_the_last_start_it_is_waited_for() ->
     assert isinstance(start, Start)
     assert "a daemon on another node lives until it looks for it" in (start.hold or "")
     lab.world.faults.revive()
+
+
+def test_of_two_the_one_that_began_last_has_to_say_that_it_ended() -> None:
+    """Each looks for the PID file at another moment; and the service may say offline for what the first one said."""
+    lab = on_ufe01()
+    (old,) = lab.world.daemons_of("main")
+    lab.world.node = "ufe03"
+    new = lab.world.spawn("main", old.id)
+    lab.world.register(new)
+    lab.world.bring_up(new)
+    lab.world.node = "ufe02"
+    lab.world.folders["main"].pid = None
+    lab.world.end(old, cleanly=True)
+    lab.world.missed.clear()
+    new.connects = math.inf
+    assert lab.apply().code == ExitCode.OK
+    assert [d.node for d in lab.world.daemons_of("main")] == ["ufe02"]
+    lab.assert_converged()
+
+
+@pytest.mark.parametrize("how", ["localhost", "it is not found"])
+def test_where_the_last_start_was_on_nobody_knows_which_node_it_is_waited_for(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = on_ufe01()
+    lab.world.node = "ufe01"
+    daemon = by_hand_on_ufe03(lab)
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+    registration = lab.world.registrations[daemon.id or ""]
+    if how == "localhost":
+        lab.world.registrations[registration.id] = replace(registration, hostname="localhost.localdomain")
+    else:
+        monkeypatch.setattr(FakeService, "get", lambda *_: None)
+    assert lab.apply().code == ExitCode.OK
+    assert len(lab.world.daemons_of("main")) == 1
+    assert daemon not in lab.world.daemons
+
+
+def test_its_last_word_ends_the_wait() -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+    began = lab.world.now
+
+    def ends() -> None:
+        if lab.world.now > began + 2 and daemon in lab.world.daemons:
+            lab.world.end(daemon, cleanly=True)
+
+    lab.world.slept = ends
+    assert lab.apply().code == ExitCode.OK
+    assert lab.world.now - began < LOOKED_AT_EVERY
+
+
+def test_after_a_pid_file_that_nobody_touched_nobody_is_waited_for() -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    lab.world.end(daemon, cleanly=False)
+    lab.world.missed.clear()
+    lab.world.now += 120
+    lab.world.faults.fail("start", EndpointCommandError("no"))
+    assert lab.apply().outcomes == {("main", "ClearStalePid"): "done", ("main", "Start"): "failed"}
+    lab.world.faults.revive()
+    began = lab.world.now
+    assert lab.apply().outcomes == {("main", "Start"): "done"}
+    assert lab.world.now - began < LOOKED_AT_EVERY
+    lab.assert_converged()
+
+
+def test_without_a_tool_nobody_is_waited_for() -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+    lab.world.tool = EndpointCommandError("none")
+    began = lab.world.now
+    assert lab.apply().code != ExitCode.OK
+    assert lab.world.now == began
+
+
+def test_what_is_on_record_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+    asked = requests(lab, monkeypatch)
+    assert lab.sight().plan.actions[0].hold
+    assert asked == ["status"]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 25.0])
+def test_by_hand_a_directory_in_which_files_come_and_go_is_not_waited_for_for_ever(seconds: float) -> None:
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    lab.world.end(daemon, cleanly=False)
+    lab.world.missed.clear()
+    lab.world.folders["main"].pid = None
+    began = lab.world.now
+
+    def edits() -> None:
+        if lab.world.now % seconds < 0.5:
+            lab.world.edit("main", f"swap{lab.world.now}", b"")
+
+    lab.world.slept = edits
+    by_hand.start(lab.world.outside, FakeClock(lab.world), "main", patience=10.0)
+    assert lab.world.now - began < 2 * ABSENT_FOR
+    assert node_of(lab) == "ufe02"
 
 
 @pytest.mark.parametrize("block", [endpoint(state="stopped"), None], ids=["stopped", "removed"])

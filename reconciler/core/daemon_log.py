@@ -25,6 +25,8 @@ _GAVE_UP = "Unhandled exception; shutting down"
 _HEADER = r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ \S+-(?P<pid>\d+) "
 """How each message begins, with the PID that the daemon has for itself."""
 _STARTS = re.compile(_HEADER + rf".*\n\s*{_BEGINS.pattern}", re.MULTILINE)
+_SAYS_IT_ENDED = re.compile(rf"{_HEADER}.*(?:Shutdown complete\.|\n\s*-{{5,}} [A-Z][A-Za-z ]+ ends: )", re.MULTILINE)
+_LINE = re.compile(_HEADER, re.MULTILINE)
 _READY = "(?P<ready>Ready to send results to exchange)"
 _NOT_ANY_MORE = "ResultPublisher<[^<>]*> (?:Unable to sustain|Channel closed)"
 _PUBLISHER = re.compile(rf"{_HEADER}.*(?:{_READY}|{_NOT_ANY_MORE})", re.MULTILINE)
@@ -53,8 +55,14 @@ def ending(log: str) -> Ending:
 
 
 def has_ended(log: str) -> bool:
-    """Whether the last session in a daemon's log is over: that it was told to end, and tries to, is not enough."""
-    return _ENDS.search(_last_session(log)[0]) is not None
+    """Whether the daemon that began last in a log says that it has ended: that it was told to is not enough.
+
+    Another one may write into it at the same time. Without the beginning among the lines, it is whoever wrote last.
+    """
+    begun = list(_STARTS.finditer(log))
+    ends = {found["pid"] for found in _SAYS_IT_ENDED.finditer(log, begun[-1].end() if begun else 0)}
+    last = begun[-1] if begun else next(reversed(list(_LINE.finditer(log))), None)
+    return last is not None and last["pid"] in ends
 
 
 def _last_session(log: str) -> tuple[str, bool]:

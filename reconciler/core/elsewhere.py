@@ -122,26 +122,35 @@ def may_be_left(directory: LiveDirectory, marker: Marker | None, live: LiveState
     reaches no broker. A start before that would bring the file back, and it would live on beside the new one. That
     nobody is left is told by its log, by how long the file has been away, or by where the last start was.
     """
-    if not _left_unsaid(directory, marker, live):
+    if not _left_unsaid(directory, live):
         return False
-    record, endpoint_id = on_record(marker, live), _id_of(directory, marker)
-    if record is not None and _ran_elsewhere(record, live.host):
+    if _is_left_by_record(marker, live):
         return True
-    node = _registered_on(live, endpoint_id)
-    return endpoint_id in live.unseen if node is None else not _is_this(node, live.host)
-
-
-def _left_unsaid(directory: LiveDirectory, marker: Marker | None, live: LiveState) -> bool:
-    """Whether a PID file is gone since a moment ago, and the log of its daemon does not say that it ended."""
-    if not lost_its_pid_file_just_now(directory) or _is_unregistered(_id_of(directory, marker), live):
+    endpoint_id = _id_of(directory, marker)
+    if _is_unregistered(endpoint_id, live):
         return False
-    return not has_ended(live.log_ends.get(directory.name, ""))
+    node = _registered_on(live, endpoint_id)
+    record = marker.daemon if marker else None
+    if record is not None and record.ended is not None and node == record.host:
+        return False  # it was found to have ended, with a PID file that nobody touched any more
+    return endpoint_id in live.asked_where if node is None else not _is_this(node, live.host)
+
+
+def _left_unsaid(directory: LiveDirectory, live: LiveState) -> bool:
+    """Whether a PID file is gone since a moment ago, and the log of its daemon does not say that it ended."""
+    return lost_its_pid_file_just_now(directory) and not has_ended(live.log_ends.get(directory.name, ""))
+
+
+def _is_left_by_record(marker: Marker | None, live: LiveState) -> bool:
+    """Whether the daemon on record is of another node, and is not known to have ended."""
+    record = on_record(marker, live)
+    return record is not None and _ran_elsewhere(record, live.host)
 
 
 def lost_its_pid_file_just_now(directory: LiveDirectory) -> bool:
     """Whether there was a PID file until so short a time ago, perhaps, that its daemon has not looked for it since.
 
-    Every daemon has a log: without one there was none.
+    Every daemon has a log, but for its first moment: without one there was none.
     """
     is_away = directory.pid_file is None and not directory.processes and directory.logged is not None
     return is_away and directory.changed is not None and abs(directory.changed) <= ABSENT_FOR
@@ -293,7 +302,8 @@ def without_a_node(directories: Iterable[LiveDirectory], live: LiveState, starti
             continue
         sighting = sight_elsewhere(directory, marker, live)
         nameless = sighting.away in (Away.DOUBTFUL, Away.RUNS) and sighting.record is None
-        if nameless or (directory.name in starting and _left_unsaid(directory, marker, live)):
+        unsaid = directory.name in starting and _left_unsaid(directory, live) and not _is_left_by_record(marker, live)
+        if nameless or unsaid:
             found.add(endpoint_id)
     return found
 

@@ -301,7 +301,7 @@ class LiveState:
         pending: by endpoint name, the intent of an action that has no outcome in the journal.
         candidates: by endpoint name, registrations that an interrupted first start may have made.
         log_ends: by directory, the end of the log of a daemon that is gone, or may be; empty where it cannot be read.
-        unseen: registrations at which the service did not let look, for the host name of their last start.
+        asked_where: UUIDs of which the service was asked where the last start was, whatever it answered.
         moment: when it was read.
     """
 
@@ -319,7 +319,7 @@ class LiveState:
     pending: Mapping[str, JournalEntry] = field(default_factory=dict)
     candidates: Mapping[str, tuple[Registration, ...] | Unknown] = field(default_factory=dict)
     log_ends: Mapping[str, str] = field(default_factory=dict)
-    unseen: frozenset[str] = frozenset()
+    asked_where: frozenset[str] = frozenset()
     moment: Moment = Moment()
 
     def status(self, endpoint_id: str) -> Status | Literal["gone"] | Unknown:

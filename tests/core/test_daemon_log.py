@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.daemon_log import ending, says_connected
+from reconciler.core.daemon_log import ending, has_ended, says_connected
 from reconciler.core.live import Process
 from tests.core.builders import BEGINS, ENDS, GAVE_UP
 
@@ -83,12 +83,38 @@ def test_whether_a_daemon_says_that_it_is_connected(log: str, answer: bool | Non
     assert says_connected(log, DAEMON) is answer
 
 
+SHUT_DOWN = "run Shutdown complete.\n---------- Core Endpoint ends: 591c821c\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "answer"),
+    [
+        (begins() + said(SHUT_DOWN), True),
+        (begins() + ready(), False),
+        (begins() + said(SHUT_DOWN) + begins(102), False),
+        (begins() + said(SHUT_DOWN) + begins(102) + said(SHUT_DOWN, 102), True),
+        (begins() + begins(102) + said(SHUT_DOWN), False),  # there were two; the later one may go on
+        (begins() + begins(102) + said(SHUT_DOWN, 102) + ready(), True),
+        (begins() + said("_touch_pid PID file removed by another process; initiating shutdown"), False),
+        (begins() + said("start asks for `Shutdown complete.` or so"), True),
+        (ready() + said(SHUT_DOWN), True),  # it began before what was read
+        (said(SHUT_DOWN) + said("run Opening connection", 102), False),
+        (said("run\n---------- Endpoint Manager ends: 591c821c\n"), True),
+        ("Shutdown complete.\n", False),
+        ("", False),
+    ],
+)
+def test_whether_the_daemon_that_began_last_has_ended(log: str, answer: bool) -> None:
+    assert has_ended(log) is answer
+
+
 @pytest.mark.parametrize("run", ["=" * 300_000, "-" * 300_000, "\n" * 300_000])
 def test_a_log_without_a_session_is_read_at_once(run: str) -> None:
     """It would take a minute where a run of characters is tried from each of them."""
     assert says_connected(said(run), DAEMON) is None
     assert ending(said(run)) == "unknown"
     assert ending(begins() + said(run)) == "cut off"
+    assert not has_ended(begins() + said(run))
 
 
 def test_a_daemon_in_a_container_writes_the_pid_that_it_has_there() -> None:
