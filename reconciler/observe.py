@@ -110,11 +110,16 @@ def _log_ends(host: EndpointHost, desired: Desired, live: LiveState) -> dict[str
         marker = directory.marker if isinstance(directory.marker, Marker) else None
         has_died = marker is not None and (ended_here(directory, marker, live) or too_many(marker.deaths))
         if not directory.processes and (has_died or (directory.ids and lost_its_pid_file_just_now(directory))):
-            try:
-                found[directory.name] = host.log_tail(directory.name, LINES)
-            except ReconcilerError:  # a log that cannot be read explains nothing
-                found[directory.name] = ""
+            found[directory.name] = log_end(host, directory.name)
     return found
+
+
+def log_end(host: EndpointHost, name: str) -> str:
+    """Return the end of a daemon's log; one that cannot be read explains nothing."""
+    try:
+        return host.log_tail(name, LINES)
+    except ReconcilerError:
+        return ""
 
 
 def ask_statuses(outside: Outside, live: LiveState, wanted: Iterable[str]) -> LiveState:

@@ -24,6 +24,8 @@ GREETS = 2.0
 GREETS_WITHIN = 30.0
 """Age in seconds, by estimate, at which a daemon that is connected has sent it, or has given up."""
 
+_CERTAIN_LATER = f"{MISSED_WITHIN / 60:.0f} minutes after its start what the service says can be about no other"
+
 
 def await_online(
     outside: Outside,
@@ -73,13 +75,10 @@ def await_online(
                 f"the daemon ({who}) runs, and after {seconds:.0f} s {_not_yet(is_online)}",
                 where=directory_name,
                 remedy="look at its log for AMQP errors (port 5671 or 443 must be open), then apply again; "
-                + (_IS_IT if is_online else "where it says nothing, the daemon may hang: restart it"),
+                + (_CERTAIN_LATER if is_online else "where it says nothing, the daemon may hang: restart it"),
             )
         clock.sleep(word.greets_in or pause)
         pause = min(pause * 1.5, 2.0)
-
-
-_IS_IT = f"{MISSED_WITHIN / 60:.0f} minutes after its start what the service says can be about no other"
 
 
 def _not_yet(is_online: bool) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from reconciler.core.actions import Restart, Start
 from reconciler.core.busy import interrupting, with_work
 from reconciler.core.consent import Allowed
-from reconciler.core.daemon_steps import behind_lost_pid_files, behind_other_starts
+from reconciler.core.daemon_steps import awaits_absence, behind_other_starts
 from reconciler.core.desired import Desired
 from reconciler.core.errands import ids_in_question, known_names, names_in_trash
 from reconciler.core.exit_codes import exit_code_of_run
@@ -240,7 +240,7 @@ def apply(
         if reviewed is None and (behind := behind_other_starts(sight.plan.actions)):
             await_starts(behind, outside, clock, course.wait)
             sight = make_sight(outside, request)
-        held = {start.directory: start.endpoint for start in behind_lost_pid_files(sight.plan.actions)}
+        held = {action.directory: action.endpoint for action in sight.plan.actions if awaits_absence(action)}
         if held and not isinstance(sight.live.tool, Damaged):
             await_absence(held, outside, clock, course.wait)
             sight = make_sight(outside, request)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from reconciler.core.actions import Start, Stop
 from reconciler.core.daemon import SHUTTING_DOWN, is_starting
-from reconciler.core.daemon_log import LINES, has_ended
+from reconciler.core.daemon_log import has_ended
 from reconciler.core.elsewhere import ABSENT_FOR, lost_its_pid_file_just_now
 from reconciler.core.live import LiveDirectory
 from reconciler.core.pid_file import is_fresh
-from reconciler.errors import FileSystemError
+from reconciler.observe import log_end
 from reconciler.ports import Clock, Outside
 
 START_LIMIT = 60.0
@@ -76,12 +76,7 @@ def await_absence(names: Mapping[str, str], outside: Outside, clock: Clock, told
     """
 
     def goes_on(directory: LiveDirectory) -> bool:
-        if not lost_its_pid_file_just_now(directory):
-            return False
-        try:
-            return not has_ended(outside.host.log_tail(directory.name, LINES))
-        except FileSystemError:  # a log that cannot be read explains nothing
-            return True
+        return lost_its_pid_file_just_now(directory) and not has_ended(log_end(outside.host, directory.name))
 
     if told:
         told("the end of a daemon on another node, if there is one", list(names.values()))

@@ -34,6 +34,37 @@ def on_ufe01() -> Lab:
     return lab
 
 
+def start_on_ufe03(lab: Lab, endpoint_id: str | None) -> Daemon:
+    """Somebody starts the endpoint on ufe03 by hand."""
+    here, lab.world.node = lab.world.node, "ufe03"
+    new = lab.world.spawn("main", endpoint_id)
+    lab.world.register(new)
+    lab.world.bring_up(new)
+    lab.world.node = here
+    return new
+
+
+def move_to_ufe03(lab: Lab) -> Daemon:
+    """Somebody stops it where it runs, and starts it on ufe03, by hand."""
+    (old,) = lab.world.daemons_of("main")
+    lab.world.end(old, cleanly=True)
+    return start_on_ufe03(lab, old.id)
+
+
+def loses_its_pid_file(lab: Lab, daemon: Daemon) -> None:
+    """The daemon has no connection, so that the service does not see it, and somebody removes its PID file."""
+    daemon.connects = math.inf
+    lab.world.folders["main"].pid = None
+
+
+def left_on_ufe01() -> tuple[Lab, Daemon]:
+    """Return a lab whose user is on ufe02, and the daemon on ufe01, which has just lost its PID file."""
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    loses_its_pid_file(lab, daemon)
+    return lab, daemon
+
+
 def node_of(lab: Lab) -> str:
     """Return where the one daemon runs."""
     (daemon,) = lab.world.daemons_of("main")
@@ -82,14 +113,8 @@ def test_running_on_another_node_but_not_seen_by_the_service() -> None:
 
 def test_started_by_hand_on_another_node_becomes_ours_where_it_is() -> None:
     lab = on_ufe01()
-    (old,) = lab.world.daemons_of("main")
-    lab.world.end(old, cleanly=True)
-    lab.world.node = "ufe03"
-    new = lab.world.spawn("main", old.id)
-    lab.world.register(new)
-    lab.world.bring_up(new)
+    new = move_to_ufe03(lab)
     lab.world.now += CONNECTS_AFTER
-    lab.world.node = "ufe02"
     assert lab.apply().code == ExitCode.OK
     lab.assert_converged()
     marker = lab.world.folders["main"].marker
@@ -146,18 +171,6 @@ def test_a_reboot_of_this_node_is_no_other_node() -> None:
 # --- a PID file that was removed on another node, where the service does not see the daemon
 
 
-def by_hand_on_ufe03(lab: Lab) -> Daemon:
-    """Somebody starts the endpoint on ufe03, its daemon here having ended."""
-    (old,) = lab.world.daemons_of("main")
-    here, lab.world.node = lab.world.node, "ufe03"
-    lab.world.end(old, cleanly=True)
-    new = lab.world.spawn("main", old.id)
-    lab.world.register(new)
-    lab.world.bring_up(new)
-    lab.world.node = here
-    return new
-
-
 @pytest.mark.parametrize("by_hand", [False, True], ids=["on record", "started by hand"])
 @pytest.mark.parametrize("home", ["ufe01", "ufe02"])
 def test_a_daemon_that_has_just_lost_its_pid_file_is_not_doubled(by_hand: bool, home: str) -> None:
@@ -166,9 +179,8 @@ def test_a_daemon_that_has_just_lost_its_pid_file_is_not_doubled(by_hand: bool, 
     (daemon,) = lab.world.daemons_of("main")
     if by_hand:
         lab.world.node = home
-        daemon = by_hand_on_ufe03(lab)
-    daemon.connects = math.inf
-    lab.world.folders["main"].pid = None
+        daemon = move_to_ufe03(lab)
+    loses_its_pid_file(lab, daemon)
     (start,) = lab.sight().plan.actions
     assert isinstance(start, Start)
     assert "a daemon on another node lives until it looks for it" in (start.hold or "")
@@ -183,10 +195,7 @@ def test_a_daemon_that_has_just_lost_its_pid_file_is_not_doubled(by_hand: bool, 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
 def test_a_kept_plan_holds_although_a_daemon_might_have_been_left(seconds: float) -> None:
     """Whether one is left passes with the seconds, and is looked at again by the apply."""
-    lab = on_ufe01()
-    (daemon,) = lab.world.daemons_of("main")
-    daemon.connects = math.inf
-    lab.world.folders["main"].pid = None
+    lab, daemon = left_on_ufe01()
     kept = save_plan(lab.sight().plan, Scope(), frozenset(), "00" * 16)
     lab.world.now += seconds
     result = lab.apply(reviewed=kept)
@@ -222,9 +231,8 @@ def test_without_a_log_that_can_be_read_it_is_waited_for(monkeypatch: pytest.Mon
 def test_where_the_service_does_not_tell_of_the_last_start_it_is_waited_for() -> None:
     lab = on_ufe01()
     lab.world.node = "ufe01"
-    daemon = by_hand_on_ufe03(lab)
-    daemon.connects = math.inf
-    lab.world.folders["main"].pid = None
+    daemon = move_to_ufe03(lab)
+    loses_its_pid_file(lab, daemon)
     lab.world.faults.fail("get", DOWN)
     (start,) = lab.sight().plan.actions
     assert isinstance(start, Start)
@@ -236,11 +244,7 @@ def test_of_two_the_one_that_began_last_has_to_say_that_it_ended() -> None:
     """Each looks for the PID file at another moment; and the service may say offline for what the first one said."""
     lab = on_ufe01()
     (old,) = lab.world.daemons_of("main")
-    lab.world.node = "ufe03"
-    new = lab.world.spawn("main", old.id)
-    lab.world.register(new)
-    lab.world.bring_up(new)
-    lab.world.node = "ufe02"
+    new = start_on_ufe03(lab, old.id)
     lab.world.folders["main"].pid = None
     lab.world.end(old, cleanly=True)
     lab.world.missed.clear()
@@ -256,9 +260,8 @@ def test_where_the_last_start_was_on_nobody_knows_which_node_it_is_waited_for(
 ) -> None:
     lab = on_ufe01()
     lab.world.node = "ufe01"
-    daemon = by_hand_on_ufe03(lab)
-    daemon.connects = math.inf
-    lab.world.folders["main"].pid = None
+    daemon = move_to_ufe03(lab)
+    loses_its_pid_file(lab, daemon)
     registration = lab.world.registrations[daemon.id or ""]
     if how == "localhost":
         lab.world.registrations[registration.id] = replace(registration, hostname="localhost.localdomain")
@@ -270,10 +273,7 @@ def test_where_the_last_start_was_on_nobody_knows_which_node_it_is_waited_for(
 
 
 def test_its_last_word_ends_the_wait() -> None:
-    lab = on_ufe01()
-    (daemon,) = lab.world.daemons_of("main")
-    daemon.connects = math.inf
-    lab.world.folders["main"].pid = None
+    lab, daemon = left_on_ufe01()
     began = lab.world.now
 
     def ends() -> None:
@@ -301,10 +301,7 @@ def test_after_a_pid_file_that_nobody_touched_nobody_is_waited_for() -> None:
 
 
 def test_without_a_tool_nobody_is_waited_for() -> None:
-    lab = on_ufe01()
-    (daemon,) = lab.world.daemons_of("main")
-    daemon.connects = math.inf
-    lab.world.folders["main"].pid = None
+    lab, _ = left_on_ufe01()
     lab.world.tool = EndpointCommandError("none")
     began = lab.world.now
     assert lab.apply().code != ExitCode.OK
@@ -312,10 +309,7 @@ def test_without_a_tool_nobody_is_waited_for() -> None:
 
 
 def test_what_is_on_record_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab = on_ufe01()
-    (daemon,) = lab.world.daemons_of("main")
-    daemon.connects = math.inf
-    lab.world.folders["main"].pid = None
+    lab, _ = left_on_ufe01()
     asked = requests(lab, monkeypatch)
     assert lab.sight().plan.actions[0].hold
     assert asked == ["status"]
@@ -344,10 +338,7 @@ def test_by_hand_a_directory_in_which_files_come_and_go_is_not_waited_for_for_ev
 def test_what_is_not_to_be_started_is_not_asked_about(
     block: DesiredEndpoint | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = on_ufe01()
-    (daemon,) = lab.world.daemons_of("main")
-    daemon.connects = math.inf
-    lab.world.folders["main"].pid = None
+    lab, _ = left_on_ufe01()
     asked = requests(lab, monkeypatch)
     lab.wants(*([block] if block else []))
     assert [a.kind for a in lab.sight().plan.actions] == ([] if block else ["Delete"])
@@ -370,10 +361,7 @@ def test_what_ended_here_and_left_no_pid_file_is_started_at_once(monkeypatch: py
 
 
 def test_after_twenty_seconds_nobody_is_left() -> None:
-    lab = on_ufe01()
-    (daemon,) = lab.world.daemons_of("main")
-    daemon.connects = math.inf
-    lab.world.folders["main"].pid = None
+    lab, _ = left_on_ufe01()
     lab.world.tick()
     lab.world.now += ABSENT_FOR + 0.1
     lab.world.tick()
@@ -628,17 +616,7 @@ def test_a_service_that_goes_silent_meanwhile_claims_nothing(after: int) -> None
 def test_another_daemon_that_was_started_meanwhile_is_left_alone() -> None:
     lab = on_ufe01()
     lab.wants(endpoint(state="stopped"))
-
-    def start_on_ufe03() -> None:
-        (old,) = lab.world.daemons_of("main")
-        lab.world.end(old, cleanly=True)
-        lab.world.node = "ufe03"
-        new = lab.world.spawn("main", old.id)
-        lab.world.register(new)
-        lab.world.bring_up(new)
-        lab.world.node = "ufe02"
-
-    assert lab.apply(between=start_on_ufe03).code == ExitCode.DEFERRED
+    assert lab.apply(between=lambda: move_to_ufe03(lab)).code == ExitCode.DEFERRED
     assert node_of(lab) == "ufe03"
     assert lab.apply().code == ExitCode.OK
     lab.assert_converged()

@@ -17,15 +17,17 @@ LINES = 200
 LINES_OF_A_START = 1000
 """Lines of a daemon's log in which is looked for what it said at its start."""
 
-_BEGINS = re.compile(r"(?<!=)=+ (?:Core Endpoint|Endpoint Manager|Endpoint) begins: ")
-_ENDS = re.compile(r"Shutdown complete\.|(?<!-)-{5,} (?:Core Endpoint|Endpoint Manager|Endpoint) ends: ")
+_WHO = "(?:Core Endpoint|Endpoint Manager|Endpoint)"
+_BEGINS = re.compile(rf"(?<!=)=+ {_WHO} begins: ")
+_LAST_WORD = rf"(?<!-)-{{5,}} {_WHO} ends: "
+_ENDS = re.compile(rf"Shutdown complete\.|{_LAST_WORD}")
 _TOLD = "PID file removed by another process; initiating shutdown"
 """What it says when somebody told it to end so: as `stop_elsewhere` does, or `ending.py`, or a user."""
 _GAVE_UP = "Unhandled exception; shutting down"
 _HEADER = r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ \S+-(?P<pid>\d+) "
 """How each message begins, with the PID that the daemon has for itself."""
 _STARTS = re.compile(_HEADER + rf".*\n\s*{_BEGINS.pattern}", re.MULTILINE)
-_SAYS_IT_ENDED = re.compile(rf"{_HEADER}.*(?:Shutdown complete\.|\n\s*-{{5,}} [A-Z][A-Za-z ]+ ends: )", re.MULTILINE)
+_SAYS_IT_ENDED = re.compile(rf"{_HEADER}.*(?:Shutdown complete\.|\n\s*{_LAST_WORD})", re.MULTILINE)
 _LINE = re.compile(_HEADER, re.MULTILINE)
 _READY = "(?P<ready>Ready to send results to exchange)"
 _NOT_ANY_MORE = "ResultPublisher<[^<>]*> (?:Unable to sustain|Channel closed)"
@@ -46,12 +48,13 @@ def ending(log: str) -> Ending:
     its PID file, also where it then cannot shut down any more and is killed. Without that word it was cut off,
     provided that the log speaks of a session at all.
     """
-    session, has_begun = _last_session(log)
+    begun = list(_BEGINS.finditer(log))
+    session = log[begun[-1].end() :] if begun else log
     if _GAVE_UP in session:
         return "gave up"
     if _ENDS.search(session) or _TOLD in session:
         return "shut down"
-    return "cut off" if has_begun else "unknown"
+    return "cut off" if begun else "unknown"
 
 
 def has_ended(log: str) -> bool:
@@ -60,15 +63,9 @@ def has_ended(log: str) -> bool:
     Another one may write into it at the same time. Without the beginning among the lines, it is whoever wrote last.
     """
     begun = list(_STARTS.finditer(log))
+    written = begun or list(_LINE.finditer(log))
     ends = {found["pid"] for found in _SAYS_IT_ENDED.finditer(log, begun[-1].end() if begun else 0)}
-    last = begun[-1] if begun else next(reversed(list(_LINE.finditer(log))), None)
-    return last is not None and last["pid"] in ends
-
-
-def _last_session(log: str) -> tuple[str, bool]:
-    """Return what was logged since the last session began, and whether its beginning is there."""
-    begun = list(_BEGINS.finditer(log))
-    return (log[begun[-1].end() :], True) if begun else (log, False)
+    return bool(written) and written[-1]["pid"] in ends
 
 
 def says_connected(log: str, process: Process) -> bool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from reconciler.core.actions import Action, Adopt, ClearStalePid, Note, Restart, Start, Stop, WriteFile
 from reconciler.core.changes import Cause, FileChange
@@ -39,9 +40,9 @@ CUT_OFF_STOP = "a run that was to end its daemon was cut off: if it ends, an app
 OTHER_START = "a start is under way, with other configuration or environment than is wanted now"
 
 
-def behind_lost_pid_files(actions: Iterable[Action]) -> tuple[Start, ...]:
-    """Return the starts that wait until no daemon on another node can be left."""
-    return tuple(action for action in actions if isinstance(action, Start) and action.hold == MAY_BE_LEFT)
+def awaits_absence(action: Action) -> TypeGuard[Start]:
+    """Whether it is a start that waits until no daemon on another node can be left."""
+    return isinstance(action, Start) and action.hold == MAY_BE_LEFT
 
 
 def behind_other_starts(actions: Iterable[Action]) -> tuple[Start | Stop, ...]:

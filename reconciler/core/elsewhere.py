@@ -122,7 +122,7 @@ def may_be_left(directory: LiveDirectory, marker: Marker | None, live: LiveState
     reaches no broker. A start before that would bring the file back, and it would live on beside the new one. That
     nobody is left is told by its log, by how long the file has been away, or by where the last start was.
     """
-    if not _left_unsaid(directory, live):
+    if not is_left_unsaid(directory, live):
         return False
     if _is_left_by_record(marker, live):
         return True
@@ -136,7 +136,7 @@ def may_be_left(directory: LiveDirectory, marker: Marker | None, live: LiveState
     return endpoint_id in live.asked_where if node is None else not _is_this(node, live.host)
 
 
-def _left_unsaid(directory: LiveDirectory, live: LiveState) -> bool:
+def is_left_unsaid(directory: LiveDirectory, live: LiveState) -> bool:
     """Whether a PID file is gone since a moment ago, and the log of its daemon does not say that it ended."""
     return lost_its_pid_file_just_now(directory) and not has_ended(live.log_ends.get(directory.name, ""))
 
@@ -302,7 +302,7 @@ def without_a_node(directories: Iterable[LiveDirectory], live: LiveState, starti
             continue
         sighting = sight_elsewhere(directory, marker, live)
         nameless = sighting.away in (Away.DOUBTFUL, Away.RUNS) and sighting.record is None
-        unsaid = directory.name in starting and _left_unsaid(directory, live) and not _is_left_by_record(marker, live)
+        unsaid = directory.name in starting and is_left_unsaid(directory, live) and not _is_left_by_record(marker, live)
         if nameless or unsaid:
             found.add(endpoint_id)
     return found

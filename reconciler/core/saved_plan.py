@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from reconciler.core.daemon_steps import behind_lost_pid_files
+from reconciler.core.daemon_steps import awaits_absence
 from reconciler.core.digest import digest_bytes
 from reconciler.core.live import PidFile, Process
 from reconciler.core.lock import emit_lock
@@ -65,8 +65,8 @@ class SavedPlan(Output):
 def fingerprint(plan: Plan, salt: str) -> str:
     """Return what two plans share exactly when they would do the same to the same."""
     # An apply waits until nobody can be left, and looks again: in a plan of a minute later nothing is held for it.
-    held = behind_lost_pid_files(plan.actions)
-    plan = replace(plan, actions=tuple(replace(a, hold=None, instead=None) if a in held else a for a in plan.actions))
+    actions = (replace(a, hold=None, instead=None) if awaits_absence(a) else a for a in plan.actions)
+    plan = replace(plan, actions=tuple(actions))
     # What is running changes from minute to minute: it is looked at again at the moment of each action.
     passing: Any = {"notes": True, "summary": True, "actions": {"__all__": {"work"}}}
     shown = plan_output(plan).model_dump(mode="json", exclude=passing)

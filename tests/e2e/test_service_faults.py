@@ -61,13 +61,12 @@ def test_what_has_just_lost_its_pid_file_on_another_node_is_not_doubled(user: Us
         ufe01.write(manifest("one", pools=POOLS))
         ufe01.apply()
         old, uuid = ufe01.daemon("one"), ufe01.id("one")
-        misbehave(user, f"/v2/endpoints/{uuid}/status", body='{"status": "offline", "details": {}}', status=200)
+        status, offline = f"/v2/endpoints/{uuid}/status", '{"status": "offline", "details": {}}'
+        misbehave(user, status, body=offline, status=200)
         (user.directory("one") / "daemon.pid").unlink()
         assert "a daemon on another node lives until it looks for it" in ufe02.plan()
         heal(user)
-        misbehave(
-            user, f"/v2/endpoints/{uuid}/status", body='{"status": "offline", "details": {}}', status=200, times=1
-        )
+        misbehave(user, status, body=offline, status=200, times=1)
         ufe02.apply()
         assert ufe02.daemon("one") != old
         assert ufe02.marker("one")["daemon"]["host"] == "ufe02"
