@@ -13,11 +13,16 @@ from dataclasses import replace
 from shlex import quote
 
 from reconciler.core.daemon import Daemon, DaemonState, judge_daemon, say_doubled, way_out
-from reconciler.core.daemon_log import LINES
 from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
-from reconciler.core.elsewhere import has_ended_here, in_doubt, lost_its_pid_file_just_now, may_be_left
+from reconciler.core.elsewhere import (
+    has_ended_here,
+    in_doubt,
+    is_left_unsaid,
+    lost_its_pid_file_just_now,
+    may_be_left,
+)
 from reconciler.core.environment import given, join_path, keep
 from reconciler.core.live import Damaged, LiveDirectory, LiveState, Registration, Unknown
 from reconciler.core.marker import MARKER, Marker
@@ -27,8 +32,8 @@ from reconciler.core.single import elsewhere, entry_to_undelete, listing, online
 from reconciler.core.started import begun_with, daemon_record
 from reconciler.effects import CALLS_OF_A_START
 from reconciler.ending import end_daemon
-from reconciler.errors import FileSystemError, LeaseHeld, Refused, TimedOut, UsageError
-from reconciler.observe import ask_statuses
+from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
+from reconciler.observe import ask_statuses, log_end
 from reconciler.ports import Clock, EndpointHost, NewFile, Outside
 from reconciler.under_way import await_absence
 
@@ -337,22 +342,18 @@ def _look_again_if_left(
     outside: Outside, clock: Clock, directory: LiveDirectory, marker: Marker | None, live: LiveState
 ) -> tuple[LiveDirectory, Marker | None, LiveState]:
     """Wait until no daemon on another node can be left whose PID file is gone, and look again."""
-    name, endpoint_id = directory.name, _known_id(outside.host, directory, marker)
-    if endpoint_id is None or not lost_its_pid_file_just_now(directory):
+    if not lost_its_pid_file_just_now(directory):
         return directory, marker, live
-    try:
-        log = outside.host.log_tail(name, LINES)
-    except FileSystemError:  # a log that cannot be read explains nothing
-        log = ""
-    unknown = {endpoint_id: Registration(endpoint_id, name)}
-    seen = replace(live, log_ends={name: log}, registrations=unknown, asked_where=frozenset(unknown))
-    if may_be_left(directory, marker, seen):  # wherever it is registered
-        registration = outside.service.get(endpoint_id)
-        known = {endpoint_id: registration} if registration else unknown
-        if may_be_left(directory, marker, replace(seen, registrations=known)):
-            await_absence({name: name}, outside, clock)
-            return _look(outside, name)
-    return directory, marker, live
+    name, endpoint_id = directory.name, _known_id(outside.host, directory, marker)
+    seen = replace(live, log_ends={name: log_end(outside.host, name)})
+    if endpoint_id is None or not is_left_unsaid(directory, seen):
+        return directory, marker, live
+    registration = outside.service.get(endpoint_id) or Registration(endpoint_id, name)
+    seen = replace(seen, registrations={endpoint_id: registration}, asked_where=frozenset({endpoint_id}))
+    if not may_be_left(directory, marker, seen):
+        return directory, marker, live
+    await_absence({name: name}, outside, clock)
+    return _look(outside, name)
 
 
 def _known_id(host: EndpointHost, directory: LiveDirectory, marker: Marker | None) -> str | None:

@@ -87,6 +87,13 @@ def stack() -> tuple[Lab, Hands]:
     return lab, Hands(lab.world)
 
 
+def test_start_leaves_alone_what_runs_although_its_uuid_cannot_be_read(running: Hands) -> None:
+    daemons = list(running.world.daemons)
+    running.world.folders["byhand"].endpoint_id = Damaged("cut short")
+    running.start()
+    assert running.world.daemons == daemons
+
+
 @pytest.mark.parametrize("is_said", [False, True], ids=["cut off", "its log says that it ended"])
 def test_start_waits_for_one_on_another_node_that_may_not_have_looked_for_its_pid_file(
     running: Hands, is_said: bool
