@@ -17,6 +17,7 @@ from reconciler.core.desired import ENDPOINT_JSON, DesiredEndpoint, TextFile
 from reconciler.core.diff import new_file
 from reconciler.core.documents import file_specs
 from reconciler.core.elsewhere import (
+    MAY_BE_LEFT,
     has_ended_here,
     in_doubt,
     is_left_unsaid,
@@ -35,7 +36,7 @@ from reconciler.ending import end_daemon
 from reconciler.errors import LeaseHeld, Refused, TimedOut, UsageError
 from reconciler.observe import ask_statuses, log_end
 from reconciler.ports import Clock, EndpointHost, NewFile, Outside
-from reconciler.under_way import await_absence
+from reconciler.under_way import ABSENCE_LIMIT, await_absence
 
 _PAUSE = 0.2
 _NOTICED_WITHIN = 20.0
@@ -79,13 +80,14 @@ def start(outside: Outside, clock: Clock, name: str, *, patience: float) -> None
     Raises:
         UsageError: there is no such endpoint.
         Refused: it runs on another node, or elsewhere; its UUID is in doubt; or a stack's was never registered.
+        TimedOut: for so long it could not be told whether a daemon is left on another node.
         LoginRequired: there is no login.
         ServiceUnreachable: the service could not be asked whether it runs elsewhere.
         EndpointCommandError: it did not come up.
     """
     host = outside.host
     with alone(outside, clock, patience):
-        directory, marker, live = _look_again_if_left(outside, clock, *_look(outside, name))
+        directory, marker, live = _look_again_if_left(outside, clock, *_look(outside, name), patience)
         daemon = judge_daemon(directory, marker, live)
         if daemon.state is DaemonState.RUNNING:
             return
@@ -339,21 +341,39 @@ def _look(outside: Outside, name: str) -> tuple[LiveDirectory, Marker | None, Li
 
 
 def _look_again_if_left(
-    outside: Outside, clock: Clock, directory: LiveDirectory, marker: Marker | None, live: LiveState
+    outside: Outside,
+    clock: Clock,
+    directory: LiveDirectory,
+    marker: Marker | None,
+    live: LiveState,
+    patience: float,
 ) -> tuple[LiveDirectory, Marker | None, LiveState]:
-    """Wait until no daemon on another node can be left whose PID file is gone, and look again."""
+    """Wait until no daemon on another node can be left whose PID file is gone, and look again.
+
+    Raises:
+        TimedOut: that would take longer than `patience` seconds.
+    """
     if not lost_its_pid_file_just_now(directory):
         return directory, marker, live
     name, endpoint_id = directory.name, _known_id(outside.host, directory, marker)
-    seen = replace(live, log_ends={name: log_end(outside.host, name)})
-    if endpoint_id is None or not is_left_unsaid(directory, seen):
+    log = log_end(outside.host, name)
+    if endpoint_id is None or not is_left_unsaid(directory, log):
         return directory, marker, live
     registration = outside.service.get(endpoint_id) or Registration(endpoint_id, name)
-    seen = replace(seen, registrations={endpoint_id: registration}, asked_where=frozenset({endpoint_id}))
+    registrations, asked = {endpoint_id: registration}, frozenset({endpoint_id})
+    seen = replace(live, log_ends={name: log}, registrations=registrations, asked_where=asked)
     if not may_be_left(directory, marker, seen):
         return directory, marker, live
-    await_absence({name: name}, outside, clock)
-    return _look(outside, name)
+    await_absence({name: name}, outside, clock, seconds=min(patience, ABSENCE_LIMIT))
+    again = _look(outside, name)
+    if patience < ABSENCE_LIMIT and is_left_unsaid(again[0], log_end(outside.host, name)):
+        raise TimedOut(
+            f"endpoint {name} cannot be started yet",
+            where=f"{outside.host.config_dir}/{name}",
+            why=MAY_BE_LEFT,
+            remedy="run it again in 20 s",
+        )
+    return again
 
 
 def _known_id(host: EndpointHost, directory: LiveDirectory, marker: Marker | None) -> str | None:

@@ -108,8 +108,9 @@ def _log_ends(host: EndpointHost, desired: Desired, live: LiveState) -> dict[str
     found: dict[str, str] = {}
     for directory in _ours(desired, live.directories):
         marker = directory.marker if isinstance(directory.marker, Marker) else None
-        has_died = marker is not None and (ended_here(directory, marker, live) or too_many(marker.deaths))
-        if not directory.processes and (has_died or (directory.ids and lost_its_pid_file_just_now(directory))):
+        dies = marker is not None and (ended_here(directory, marker, live) or too_many(marker.deaths))
+        has_died = dies and not directory.processes
+        if has_died or (directory.ids and lost_its_pid_file_just_now(directory)):
             found[directory.name] = log_end(host, directory.name)
     return found
 

@@ -296,7 +296,7 @@ def carry_out(sight: Sight, plan: Plan, outside: Outside, clock: Clock, conduct:
     if plan.is_empty:  # what earlier runs left open in the journal is closed all the same
         return replace(apply_plan(plan, sight.live, outside, clock, conduct, events), left_out=dict(plan.left_out))
     starts = any(isinstance(a, Start | Restart) and not a.hold for a in plan.actions)
-    if starts and isinstance(sight.live.tool, Damaged):
+    if (starts or any(awaits_absence(a) for a in plan.actions)) and isinstance(sight.live.tool, Damaged):
         raise EndpointCommandError(
             "globus-compute-endpoint cannot be used, so nothing was done",
             why=sight.live.tool.reason,

@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from reconciler.core.actions import Start, Stop
 from reconciler.core.daemon import SHUTTING_DOWN, is_starting
-from reconciler.core.daemon_log import has_ended
-from reconciler.core.elsewhere import ABSENT_FOR, lost_its_pid_file_just_now
+from reconciler.core.elsewhere import ABSENT_FOR, is_left_unsaid
 from reconciler.core.live import LiveDirectory
 from reconciler.core.pid_file import is_fresh
 from reconciler.observe import log_end
@@ -24,6 +23,9 @@ STOP_LIMIT = 15.0
 """Seconds after its intent in which a daemon shows that a stop has reached it: it looks once a second."""
 
 _LOOKS_EVERY = 0.5
+
+ABSENCE_LIMIT = ABSENT_FOR + _LOOKS_EVERY
+"""Seconds after which no daemon is left whose PID file stayed away."""
 
 Told = Callable[[str, Collection[str]], None]
 """Hears what is waited for (in words), and of which endpoints."""
@@ -68,19 +70,26 @@ def await_starts(actions: Iterable[Start | Stop], outside: Outside, clock: Clock
     _await(set(names), lambda directory: any(is_starting(p) for p in directory.processes), START_LIMIT, outside, clock)
 
 
-def await_absence(names: Mapping[str, str], outside: Outside, clock: Clock, told: Told | None = None) -> None:
+def await_absence(
+    names: Mapping[str, str],
+    outside: Outside,
+    clock: Clock,
+    told: Told | None = None,
+    seconds: float = ABSENCE_LIMIT,
+) -> None:
     """Wait until no daemon on another node can be left whose PID file is gone.
 
     Args:
         names: endpoints by directory.
+        seconds: how long at most.
     """
 
     def goes_on(directory: LiveDirectory) -> bool:
-        return lost_its_pid_file_just_now(directory) and not has_ended(log_end(outside.host, directory.name))
+        return is_left_unsaid(directory, log_end(outside.host, directory.name))
 
     if told:
         told("the end of a daemon on another node, if there is one", list(names.values()))
-    _await(set(names), goes_on, ABSENT_FOR + _LOOKS_EVERY, outside, clock)
+    _await(set(names), goes_on, seconds, outside, clock)
 
 
 def _await(going: set[str], goes_on: GoesOn, seconds: float, outside: Outside, clock: Clock) -> None:
@@ -96,4 +105,4 @@ def _those(names: Iterable[str], goes_on: GoesOn, outside: Outside) -> set[str]:
     return {directory.name for directory in found if directory is not None and goes_on(directory)}
 
 
-__all__ = ["await_absence", "await_cut_off_stops", "await_starts"]
+__all__ = ["ABSENCE_LIMIT", "await_absence", "await_cut_off_stops", "await_starts"]

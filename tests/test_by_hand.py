@@ -108,7 +108,7 @@ def test_start_waits_for_one_on_another_node_that_may_not_have_looked_for_its_pi
     else:
         world.folders["byhand"].pid = None
     began = world.now
-    running.start()
+    by_hand.start(world.outside, FakeClock(world), "byhand", patience=60.0)
     (new,) = world.daemons
     assert (new.node, new.id) == ("ufe02", daemon.id)
     assert (world.now - began >= LOOKED_AT_EVERY) is not is_said

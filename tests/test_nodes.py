@@ -16,7 +16,7 @@ from reconciler.core.marker import Marker
 from reconciler.core.pid_file import LISTED_AS_RUNNING, LOOKED_AT_EVERY
 from reconciler.core.saved_plan import save_plan
 from reconciler.core.scope import Errand, Scope
-from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ServiceUnreachable
+from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ServiceUnreachable, TimedOut
 from tests.core.builders import desired, endpoint, pool
 from tests.fakes import CONNECTS_AFTER, MISSES_AFTER, Daemon, FakeClock, FakeHost, FakeService
 from tests.lab import YES, Lab
@@ -240,18 +240,113 @@ def test_where_the_service_does_not_tell_of_the_last_start_it_is_waited_for() ->
     lab.world.faults.revive()
 
 
-def test_of_two_the_one_that_began_last_has_to_say_that_it_ended() -> None:
+@pytest.mark.parametrize("first", ["the older", "the newer"])
+@pytest.mark.parametrize("by_hand_too", [False, True], ids=["apply", "endpoint start"])
+def test_of_two_both_have_to_say_that_they_ended(first: str, by_hand_too: bool) -> None:
     """Each looks for the PID file at another moment; and the service may say offline for what the first one said."""
     lab = on_ufe01()
     (old,) = lab.world.daemons_of("main")
     new = start_on_ufe03(lab, old.id)
     lab.world.folders["main"].pid = None
-    lab.world.end(old, cleanly=True)
+    ends, goes_on = (old, new) if first == "the older" else (new, old)
+    lab.world.end(ends, cleanly=True)
     lab.world.missed.clear()
-    new.connects = math.inf
-    assert lab.apply().code == ExitCode.OK
+    goes_on.connects = math.inf
+    if by_hand_too:
+        by_hand.start(lab.world.outside, FakeClock(lab.world), "main", patience=60.0)
+    else:
+        assert lab.apply().code == ExitCode.OK
     assert [d.node for d in lab.world.daemons_of("main")] == ["ufe02"]
     lab.assert_converged()
+
+
+def test_of_two_the_one_of_another_node_may_be_left_while_the_one_here_ends() -> None:
+    """The remedy for two that run at once: their PID file is removed, and each looks for it at another moment."""
+    lab = Lab(desired(endpoint()))
+    assert lab.apply().code == ExitCode.OK
+    (old,) = lab.world.daemons_of("main")
+    new = start_on_ufe03(lab, old.id)
+    assert lab.sight().plan.refusals
+    lab.world.folders["main"].pid = None
+    new.connects = math.inf
+    assert [(a.kind, bool(a.hold)) for a in lab.sight().plan.actions if isinstance(a, Start)] == [("Start", True)]
+    assert lab.apply().code == ExitCode.OK
+    assert node_of(lab) == lab.world.node
+    assert not {old.pid, new.pid} & {d.pid for d in lab.world.daemons}
+    lab.assert_converged()
+
+
+def test_what_loses_its_pid_file_here_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last start was here, so that nobody else is left: it is ended, and started again."""
+    lab = Lab(desired(endpoint()))
+    assert lab.apply().code == ExitCode.OK
+    lab.world.folders["main"].pid = None
+    asked = requests(lab, monkeypatch)
+    assert [(a.kind, a.hold) for a in lab.sight().plan.actions if isinstance(a, Start)] == [("Start", None)]
+    assert asked.count("get") <= 1
+    began = lab.world.now
+    assert lab.apply().code == ExitCode.OK
+    assert lab.world.now - began < LOOKED_AT_EVERY
+    lab.assert_converged()
+
+
+def test_lines_of_a_log_that_are_not_seen_yet_end_no_wait() -> None:
+    """What a node appends to an open file is seen by others only after a while."""
+    lab = on_ufe01()
+    (first,) = lab.world.daemons_of("main")
+    lab.world.end(first, cleanly=True)
+    seen = lab.world.logs["main"]
+    assert lab.apply().code == ExitCode.OK
+    (second,) = lab.world.daemons_of("main")
+    lab.world.logs["main"] = seen
+    lab.world.node = "ufe01"
+    loses_its_pid_file(lab, second)
+    assert lab.apply().code == ExitCode.OK
+    assert node_of(lab) == "ufe01"
+    assert second not in lab.world.daemons
+
+
+def test_a_start_by_hand_after_one_that_was_found_to_have_ended_is_another_one() -> None:
+    lab = on_ufe01()
+    (old,) = lab.world.daemons_of("main")
+    lab.world.end(old, cleanly=False)
+    lab.world.missed.clear()
+    lab.world.now += 120
+    lab.world.faults.fail("start", EndpointCommandError("no"))
+    assert lab.apply().outcomes == {("main", "ClearStalePid"): "done", ("main", "Start"): "failed"}
+    lab.world.faults.revive()
+    lab.world.node = "ufe01"
+    new = lab.world.spawn("main", old.id)
+    lab.world.register(new)
+    lab.world.bring_up(new)
+    lab.world.node = "ufe02"
+    loses_its_pid_file(lab, new)
+    assert lab.apply().code == ExitCode.OK
+    assert node_of(lab) == "ufe02"
+
+
+def test_where_it_cannot_be_told_when_the_file_went_it_may_have_been_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab, daemon = left_on_ufe01()
+    original = FakeHost.directory
+
+    def ageless(host: FakeHost, name: str) -> object:
+        found = original(host, name)
+        return replace(found, changed=None) if found else None
+
+    monkeypatch.setattr(FakeHost, "directory", ageless)
+    by_hand.start(lab.world.outside, FakeClock(lab.world), "main", patience=60.0)
+    assert node_of(lab) == "ufe02"
+    assert daemon not in lab.world.daemons
+
+
+def test_by_hand_a_wait_that_would_take_too_long_is_said() -> None:
+    lab, daemon = left_on_ufe01()
+    began = lab.world.now
+    with pytest.raises(TimedOut, match="cannot be started yet") as caught:
+        by_hand.start(lab.world.outside, FakeClock(lab.world), "main", patience=1.0)
+    assert "a daemon on another node lives until it looks for it" in (caught.value.why or "")
+    assert lab.world.now - began < 3
+    assert lab.world.daemons == [daemon]
 
 
 @pytest.mark.parametrize("how", ["localhost", "it is not found"])
@@ -304,7 +399,8 @@ def test_without_a_tool_nobody_is_waited_for() -> None:
     lab, _ = left_on_ufe01()
     lab.world.tool = EndpointCommandError("none")
     began = lab.world.now
-    assert lab.apply().code != ExitCode.OK
+    with pytest.raises(EndpointCommandError, match="globus-compute-endpoint cannot be used"):
+        lab.apply()
     assert lab.world.now == began
 
 
@@ -329,7 +425,7 @@ def test_by_hand_a_directory_in_which_files_come_and_go_is_not_waited_for_for_ev
             lab.world.edit("main", f"swap{lab.world.now}", b"")
 
     lab.world.slept = edits
-    by_hand.start(lab.world.outside, FakeClock(lab.world), "main", patience=10.0)
+    by_hand.start(lab.world.outside, FakeClock(lab.world), "main", patience=60.0)
     assert lab.world.now - began < 2 * ABSENT_FOR
     assert node_of(lab) == "ufe02"
 

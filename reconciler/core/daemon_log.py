@@ -24,7 +24,7 @@ _ENDS = re.compile(rf"Shutdown complete\.|{_LAST_WORD}")
 _TOLD = "PID file removed by another process; initiating shutdown"
 """What it says when somebody told it to end so: as `stop_elsewhere` does, or `ending.py`, or a user."""
 _GAVE_UP = "Unhandled exception; shutting down"
-_HEADER = r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ \S+-(?P<pid>\d+) "
+_HEADER = r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ \S+-(?P<pid>\d{1,18}) "
 """How each message begins, with the PID that the daemon has for itself."""
 _STARTS = re.compile(_HEADER + rf".*\n\s*{_BEGINS.pattern}", re.MULTILINE)
 _SAYS_IT_ENDED = re.compile(rf"{_HEADER}.*(?:Shutdown complete\.|\n\s*{_LAST_WORD})", re.MULTILINE)
@@ -57,15 +57,30 @@ def ending(log: str) -> Ending:
     return "cut off" if begun else "unknown"
 
 
-def has_ended(log: str) -> bool:
-    """Whether the daemon that began last in a log says that it has ended: that it was told to is not enough.
+def have_ended(log: str, recorded: int | None = None) -> bool:
+    """Whether all daemons of a log say that they have ended: that they were told to is not enough.
 
-    Another one may write into it at the same time. Without the beginning among the lines, it is whoever wrote last.
+    Several may write into it at the same time, from several nodes: all that began in it, and whoever wrote last.
+    One that was killed says nothing.
+
+    Args:
+        log: its last lines.
+        recorded: PID of one that must have said so besides. What it wrote last need not be seen on this node yet.
     """
-    begun = list(_STARTS.finditer(log))
-    written = begun or list(_LINE.finditer(log))
-    ends = {found["pid"] for found in _SAYS_IT_ENDED.finditer(log, begun[-1].end() if begun else 0)}
-    return bool(written) and written[-1]["pid"] in ends
+    begun = {int(found["pid"]): found.start() for found in _STARTS.finditer(log)}
+    for pid in (last_writer(log), recorded):
+        if pid is not None:
+            begun.setdefault(pid, 0)
+    ended = {int(found["pid"]): found.start() for found in _SAYS_IT_ENDED.finditer(log)}
+    return bool(begun) and all(ended.get(pid, -1) >= began for pid, began in begun.items())
+
+
+def last_writer(log: str) -> int | None:
+    """Return the PID, as it has it for itself, of whoever wrote the last message of a log."""
+    pid = None
+    for found in _LINE.finditer(log):
+        pid = int(found["pid"])
+    return pid
 
 
 def says_connected(log: str, process: Process) -> bool | None:

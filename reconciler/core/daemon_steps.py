@@ -137,7 +137,8 @@ class _DaemonPlanner:
         if daemon.state is DaemonState.STARTING and daemon.process and self._is_outdated(daemon.process):
             hold = OTHER_START, "run it again in a minute: then it is restarted"
         there = self.ground.directory
-        if daemon.state is DaemonState.STOPPED and there and may_be_left(there, self.ground.marker, self.live):
+        ends = daemon.state in (DaemonState.STOPPED, DaemonState.STOPPING) and not hold[0]
+        if ends and there and may_be_left(there, self.ground.marker, self.live):
             hold = MAY_BE_LEFT, "run it again in 20 s"
         # What a cut-off start began may not be seen yet, and be up by the time of the action: then it is waited for.
         waits = daemon.state is DaemonState.STARTING or self._was_begun()

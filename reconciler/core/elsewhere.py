@@ -16,7 +16,7 @@ from enum import Enum
 
 from reconciler.core.actions import Refusal
 from reconciler.core.boot import is_from_here, is_of_this_boot, is_proof, would_show
-from reconciler.core.daemon_log import has_ended
+from reconciler.core.daemon_log import have_ended, last_writer
 from reconciler.core.frozen import dataclass
 from reconciler.core.live import GONE, JournalEntry, LiveDirectory, LiveState, PidFile, Unknown
 from reconciler.core.machine import HostFacts
@@ -122,23 +122,30 @@ def may_be_left(directory: LiveDirectory, marker: Marker | None, live: LiveState
     reaches no broker. A start before that would bring the file back, and it would live on beside the new one. That
     nobody is left is told by its log, by how long the file has been away, or by where the last start was.
     """
-    if not is_left_unsaid(directory, live):
+    log = live.log_ends.get(directory.name, "")
+    if not is_left_unsaid(directory, log):
         return False
     if _is_left_by_record(marker, live):
         return True
     endpoint_id = _id_of(directory, marker)
-    if _is_unregistered(endpoint_id, live):
+    if endpoint_id is None:
         return False
     node = _registered_on(live, endpoint_id)
     record = marker.daemon if marker else None
-    if record is not None and record.ended is not None and node == record.host:
+    if record is not None and record.ended is not None and node == record.host and last_writer(log) == record.pid:
         return False  # it was found to have ended, with a PID file that nobody touched any more
-    return endpoint_id in live.asked_where if node is None else not _is_this(node, live.host)
+    if node is None:
+        # Where there is a process here, the last start may well have been here.
+        return not directory.processes and (endpoint_id in live.asked_where or _is_unregistered(endpoint_id, live))
+    return not _is_this(node, live.host)
 
 
-def is_left_unsaid(directory: LiveDirectory, live: LiveState) -> bool:
-    """Whether a PID file is gone since a moment ago, and the log of its daemon does not say that it ended."""
-    return lost_its_pid_file_just_now(directory) and not has_ended(live.log_ends.get(directory.name, ""))
+def is_left_unsaid(directory: LiveDirectory, log: str) -> bool:
+    """Whether a PID file is gone since a moment ago, and the log does not say that its daemons ended."""
+    if not lost_its_pid_file_just_now(directory):
+        return False
+    record = directory.marker.daemon if isinstance(directory.marker, Marker) else None
+    return not have_ended(log, record.pid if record is not None and record.ended is None else None)
 
 
 def _is_left_by_record(marker: Marker | None, live: LiveState) -> bool:
@@ -150,10 +157,11 @@ def _is_left_by_record(marker: Marker | None, live: LiveState) -> bool:
 def lost_its_pid_file_just_now(directory: LiveDirectory) -> bool:
     """Whether there was a PID file until so short a time ago, perhaps, that its daemon has not looked for it since.
 
-    Every daemon has a log, but for its first moment: without one there was none.
+    Every daemon has a log, but for its first moment: without one there was none. Whatever is here, another one may be
+    left. Where it cannot be told when the directory changed, it may have been just now.
     """
-    is_away = directory.pid_file is None and not directory.processes and directory.logged is not None
-    return is_away and directory.changed is not None and abs(directory.changed) <= ABSENT_FOR
+    is_away = directory.pid_file is None and directory.logged is not None
+    return is_away and (directory.changed is None or abs(directory.changed) <= ABSENT_FOR)
 
 
 def _ran_elsewhere(record: DaemonRecord, host: HostFacts) -> bool:
@@ -298,14 +306,17 @@ def without_a_node(directories: Iterable[LiveDirectory], live: LiveState, starti
     for directory in directories:
         marker = directory.marker if isinstance(directory.marker, Marker) else None
         endpoint_id = _id_of(directory, marker)
-        if directory.processes or endpoint_id is None or _registered_on(live, endpoint_id):
+        if endpoint_id is None or _registered_on(live, endpoint_id):
             continue
-        sighting = sight_elsewhere(directory, marker, live)
-        nameless = sighting.away in (Away.DOUBTFUL, Away.RUNS) and sighting.record is None
-        unsaid = directory.name in starting and is_left_unsaid(directory, live) and not _is_left_by_record(marker, live)
-        if nameless or unsaid:
+        log = live.log_ends.get(directory.name, "")
+        unsaid = directory.name in starting and is_left_unsaid(directory, log) and not _is_left_by_record(marker, live)
+        if unsaid or (not directory.processes and _is_nameless(sight_elsewhere(directory, marker, live))):
             found.add(endpoint_id)
     return found
+
+
+def _is_nameless(sighting: Sighting) -> bool:
+    return sighting.away in (Away.DOUBTFUL, Away.RUNS) and sighting.record is None
 
 
 # --- in words

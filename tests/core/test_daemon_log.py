@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.daemon_log import ending, has_ended, says_connected
+from reconciler.core.daemon_log import ending, have_ended, last_writer, says_connected
 from reconciler.core.live import Process
 from tests.core.builders import BEGINS, ENDS, GAVE_UP
 
@@ -94,7 +94,11 @@ SHUT_DOWN = "run Shutdown complete.\n---------- Core Endpoint ends: 591c821c\n"
         (begins() + said(SHUT_DOWN) + begins(102), False),
         (begins() + said(SHUT_DOWN) + begins(102) + said(SHUT_DOWN, 102), True),
         (begins() + begins(102) + said(SHUT_DOWN), False),  # there were two; the later one may go on
-        (begins() + begins(102) + said(SHUT_DOWN, 102) + ready(), True),
+        (begins() + begins(102) + said(SHUT_DOWN, 102) + ready(), False),  # the earlier one may
+        (begins() + begins(102) + said(SHUT_DOWN, 102) + said(SHUT_DOWN), True),
+        (begins() + begins(102) + said(SHUT_DOWN, 102), False),
+        (begins() + said(SHUT_DOWN) + begins(), False),  # its PID came again
+        (begins(102) + said(SHUT_DOWN, 102) + ready(), False),  # it began before what was read
         (begins() + said("_touch_pid PID file removed by another process; initiating shutdown"), False),
         (begins() + said("start asks for `Shutdown complete.` or so"), True),
         (ready() + said(SHUT_DOWN), True),  # it began before what was read
@@ -104,8 +108,22 @@ SHUT_DOWN = "run Shutdown complete.\n---------- Core Endpoint ends: 591c821c\n"
         ("", False),
     ],
 )
-def test_whether_the_daemon_that_began_last_has_ended(log: str, answer: bool) -> None:
-    assert has_ended(log) is answer
+def test_whether_all_daemons_of_a_log_have_ended(log: str, answer: bool) -> None:
+    assert have_ended(log) is answer
+
+
+def test_the_one_on_record_has_to_say_so_too() -> None:
+    """On another node the last lines of a log may not be seen yet."""
+    log = begins() + said(SHUT_DOWN)
+    assert have_ended(log, 101)
+    assert not have_ended(log, 102)
+    assert not have_ended("", 102)
+
+
+def test_who_wrote_last() -> None:
+    assert last_writer(begins() + ready(102) + "not a message\n") == 102
+    assert last_writer("Shutdown complete.\n") is None
+    assert last_writer(said("x").replace("101", "9" * 5000)) is None
 
 
 @pytest.mark.parametrize("run", ["=" * 300_000, "-" * 300_000, "\n" * 300_000])
@@ -114,7 +132,7 @@ def test_a_log_without_a_session_is_read_at_once(run: str) -> None:
     assert says_connected(said(run), DAEMON) is None
     assert ending(said(run)) == "unknown"
     assert ending(begins() + said(run)) == "cut off"
-    assert not has_ended(begins() + said(run))
+    assert not have_ended(begins() + said(run))
 
 
 def test_a_daemon_in_a_container_writes_the_pid_that_it_has_there() -> None:
