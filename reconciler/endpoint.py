@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypedDict
 
 from reconciler import by_hand
-from reconciler.core.single import listing, of_nobody
+from reconciler.core.single import listing
+from reconciler.core.trash import of_nobody
 from reconciler.errors import TimedOut
 from reconciler.paths import config_directory
 from reconciler.wiring import Ports, builtin_documents, chiltepin_apps, connect, translating_globus

@@ -149,8 +149,12 @@ def _check_stack(request: Request, lock: Lock | None) -> None:
         raise Refused(
             f"the lockfile is that of stack `{lock.stack}`, and the manifest's is `{request.desired.stack}`",
             where=request.lock_file,
-            remedy=f"write `stack: {lock.stack}` again, or name another lockfile with --lock",
+            remedy=f"write `stack: {lock.stack}` again, or name another lockfile with --lock{_or_remove(lock)}",
         )
+
+
+def _or_remove(lock: Lock) -> str:
+    return "" if lock.endpoints or lock.pools else ", or remove this one: it is empty"
 
 
 def _check_names(request: Request, live: LiveState, known: Known) -> None:
@@ -162,7 +166,13 @@ def _check_names(request: Request, live: LiveState, known: Known) -> None:
             names = names_in_trash(live, known) if in_trash else names
             near = difflib.get_close_matches(name, names, 1)
             listed = f"{'in the trash' if in_trash else 'known'} are: {', '.join(sorted(names)) or 'none'}"
-            raise UsageError(f"{name}: no such endpoint", remedy=f"did you mean {near[0]}?" if near else listed)
+            remedy = f"did you mean {near[0]}?" if near else listed
+            if name in live.directories:
+                what = f"{name}: this manifest does not declare it, and its stack does not manage it"
+                raise UsageError(
+                    what, where=f"{live.config_dir}/{name}", remedy=f"write a block for it first; or {remedy}"
+                )
+            raise UsageError(f"{name}: no such endpoint", remedy=remedy)
 
 
 def known_of(request: Request, lock: Lock | None, live: LiveState) -> Known:

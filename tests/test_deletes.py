@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reconciler import by_hand
 from reconciler.core.actions import DELETING, EndpointAction
 from reconciler.core.consent import Consent
 from reconciler.core.desired import CONFIG, DesiredEndpoint, Moved, Trash
@@ -15,7 +16,8 @@ from reconciler.core.lock import emit_lock
 from reconciler.core.marker import Marker
 from reconciler.core.scope import Errand
 from reconciler.errors import EndpointCommandError, ExitCode, FileSystemError, ServiceUnreachable, UsageError
-from tests.core.builders import desired, endpoint, pool
+from tests.core.builders import SCHEMA, TEMPLATE, desired, endpoint, pool
+from tests.fakes import FakeClock
 from tests.lab import YES, Lab, Result
 
 MPI = (pool("mpi"),)
@@ -442,6 +444,23 @@ def test_purge_whose_entry_cannot_be_removed_is_repeated() -> None:
     lab.world.faults.revive()
     assert lab.apply(ONE, **errand("purge")).code == ExitCode.OK
     assert (lab.world.trash, lab.world.deregistered) == ({}, [uuids["old"]])
+
+
+def test_what_was_deleted_by_hand_comes_back_by_hand() -> None:
+    lab, _ = deleted()
+    outside, clock = lab.world.outside, FakeClock(lab.world)
+    by_hand.configure(outside, clock, "new", template=TEMPLATE, schema=SCHEMA, patience=10)
+    by_hand.delete(outside, clock, "new", deregister=False, seconds=10)
+    lab.wants(endpoint(), endpoint("new"))
+    refused(lab.apply(ONE, **errand("undelete", "new")), "it is not in the trash", "`chiltepin endpoint undelete new`")
+
+
+def test_what_no_block_declares_is_no_endpoint_of_the_stack_and_is_there_all_the_same() -> None:
+    lab, _ = deleted()
+    by_hand.configure(lab.world.outside, FakeClock(lab.world), "mine", template=TEMPLATE, schema=SCHEMA, patience=10)
+    with pytest.raises(UsageError, match="mine: this manifest does not declare it") as caught:
+        lab.apply(**errand("adopt", "mine"))
+    assert (caught.value.remedy or "").startswith("write a block for it first")
 
 
 def test_purge_of_what_was_not_deleted() -> None:

@@ -80,7 +80,8 @@ def _unasked(request: Request) -> str:
     """Return how to agree beforehand to what nobody can be asked about."""
     errand = request.scope.errand
     if errand is None:
-        return "look at `chiltepin plan`, then use --yes"
+        options = f"{' --destroy' * request.scope.destroy}{' --purge' * request.scope.purge}"
+        return f"look at `chiltepin plan{options}`, then use --yes"
     return "use --yes, with --allow-delete and --max-deletes N" if errand.kind == "purge" else "use --yes"
 
 

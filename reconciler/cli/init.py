@@ -71,7 +71,7 @@ def init(
         console.warn(f"{directory} is left out: its name can stand in no manifest: {why}")
     option = "" if file == o.DEFAULT_FILE else f" -f {shlex.quote(str(file))}"
     option += f" -c {shlex.quote(config_dir)}" if config_dir and from_existing else ""
-    login = "" if from_existing else "chiltepin login (without an account: chiltepin sandbox up), then "
+    login = "" if from_existing else "chiltepin login (without an account: chiltepin sandbox up says how), then "
     console.say(f"wrote {file}; next: {login}chiltepin plan{option}")
     return int(ExitCode.OK)
 

@@ -10,7 +10,7 @@ from reconciler.core.daemon import Daemon, is_up
 from reconciler.core.live import Damaged, LiveDirectory, TrashEntry
 from reconciler.core.marker import MARKER
 from reconciler.core.pid_file import is_fresh
-from reconciler.core.trash import say_entry
+from reconciler.core.trash import of_nobody, say_entry
 from reconciler.errors import Refused, UsageError
 
 _UNREADABLE_ID = "[failed to read endpoint id]"
@@ -98,11 +98,6 @@ def runs(where: str, name: str, why: str) -> Refused:
         why=why,
         remedy=f"stop it first, where it runs: `chiltepin endpoint stop {quote(name)}`",
     )
-
-
-def of_nobody(trash: Iterable[TrashEntry]) -> tuple[TrashEntry, ...]:
-    """Return what was deleted by hand, oldest first: no stack manages it, so no command with a manifest names it."""
-    return tuple(item for item in trash if item.directory is not None and item.directory.marker is None)
 
 
 def entry_to_undelete(name: str, entry: str | None, trash: Iterable[TrashEntry], where: str) -> TrashEntry:

@@ -230,6 +230,11 @@ def _is_gone(name: str, entry: str | None, live: LiveState, known: Known) -> boo
     return entry is None and known.entry(name) is None and not named
 
 
+def of_nobody(trash: Iterable[TrashEntry]) -> tuple[TrashEntry, ...]:
+    """Return what was deleted by hand, oldest first: no stack manages it, so no command with a manifest names it."""
+    return tuple(item for item in trash if item.directory is not None and item.directory.marker is None)
+
+
 def chosen_entries(
     name: str, entry: str | None, live: LiveState, known: Known, command: str
 ) -> tuple[TrashEntry, ...] | Refusal:
@@ -242,6 +247,8 @@ def chosen_entries(
         remedy = "`chiltepin status` lists what is there"
         if command == "purge" and not entry:
             remedy = f"delete it first: remove its block, then `chiltepin apply --allow-delete --target {quote(name)}`"
+        if entry is None and any(item.deleted_directory == name for item in of_nobody(live.trash)):
+            remedy = f"what was deleted by hand comes back by hand: `chiltepin endpoint undelete {quote(name)}`"
         return Refusal(name, what, remedy, tuple(_others(name, live, known)))
     if len({item.id for item in found}) > 1:
         return Refusal(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.adapters.globus_stub import CLIENT, ENDPOINT
 from tests.cli.support import HEAD, OTHER_ENDPOINT, POOLED, RENAMED, Shell, Tree
@@ -415,6 +416,13 @@ def test_a_lease_that_cannot_be_read_is_somebodys(shell: Shell) -> None:
         says=(f"rm {lease}", "another apply may hold this config directory", "100000 bytes are not a lease"),
     )
     shell.ok("plan")
+
+
+def test_an_empty_lock_of_another_stack_may_be_removed(shell: Shell) -> None:
+    shell.registered()
+    emptied = yaml.safe_load(shell.lock.read_text()) | {"stack": "other", "endpoints": {}, "pools": {}}
+    shell.lock.write_text(yaml.safe_dump(emptied))
+    shell.refused("plan", code=4, says=("the lockfile is that of stack `other`", "or remove this one: it is empty"))
 
 
 def test_an_empty_manifest_deletes_nothing(shell: Shell) -> None:

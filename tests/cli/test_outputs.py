@@ -294,7 +294,10 @@ def test_init_writes_a_manifest_that_is_valid_and_says_what_comes_next(shell: Sh
     done = shell.ok("init", "--stack", "weather")
     assert (done.out, done.err) == (
         "",
-        "wrote chiltepin.yaml; next: chiltepin login (without an account: chiltepin sandbox up), then chiltepin plan\n",
+        (
+            "wrote chiltepin.yaml; next: chiltepin login (without an account: chiltepin sandbox up says how),"
+            " then chiltepin plan\n"
+        ),
     )
     shell.ok("validate").says("chiltepin.yaml is valid: stack weather, 1 endpoint, 1 pool.")
     shell.ok("plan").says("create directory weather-main")

@@ -25,6 +25,11 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "logs main -n 0": ("chiltepin logs:", "--lines"),
     "plan --reregister mian": ("--reregister mian: no such endpoint", "did you mean main?"),
     "forget main": ("nobody can be asked: the input is not a terminal",),
+    "destroy": (
+        "nobody can be asked: the input is not a terminal",
+        "look at `chiltepin plan --destroy`, then use --yes",
+    ),
+    "destroy --purge": ("look at `chiltepin plan --destroy --purge`, then use --yes",),
     "restart main --yes --format xml": ("--format xml: not known",),
 }
 
