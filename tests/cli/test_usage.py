@@ -396,8 +396,8 @@ def test_closed_streams(shell: Shell) -> None:
 def test_without_a_terminal_nobody_can_be_asked(shell: Shell) -> None:
     shell.registered()
     shell.write(RENAMED)
-    for command in ("apply", "destroy"):
-        says = ("nobody can be asked: the input is not a terminal", "`chiltepin plan`", "--yes")
+    for command, plan in (("apply", "`chiltepin plan`"), ("destroy", "`chiltepin plan --destroy`")):
+        says = ("nobody can be asked: the input is not a terminal", plan, "--yes")
         shell.refused(command, code=64, says=says)
 
 
