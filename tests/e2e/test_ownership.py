@@ -179,7 +179,7 @@ def test_endpoint_of_another_stack_is_left_alone(running: User) -> None:
     assert running.daemon("one") == daemon
 
 
-def test_second_clone_without_the_lock_does_not_take_over_or_delete(running: User) -> None:
+def test_second_clone_of_another_lineage_does_not_take_over_or_delete(running: User) -> None:
     """The same stack name with another lineage is another manifest."""
     before, daemon = running.snapshot("one"), running.daemon("one")
     project = running.base / "clone"

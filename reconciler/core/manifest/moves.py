@@ -22,7 +22,9 @@ def read_moved(manifest: Manifest, findings: Findings) -> tuple[Moved, ...]:
         if entry.from_ in seen:
             findings.error(("moved", index, "from"), f"`{entry.from_}` is moved twice")
         if entry.to not in known:
-            hint = suggestion(entry.to, manifest.endpoints, "endpoints")
+            gone = "remove this entry if its block is gone for good"
+            near = suggestion(entry.to, manifest.endpoints, "endpoints")
+            hint = f"{near}{'' if near.endswith('?') else ';'} {gone}" if near else gone
             if entry.to in manifest.pools:
                 hint = "a pool has no past: call it by its new name in `pools` and in the workflows"
             findings.error(("moved", index, "to"), f"there is no endpoint `{entry.to}`", hint)

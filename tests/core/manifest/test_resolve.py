@@ -197,7 +197,11 @@ def test_merging_is_associative_and_the_last_layer_wins(
         ),
         ('pools: {p: {mpi: \'{{ "{" + "{" }}\'}}', "1:18: error: `mpi` cannot be this text"),
         ("pools: {a/b: }", "'a/b' cannot be a pool's name: it contains a slash"),
-        ("moved: [{from: a, to: b}]", "1:23: error: there is no endpoint `b`"),
+        ("moved: [{from: a, to: b}]", "1:23: error: there is no endpoint `b`; remove this entry if its block is gone"),
+        (
+            "endpoints: {met-10: }\nmoved: [{from: o, to: met-one}]",
+            "2:23: error: there is no endpoint `met-one`; did you mean `met-10`? remove this entry",
+        ),
         ("endpoints: {a: }\nmoved: [{from: a, to: a}]", "2:23: error: `a` is moved to itself; remove this entry"),
         ("endpoints: {a: , b: }\nmoved: [{from: a, to: b}]", "2:16: error: `a` is still declared in `endpoints`"),
         ("endpoints: {c: }\nmoved: [{from: a, to: c}, {from: a, to: c}]", "2:34: error: `a` is moved twice"),
