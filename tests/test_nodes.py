@@ -34,9 +34,9 @@ def on_ufe01() -> Lab:
     return lab
 
 
-def start_on_ufe03(lab: Lab, endpoint_id: str | None) -> Daemon:
-    """Somebody starts the endpoint on ufe03 by hand."""
-    here, lab.world.node = lab.world.node, "ufe03"
+def start_by_hand(lab: Lab, endpoint_id: str | None, node: str = "ufe03") -> Daemon:
+    """Somebody starts the endpoint on another node by hand."""
+    here, lab.world.node = lab.world.node, node
     new = lab.world.spawn("main", endpoint_id)
     lab.world.register(new)
     lab.world.bring_up(new)
@@ -48,7 +48,7 @@ def move_to_ufe03(lab: Lab) -> Daemon:
     """Somebody stops it where it runs, and starts it on ufe03, by hand."""
     (old,) = lab.world.daemons_of("main")
     lab.world.end(old, cleanly=True)
-    return start_on_ufe03(lab, old.id)
+    return start_by_hand(lab, old.id)
 
 
 def loses_its_pid_file(lab: Lab, daemon: Daemon) -> None:
@@ -63,6 +63,19 @@ def left_on_ufe01() -> tuple[Lab, Daemon]:
     (daemon,) = lab.world.daemons_of("main")
     loses_its_pid_file(lab, daemon)
     return lab, daemon
+
+
+def found_ended_on_ufe01() -> Lab:
+    """Return a lab whose user is on ufe02, where an apply found that the daemon had died, and could not start it."""
+    lab = on_ufe01()
+    (daemon,) = lab.world.daemons_of("main")
+    lab.world.end(daemon, cleanly=False)
+    lab.world.missed.clear()
+    lab.world.now += 120
+    lab.world.faults.fail("start", EndpointCommandError("no"))
+    assert lab.apply().outcomes == {("main", "ClearStalePid"): "done", ("main", "Start"): "failed"}
+    lab.world.faults.revive()
+    return lab
 
 
 def node_of(lab: Lab) -> str:
@@ -246,7 +259,7 @@ def test_of_two_both_have_to_say_that_they_ended(first: str, by_hand_too: bool) 
     """Each looks for the PID file at another moment; and the service may say offline for what the first one said."""
     lab = on_ufe01()
     (old,) = lab.world.daemons_of("main")
-    new = start_on_ufe03(lab, old.id)
+    new = start_by_hand(lab, old.id)
     lab.world.folders["main"].pid = None
     ends, goes_on = (old, new) if first == "the older" else (new, old)
     lab.world.end(ends, cleanly=True)
@@ -265,7 +278,7 @@ def test_of_two_the_one_of_another_node_may_be_left_while_the_one_here_ends() ->
     lab = Lab(desired(endpoint()))
     assert lab.apply().code == ExitCode.OK
     (old,) = lab.world.daemons_of("main")
-    new = start_on_ufe03(lab, old.id)
+    new = start_by_hand(lab, old.id)
     assert lab.sight().plan.refusals
     lab.world.folders["main"].pid = None
     new.connects = math.inf
@@ -307,20 +320,8 @@ def test_lines_of_a_log_that_are_not_seen_yet_end_no_wait() -> None:
 
 
 def test_a_start_by_hand_after_one_that_was_found_to_have_ended_is_another_one() -> None:
-    lab = on_ufe01()
-    (old,) = lab.world.daemons_of("main")
-    lab.world.end(old, cleanly=False)
-    lab.world.missed.clear()
-    lab.world.now += 120
-    lab.world.faults.fail("start", EndpointCommandError("no"))
-    assert lab.apply().outcomes == {("main", "ClearStalePid"): "done", ("main", "Start"): "failed"}
-    lab.world.faults.revive()
-    lab.world.node = "ufe01"
-    new = lab.world.spawn("main", old.id)
-    lab.world.register(new)
-    lab.world.bring_up(new)
-    lab.world.node = "ufe02"
-    loses_its_pid_file(lab, new)
+    lab = found_ended_on_ufe01()
+    loses_its_pid_file(lab, start_by_hand(lab, lab.ids()["main"], node="ufe01"))
     assert lab.apply().code == ExitCode.OK
     assert node_of(lab) == "ufe02"
 
@@ -381,14 +382,7 @@ def test_its_last_word_ends_the_wait() -> None:
 
 
 def test_after_a_pid_file_that_nobody_touched_nobody_is_waited_for() -> None:
-    lab = on_ufe01()
-    (daemon,) = lab.world.daemons_of("main")
-    lab.world.end(daemon, cleanly=False)
-    lab.world.missed.clear()
-    lab.world.now += 120
-    lab.world.faults.fail("start", EndpointCommandError("no"))
-    assert lab.apply().outcomes == {("main", "ClearStalePid"): "done", ("main", "Start"): "failed"}
-    lab.world.faults.revive()
+    lab = found_ended_on_ufe01()
     began = lab.world.now
     assert lab.apply().outcomes == {("main", "Start"): "done"}
     assert lab.world.now - began < LOOKED_AT_EVERY
