@@ -80,8 +80,13 @@ def _unasked(request: Request) -> str:
     """Return how to agree beforehand to what nobody can be asked about."""
     errand = request.scope.errand
     if errand is None:
-        options = f"{' --destroy' * request.scope.destroy}{' --purge' * request.scope.purge}"
-        return f"look at `chiltepin plan{options}`, then use --yes"
+        look = {
+            (False, False): "`chiltepin plan`",
+            (False, True): "`chiltepin plan --purge`",
+            (True, False): "`chiltepin plan --destroy`",
+            (True, True): "`chiltepin plan --destroy --purge`",
+        }[request.scope.destroy, request.scope.purge]
+        return f"look at {look}, then use --yes"
     return "use --yes, with --allow-delete and --max-deletes N" if errand.kind == "purge" else "use --yes"
 
 
