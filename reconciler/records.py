@@ -48,7 +48,8 @@ class Records:
 
     def begin(self) -> None:
         """Write a first lock where there is none: its lineage must be on disk before any marker names it."""
-        if self._plan.actions and any(isinstance(f, WriteLock) and f.cause is Cause.NEW for f in self._plan.files):
+        first = (Cause.NEW, Cause.LOST_LOCK)
+        if self._plan.actions and any(isinstance(f, WriteLock) and f.cause in first for f in self._plan.files):
             self._write_lock()
 
     def done(self, action: EndpointAction, endpoint_id: str | None) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.cli import options as o
+
+if TYPE_CHECKING:
+    from reconciler.core.live import LiveDirectory
 
 EPILOG = o.examples(
     """
@@ -103,6 +106,16 @@ def _scalar(name: str) -> str:
     return name if plain else json.dumps(name, ensure_ascii=False)
 
 
+def _block(name: str, directory: LiveDirectory) -> str:
+    """Return the block of an endpoint that is there, with a word on whose it is, if it is somebody's."""
+    from reconciler.core.marker import Marker
+
+    marker = directory.marker
+    # Whatever a marker says that somebody wrote by hand, it stays one line.
+    managed = f"  # managed by stack {json.dumps(marker.stack)}" if isinstance(marker, Marker) else ""
+    return f"{_scalar(name)}: {{state: unmanaged}}{managed}"
+
+
 def _existing(stack: str, config_dir: str | None) -> tuple[str, dict[str, str]]:
     """Return the manifest, and the endpoints that no manifest can name, each with the reason."""
     from reconciler.adapters.host import LocalHost
@@ -112,6 +125,5 @@ def _existing(stack: str, config_dir: str | None) -> tuple[str, dict[str, str]]:
     found = LocalHost(str(config_directory(config_dir))).directories()
     names = [name for name, d in found.items() if d.kind in ("endpoint", "legacy")]
     faults = {name: fault for name in names if (fault := name_fault(name))}
-    listed = [name for name in names if name not in faults]
-    blocks = "".join(f"\n  {_scalar(name)}: {{state: unmanaged}}" for name in listed) or " {}"
+    blocks = "".join(f"\n  {_block(name, found[name])}" for name in names if name not in faults) or " {}"
     return EXISTING.format(stack=_scalar(stack), blocks=blocks), faults

@@ -103,6 +103,7 @@ def _show(
 ) -> ExitCode:
     """Observe, print the plan, and keep it if that is asked for; return what it means."""
     from reconciler.cli.common import print_plan
+    from reconciler.core.consent import how_to_consent
     from reconciler.core.exit_codes import exit_code_of_plan
     from reconciler.reconcile import make_sight
 
@@ -110,6 +111,8 @@ def _show(
     print_plan(console, sight, output)
     if out is not None:
         _keep(console, out, sight, request, wired.invocation)
+    elif output == "text" and not sight.plan.is_destroy and (needed := how_to_consent(sight.plan)):
+        console.say(f"its deletes need consent: {needed}")
     code = exit_code_of_plan(sight.plan)
     return ExitCode.CHANGES if code is ExitCode.OK and detailed and not sight.plan.is_empty else code
 
@@ -176,7 +179,7 @@ def _keep(console: Console, out: Path, sight: Sight, request: Request, invocatio
     import secrets
 
     from reconciler.adapters.store import write_private_text
-    from reconciler.core.consent import Consent, consented, remedy_for_refused
+    from reconciler.core.consent import Consent, consent_options, consented, remedy_for_refused
     from reconciler.core.outputs import to_json
     from reconciler.core.saved_plan import save_plan
 
@@ -185,9 +188,7 @@ def _keep(console: Console, out: Path, sight: Sight, request: Request, invocatio
     write_private_text(out, to_json(saved) + "\n", "plan")
     # What is left although all deletes are agreed to: no option does it.
     held = consented(plan, Consent(deletes=True, max_deletes=plan.delete_count)).left
-    consent = ["--allow-delete"] if plan.deletes and not held else []
-    consent += ["--max-deletes", str(plan.delete_count)] if consent and plan.delete_count > 1 else []
-    words = ["chiltepin", "apply", *_given(invocation, request.desired), str(out), *consent]
+    words = ["chiltepin", "apply", *_given(invocation, request.desired), str(out), *consent_options(plan)]
     console.say(f"kept in {out}; to do just this: {shlex.join(words)}")
     if held:
         console.say(f"without its {held}")

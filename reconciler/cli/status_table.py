@@ -99,7 +99,7 @@ def size_text(size: int) -> str:
 
 
 def _cells(row: StatusRow) -> tuple[str, ...]:
-    managed = "" if row.managed or row.state in _NOBODYS else " (unmanaged)"
+    managed = "" if row.managed or row.state in _NOBODYS else f" (of {row.stack})" if row.stack else " (unmanaged)"
     where = f" on {row.node}" if row.state == "elsewhere" and row.node else ""
     return (
         row.endpoint,

@@ -13,6 +13,7 @@ from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.elsewhere import Away, Sighting
 from reconciler.core.elsewhere_steps import not_here, start_after, stop_elsewhere
+from reconciler.core.foreign_options import hold_back
 from reconciler.core.known import Blocked, Ground, Known
 from reconciler.core.live import LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.ownership import find_ground
@@ -69,6 +70,7 @@ def plan_restart(
         digest = config.digest if config else ""
         # Asking for it by name is as good as --retry.
         plan_daemon(endpoint, ground, live, steps, digest, desired.host.run_on, retry=True)
+    hold_back(endpoint, directory, live, desired.options, steps)
     if not any(action.kind in ("Start", "Restart") for action in steps.actions) and not steps.refusals:
         why = "; ".join(note.text for note in steps.notes) or "it cannot be restarted here"
         draft.refusals.append(Refusal(name, why, "run this where it runs"))

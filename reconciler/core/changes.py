@@ -23,6 +23,7 @@ class Cause(str, Enum):
     OTHER_CONFIGURATION = "started with other configuration"
     LOST_DIRECTORY = "lost directory"
     LOST_MARKER = "lost marker"
+    LOST_LOCK = "lost; made again from the markers"
     INTERRUPTED = "an earlier apply was interrupted"
     REMOVED = "removed from the manifest"
     DESTROY = "destroy"

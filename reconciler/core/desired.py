@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Any, Literal
 
 from reconciler.core.frozen import dataclass
+from reconciler.core.manifest.options import OptionTable
 from reconciler.core.problems import Position, Problem
 
 EndpointState = Literal["running", "stopped", "unmanaged"]
@@ -128,6 +129,7 @@ class Desired:
         hosts: names of all hosts of the manifest.
         declared: whether the manifest declares any endpoint at all (an empty section deletes nothing).
         refused: by endpoint, options that the installed globus-compute-endpoint does not know.
+        options: those that it knows; None when it is not known which it does.
         warnings: findings that do not stop the run.
         secrets: values that nobody may see, wherever they stand: of what is declared sensitive, and what can be nothing
             but a secret.
@@ -143,6 +145,7 @@ class Desired:
     moved: tuple[Moved, ...] = ()
     declared: bool = True
     refused: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    options: OptionTable | None = None
     warnings: tuple[Problem, ...] = ()
     trash: Trash = field(default_factory=Trash)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reconciler.core.actions import Refusal
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
+from reconciler.core.foreign_options import hold_back
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import Blocked, Foreign, Ground, Known
 from reconciler.core.live import LiveState
@@ -104,6 +105,7 @@ def _plan_managed(
     if not isinstance(ground, Ground):
         return ground
     steps = steps_for(endpoint, ground, live, context.desired.host.run_on, retry=scope.retry)
+    hold_back(endpoint, ground.directory, live, context.desired.options, steps)
     draft.actions += [*(renewal.actions if isinstance(renewal, Renewal) else ()), *steps.actions]
     draft.notes += steps.notes
     draft.refusals += steps.refusals

@@ -172,6 +172,7 @@ class StatusEndpointOutput(Output):
     notes: list[str]
     pools: list[str]
     managed: bool
+    stack: str | None
     node: str | None
     since: float | None
 

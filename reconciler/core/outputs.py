@@ -176,6 +176,7 @@ def status_output(
                 notes=list(row.notes),
                 pools=list(row.pools),
                 managed=row.managed,
+                stack=row.stack,
                 node=row.node,
                 since=row.since,
             )

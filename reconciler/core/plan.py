@@ -8,6 +8,8 @@ from dataclasses import field, replace
 from reconciler.core.actions import (
     DELETING,
     Action,
+    Create,
+    Delete,
     EndpointAction,
     Note,
     Purge,
@@ -181,9 +183,27 @@ def make_plan(
     draft.notes += removal.notes
     draft.markers.update(removal.markers)
     draft.gone |= removal.gone
+    _ask_whether_renamed(draft)
     if not scope.destroy:
         plan_expiry(desired, live, known, scope, draft)
     return _finish(desired, live, known, draft, pools_text, scope)
+
+
+def _ask_whether_renamed(draft: Draft) -> None:
+    """Say how a UUID stays with an endpoint whose block was given another name."""
+    made = [a.endpoint for a in draft.actions if isinstance(a, Create) and not a.marker.id]
+    removed = [a.endpoint for a in draft.actions if isinstance(a, Delete) and a.cause is Cause.REMOVED and a.id]
+    if not (made and removed):
+        return
+    if len(made) == len(removed) == 1:
+        (new,), (old,) = made, removed
+        text = f"if {new} is {old} with another name, `moved: [{{from: {old}, to: {new}}}]` keeps its UUID"
+    else:
+        text = (
+            f"if one of {', '.join(made)} is one of {', '.join(removed)} with another name,"
+            " `moved: [{from: OLD, to: NEW}]` keeps its UUID"
+        )
+    draft.notes.append(Note(None, text))
 
 
 def _finish(
@@ -204,7 +224,7 @@ def _finish(
     files: list[WriteLock | WritePools] = []
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
     if known.lock is None or after != known.lock or (pending_ids and any(not a.hold for a in draft.actions)):
-        cause = Cause.NEW if known.lock is None else Cause.RESOLVED
+        cause = _why_written(live, known)
         here = desired.host.name
         changed = pool_changes(seen_from(here, before.pools), seen_from(here, after.pools))
         files.append(WriteLock(cause=cause, pools=changed))
@@ -243,6 +263,15 @@ def _finish(
         beside=tuple(name for name in desired.endpoints if not (errand or scope.covers(name))),
         unreachable=live.registrations.reason if isinstance(live.registrations, Unknown) else None,
     )
+
+
+def _why_written(live: LiveState, known: Known) -> Cause:
+    """Return why the lockfile is written: markers of its lineage tell that there was one."""
+    if known.lock is not None:
+        return Cause.RESOLVED
+    markers = (d.marker for d in live.directories.values() if isinstance(d.marker, Marker))
+    was_there = any((marker.stack, marker.lineage) == (known.stack, known.lineage) for marker in markers)
+    return Cause.LOST_LOCK if was_there else Cause.NEW
 
 
 def _held_pools(desired: Desired, then_text: str, draft: Draft, pools_text: str | None) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from reconciler.core.frozen import dataclass
+
 MAX_DEPTH = 100
 """Nesting of mappings and lists; a lockfile needs about six levels."""
 
@@ -48,6 +50,30 @@ def load(text: str | bytes) -> Any:
         return yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader, in its C form
     except RecursionError as e:
         raise Unfit("it is nested too deeply, or contains itself") from e
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a document's mapping; line and column count from 1."""
+
+    name: str
+    line: int
+    column: int
+
+
+def top_level_keys(text: str | bytes) -> tuple[Key, ...]:
+    """Return the keys of the mapping that a document is, but for `<<`; none when it is none, or not to be loaded."""
+    try:
+        load(text)  # says whether it may be walked
+        node = yaml.compose(text, Loader=_LOADER)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError):
+        return ()
+    keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    return tuple(
+        Key(str(key.value), key.start_mark.line + 1, key.start_mark.column + 1)
+        for key in keys
+        if key.tag != "tag:yaml.org,2002:merge"
+    )
 
 
 def _harmless(text: str | bytes) -> bool:

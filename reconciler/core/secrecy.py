@@ -26,6 +26,8 @@ def concealed(path: tuple[str, ...], old: Any, new: Any, sensitive: Collection[s
         sensitive: names at the root whose values must not be shown.
     """
     sides = [side for side in (old, new) if side is not ABSENT]
+    if all(side == "" for side in sides):
+        return old, new  # a variable that is set to nothing, so that no user endpoint inherits it
     if path[0] in sensitive or any(is_secret_value(part, side) for part in path for side in sides):
         return _hidden(old), _hidden(new)
     return _without(old, new, ())

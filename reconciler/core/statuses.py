@@ -36,6 +36,7 @@ class StatusRow:
         deaths: how often its daemon died of late and nothing says why.
         notes: what is worth knowing, in words.
         managed: whether the directory carries this stack's marker.
+        stack: the stack whose marker it carries; None without one.
     """
 
     endpoint: str
@@ -52,6 +53,7 @@ class StatusRow:
     notes: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
     managed: bool = False
+    stack: str | None = None
     node: str | None = None
     since: float | None = None
 
@@ -163,6 +165,7 @@ def _row(
         notes=tuple(note for note in notes if note),
         pools=_pools(name, desired),
         managed=managed,
+        stack=marker.stack if marker else None,
         node=live.host.name if daemon.process else daemon.sighting.node if daemon.sighting else None,
         since=daemon.sighting.since if daemon.sighting else None,
     )

@@ -343,7 +343,10 @@ def test_init_from_existing_takes_what_is_there_and_leaves_it_alone(shell: Shell
     written = shell.project / "other.yaml"
     assert {**before, str(written): shell.tree()[str(written)]} == shell.tree()
     shell.ok("validate", "-f", "other.yaml").says("stack other, 6 endpoints, 0 pools")
-    assert set(yaml.safe_load(written.read_text())["endpoints"]) == {"main", *NAMES}
+    text = written.read_text()
+    assert set(yaml.safe_load(text)["endpoints"]) == {"main", *NAMES}
+    assert '\n  main: {state: unmanaged}  # managed by stack "' in text
+    assert "\n  theirs: {state: unmanaged}\n" in text
     assert json_of(shell.ok("plan", "-f", "other.yaml", "--format", "json"))["actions"] == []
 
 

@@ -578,7 +578,7 @@ def test_lock_lost() -> None:
         """
         Plan for stack hrrr on ufe01:
 
-          ~ write the lockfile (new)
+          ~ write the lockfile (lost; made again from the markers)
 
           gone: refused: it is not deleted in this run: without a lockfile nothing tells that it is this manifest's own
               next: look at what this run writes into the lockfile, then run this again

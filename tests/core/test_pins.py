@@ -186,7 +186,7 @@ def test_an_endpoint_of_before_the_client_secret_was_withheld_gets_one_write_and
 
           main: spec changed
             ~ write user_environment.yaml
-                + GLOBUS_COMPUTE_CLIENT_SECRET: (sensitive)
+                + GLOBUS_COMPUTE_CLIENT_SECRET: ""
 
         Plan: 1 to change.
         """,

@@ -222,7 +222,7 @@ def test_lock_lost() -> None:
         """
         Plan for stack hrrr on ufe01:
 
-          ~ write the lockfile (new)
+          ~ write the lockfile (lost; made again from the markers)
 
           old: refused: it is not deleted in this run: without a lockfile nothing tells that it is this manifest's own
               next: look at what this run writes into the lockfile, then run this again
@@ -741,3 +741,18 @@ def test_purge_spares_the_trash_of_endpoints_that_are_not_targets() -> None:
     scene = settled(endpoint("a")).sees(trash=(trashed(endpoint("b")),))
     actions = scene.plan(destroy=True, purge=True, targets=frozenset({"a"})).actions
     assert {action.endpoint for action in actions} == {"a"}
+
+
+def test_what_may_be_a_rename_is_said() -> None:
+    scene = settled(endpoint("old")).wants(endpoint("new"))
+    keeps = "`moved: [{from: old, to: new}]` keeps its UUID"
+    assert [n.text for n in scene.plan().notes] == [f"if new is old with another name, {keeps}"]
+    two = settled(endpoint("old")).wants(endpoint("new"), endpoint("newer"))
+    said = "if one of new, newer is one of old with another name, `moved: [{from: OLD, to: NEW}]` keeps its UUID"
+    assert [n.text for n in two.plan().notes] == [said]
+
+
+def test_what_is_only_new_or_only_removed_is_no_rename() -> None:
+    assert not settled(endpoint("old")).wants(endpoint("old"), endpoint("new")).plan().notes
+    assert not settled(endpoint("old"), endpoint("kept")).wants(endpoint("kept")).plan().notes
+    assert not settled(endpoint("old")).wants(endpoint("new")).plan(destroy=True).notes

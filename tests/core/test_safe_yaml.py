@@ -63,6 +63,17 @@ def test_aliases() -> None:
         safe_yaml.load(bomb)
 
 
+def test_keys_have_places() -> None:
+    found = safe_yaml.top_level_keys(b"a: &x {c: 1}\n# b:\n'b' : [2]\n3: *x\n<<: *x\n")
+    assert [(key.name, key.line, key.column) for key in found] == [("a", 1, 1), ("b", 3, 1), ("3", 4, 1)]
+    assert safe_yaml.top_level_keys("{a: 1, b: 2}")[1].column == 8
+
+
+@pytest.mark.parametrize("text", ["", "[a]", "a", "{", "&a {b: *a}", "[" * 20_000, b"\xff\xfe\x00"])
+def test_what_is_no_mapping_has_no_keys(text: str | bytes) -> None:
+    assert safe_yaml.top_level_keys(text) == ()
+
+
 @pytest.mark.parametrize("text", ["{", "a: [", "\t", "*unknown", "!!python/name:os.system x", b"\xff\xfe\x00"])
 def test_what_is_no_plain_yaml(text: str | bytes) -> None:
     with pytest.raises(yaml.YAMLError):

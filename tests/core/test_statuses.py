@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.cli.status_table import table_lines
 from reconciler.core.live import LiveDirectory, PidFile, Unknown
 from reconciler.core.statuses import StatusRow, status_rows
 from tests.core.builders import (
+    STACK,
     Scene,
     applied,
     endpoint,
@@ -46,6 +48,7 @@ def test_running() -> None:
             user_endpoints=2,
             pools=("a", "b"),
             managed=True,
+            stack=STACK,
             node="ufe01",
         ),
     )
@@ -124,5 +127,9 @@ def test_service() -> None:
     assert [row.service for row in rows(scene.sees(statuses={uuid("main"): Unknown("x")}))] == ["unknown"]
 
 
-def test_another_stacks_directory_is_not_managed() -> None:
-    assert [row.managed for row in rows(settled(endpoint()).has(marked(RUNNING, stack="rrfs")))] == [False]
+def test_another_stacks_directory_is_not_managed_and_says_whose_it_is() -> None:
+    scene = settled(endpoint()).has(marked(RUNNING, stack="rrfs"), replace(applied(endpoint("other")), marker=None))
+    assert [(row.managed, row.stack) for row in rows(scene)] == [(False, "rrfs"), (False, None)]
+    first, second = [line.text for line in table_lines(rows(scene))][1:]
+    assert "running (of rrfs)" in first
+    assert "running (unmanaged)" in second

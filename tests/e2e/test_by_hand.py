@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.e2e.support import Done, User, manifest
+from tests.e2e.support import HEARTBEAT, Done, User, manifest
 from tests.sandbox.support import wait_for
 
 pytestmark = pytest.mark.e2e
@@ -119,11 +119,15 @@ def test_what_was_made_by_hand_is_adopted(user: User) -> None:
 
 def test_a_daemon_that_was_killed_is_stopped_and_started_by_hand(user: User) -> None:
     user.chiltepin("endpoint", "configure", "main")
+    with (user.directory("main") / "config.yaml").open("a") as config:
+        config.write(f"heartbeat_period: {HEARTBEAT}\n")
     user.chiltepin("endpoint", "start", "main")
     uuid = user.id("main")
+    wait_for(lambda: user.online(uuid), "main is online")
     user.kill("main")
     assert "runs" in user.chiltepin("endpoint", "delete", "main", expect=4).err
     user.chiltepin("endpoint", "stop", "main")
     assert user.chiltepin("endpoint", "list").out.split() == ["main", uuid, "Stopped"]
+    wait_for(lambda: not user.online(uuid), "the service has missed main")
     user.chiltepin("endpoint", "start", "main")
     assert user.id("main") == uuid

@@ -75,6 +75,24 @@ def test_restart_never_is_deferred_by_name(running: User) -> None:
     assert running.daemon("one") == daemon
 
 
+def test_an_option_by_hand_that_does_not_exist_costs_no_daemon(running: User) -> None:
+    uuid, daemon = running.id("one"), running.daemon("one")
+    config = running.directory("one") / "config.yaml"
+    before = config.read_text()
+    config.write_text(f"{before}amqp_prot: 443\n")
+    running.write(_one(restart="now"))
+    line = len(before.splitlines()) + 1
+    done = running.apply(expect=3)
+    assert f"{config}:{line}:1: unknown option `amqp_prot`" in done.out
+    running.chiltepin("restart", "one", "--yes", expect=3)
+    assert running.daemon("one") == daemon
+    config.write_text(f"{before}amqp_port: 443\n")
+    running.apply()
+    running.assert_converged("one")
+    assert running.id("one") == uuid
+    assert running.daemon("one") != daemon
+
+
 def test_changed_template_needs_no_restart(running: User) -> None:
     daemon = running.daemon("one")
     running.write(_one(user_environment={"PATH": "auto", "EXTRA": "1"}))

@@ -165,6 +165,17 @@ def check_config(config: Mapping[str, Any], table: OptionTable | None) -> list[O
     return findings
 
 
+def why_refused(name: str, table: OptionTable) -> str | None:
+    """Return why no daemon comes up with an option, whatever its value; None when nothing is against it.
+
+    Args:
+        table: of the installed version itself.
+    """
+    if name in table.options:
+        return None
+    return GONE[name].why if name in GONE else _unknown(name, table).message
+
+
 def _check_value(name: str, value: Any, option: Option) -> Iterable[OptionFinding]:
     if option.deprecated:
         yield OptionFinding((name,), "warning", f"`{name}` is deprecated: {option.deprecated}")

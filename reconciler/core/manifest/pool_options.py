@@ -191,6 +191,8 @@ def _check_remote(given: Mapping[str, Any], options: Mapping[str, Any], target: 
     if "max_workers_per_node" in given:
         message = "`max_workers_per_node` has no effect: Chiltepin does not send it to an endpoint"
         hint = "`cores_per_node` is the number of workers there"
+        if options["provider"] == "localhost":
+            hint = "remove it; one worker runs there for each core"
         yield PoolFinding("warning", "max_workers_per_node", message, hint)
     shared = not options["mpi"] or not options["exclusive"]
     if options["provider"] != "localhost" and shared and "cores_per_node" not in given:

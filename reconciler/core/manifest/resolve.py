@@ -129,6 +129,7 @@ def _build(manifest: Manifest, findings: Findings, context: Context) -> Desired:
         moved=moved,
         declared=bool(manifest.endpoints),
         refused=builder.refused,
+        options=context.option_table,
         warnings=findings.finish(),
         trash=trash,
         secrets=(renderers.secrets() | builder.secrets | {context.env.get(name, "") for name in SECRETS}) - {""},

@@ -152,6 +152,19 @@ def test_findings(target: Target, options: dict[str, Any], expected: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("provider", "hint"),
+    [
+        ("slurm", "`cores_per_node` is the number of workers there"),
+        ("localhost", "remove it; one worker runs there for each core"),
+    ],
+)
+def test_what_to_set_instead_has_an_effect(provider: str, hint: str) -> None:
+    given_options = {"provider": provider, "max_workers_per_node": 10, "cores_per_node": 4}
+    found = check_pool(given_options, frozenset({"max_workers_per_node"}), REMOTE)
+    assert [f.hint for f in found if f.key == "max_workers_per_node"] == [hint]
+
+
+@pytest.mark.parametrize(
     ("target", "options"),
     [
         (REMOTE, {}),
