@@ -47,7 +47,6 @@ endpoints:{blocks}
 
 pools: {{}}
 """
-_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
 def init(
@@ -80,7 +79,9 @@ def init(
 
 
 def _first(stack: str) -> str:
-    return TEMPLATE.format(name=stack, stack=_scalar(stack))
+    from reconciler.core.safe_yaml import scalar
+
+    return TEMPLATE.format(name=stack, stack=scalar(stack))
 
 
 def _safe(name: str) -> str:
@@ -100,30 +101,26 @@ def _checked(name: str) -> str:
     return name
 
 
-def _scalar(name: str) -> str:
-    """Return a name as YAML text, quoted unless it is plain to everybody that it is text."""
-    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name) and name.lower() not in _WORDS
-    return name if plain else json.dumps(name, ensure_ascii=False)
-
-
 def _block(name: str, directory: LiveDirectory) -> str:
     """Return the block of an endpoint that is there, with a word on whose it is, if it is somebody's."""
     from reconciler.core.marker import Marker
+    from reconciler.core.safe_yaml import scalar
 
     marker = directory.marker
     # Whatever a marker says that somebody wrote by hand, it stays one line.
     managed = f"  # managed by stack {json.dumps(marker.stack)}" if isinstance(marker, Marker) else ""
-    return f"{_scalar(name)}: {{state: unmanaged}}{managed}"
+    return f"{scalar(name)}: {{state: unmanaged}}{managed}"
 
 
 def _existing(stack: str, config_dir: str | None) -> tuple[str, dict[str, str]]:
     """Return the manifest, and the endpoints that no manifest can name, each with the reason."""
     from reconciler.adapters.host import LocalHost
     from reconciler.core.names import name_fault
+    from reconciler.core.safe_yaml import scalar
     from reconciler.paths import config_directory
 
     found = LocalHost(str(config_directory(config_dir))).directories()
     names = [name for name, d in found.items() if d.kind in ("endpoint", "legacy")]
     faults = {name: fault for name in names if (fault := name_fault(name))}
     blocks = "".join(f"\n  {_block(name, found[name])}" for name in names if name not in faults) or " {}"
-    return EXISTING.format(stack=_scalar(stack), blocks=blocks), faults
+    return EXISTING.format(stack=scalar(stack), blocks=blocks), faults

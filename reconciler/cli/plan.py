@@ -103,7 +103,7 @@ def _show(
 ) -> ExitCode:
     """Observe, print the plan, and keep it if that is asked for; return what it means."""
     from reconciler.cli.common import print_plan
-    from reconciler.core.consent import how_to_consent
+    from reconciler.core.consent import consent_options
     from reconciler.core.exit_codes import exit_code_of_plan
     from reconciler.reconcile import make_sight
 
@@ -111,8 +111,8 @@ def _show(
     print_plan(console, sight, output)
     if out is not None:
         _keep(console, out, sight, request, wired.invocation)
-    elif output == "text" and not sight.plan.is_destroy and (needed := how_to_consent(sight.plan)):
-        console.say(f"its deletes need consent: {needed}")
+    elif output == "text" and not sight.plan.is_destroy and (options := consent_options(sight.plan)):
+        console.say(f"its deletes need consent: apply it with {' '.join(options)}")
     code = exit_code_of_plan(sight.plan)
     return ExitCode.CHANGES if code is ExitCode.OK and detailed and not sight.plan.is_empty else code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 
@@ -17,6 +18,7 @@ _NOBODYS = frozenset({"absent", "-", "a link", "no endpoint", "unreadable"})
 _GIVES_WAY = (8, 1, 6, 5, 2, 4)
 _CAN_BE_CUT = frozenset({1, 8})
 _LEAST = 8
+_SHOWN = 24
 _GAP = "  "
 
 
@@ -99,7 +101,7 @@ def size_text(size: int) -> str:
 
 
 def _cells(row: StatusRow) -> tuple[str, ...]:
-    managed = "" if row.managed or row.state in _NOBODYS else f" (of {row.stack})" if row.stack else " (unmanaged)"
+    managed = "" if row.managed or row.state in _NOBODYS else f" ({_owner(row.stack)})"
     where = f" on {row.node}" if row.state == "elsewhere" and row.node else ""
     return (
         row.endpoint,
@@ -112,6 +114,11 @@ def _cells(row: StatusRow) -> tuple[str, ...]:
         row.id or "-",
         ", ".join(row.pools) or "-",
     )
+
+
+def _owner(stack: str | None) -> str:
+    """Say whose an endpoint is; what somebody wrote into a marker by hand stays one short word."""
+    return "unmanaged" if stack is None else f"of {_cut(stack if stack.isprintable() else json.dumps(stack), _SHOWN)}"
 
 
 def _style(row: StatusRow) -> Style:

@@ -25,6 +25,7 @@ from reconciler.core.preconditions import EndpointIdIs, NoDaemon, Precondition
 from reconciler.core.registrations import claimants, gone, not_owned, say_registration
 from reconciler.core.scope import Errand
 from reconciler.core.steps import mend_endpoint_json, steps_for, with_daemon
+from reconciler.core.unfit_options import refuse_declared
 from reconciler.core.witnesses import check_claim, check_owner, disagree, say_claim, witnesses
 from reconciler.errors import UPGRADE
 
@@ -258,10 +259,8 @@ class _Adopter:
             return None
         if chosen is None or (entry and (entry.id, entry.claim) == (chosen, ours)):
             return Refusal(self.name, "there is no directory to adopt", "`chiltepin apply` makes it")
-        problems = desired.refused.get(self.name)
-        if problems:
-            text = "; ".join(problem.message for problem in problems)
-            return Refusal(self.name, text, problems[0].hint or "remove the option", exit_code=3)
+        if refusal := refuse_declared(self.name, desired):
+            return refusal
         marker = new_marker(self.endpoint, self.known, chosen)
         ground = pinned(self.endpoint, Ground(chosen, None, marker, cause=Cause.CONSENT), self.live)
         if isinstance(ground, Refusal):

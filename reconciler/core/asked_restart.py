@@ -13,7 +13,6 @@ from reconciler.core.desired import CONFIG, Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
 from reconciler.core.elsewhere import Away, Sighting
 from reconciler.core.elsewhere_steps import not_here, start_after, stop_elsewhere
-from reconciler.core.foreign_options import hold_back
 from reconciler.core.known import Blocked, Ground, Known
 from reconciler.core.live import LiveDirectory, LiveState, Process, Unknown
 from reconciler.core.ownership import find_ground
@@ -21,6 +20,7 @@ from reconciler.core.pins import environment_for, pinned
 from reconciler.core.preconditions import DaemonIs, Idle, Precondition
 from reconciler.core.scope import Errand
 from reconciler.core.steps import steps_for
+from reconciler.core.unfit_options import refuse_declared, refuse_unfit, without_start
 
 
 def plan_restart(
@@ -28,14 +28,8 @@ def plan_restart(
 ) -> None:
     """Add to `draft` the restart of a daemon that runs, the start of one that does not, or why not."""
     name = endpoint.name
-    if endpoint.state != "running":
-        draft.refusals.append(
-            Refusal(
-                name,
-                f"the manifest says `state: {endpoint.state}`, so it is not restarted",
-                "write `state: running`, then `chiltepin apply`",
-            )
-        )
+    if declared := _refuse_declared(endpoint, desired):
+        draft.refusals.append(declared)
         return
     ground = find_ground(endpoint, live, known)
     if isinstance(ground, Refusal):
@@ -70,7 +64,9 @@ def plan_restart(
         digest = config.digest if config else ""
         # Asking for it by name is as good as --retry.
         plan_daemon(endpoint, ground, live, steps, digest, desired.host.run_on, retry=True)
-    hold_back(endpoint, directory, live, desired.options, steps)
+    if unfit := refuse_unfit(endpoint, directory, f"{live.config_dir}/{directory.name}", desired.options, steps):
+        without_start(steps, unfit)
+        draft.notes = [note for note in draft.notes if note.endpoint != name]  # on how the restart is done
     if not any(action.kind in ("Start", "Restart") for action in steps.actions) and not steps.refusals:
         why = "; ".join(note.text for note in steps.notes) or "it cannot be restarted here"
         draft.refusals.append(Refusal(name, why, "run this where it runs"))
@@ -82,6 +78,17 @@ def plan_restart(
     entry = known.entry(name)
     if entry is not None:
         draft.entries[name] = entry
+
+
+def _refuse_declared(endpoint: DesiredEndpoint, desired: Desired) -> Refusal | None:
+    """Refuse what the manifest itself stands against."""
+    if endpoint.state != "running":
+        return Refusal(
+            endpoint.name,
+            f"the manifest says `state: {endpoint.state}`, so it is not restarted",
+            "write `state: running`, then `chiltepin apply`",
+        )
+    return refuse_declared(endpoint.name, desired)
 
 
 def _asked_restart(

@@ -59,14 +59,6 @@ def consent_options(plan: Plan) -> tuple[str, ...]:
     return ("--allow-delete", *(("--max-deletes", str(plan.delete_count)) if plan.delete_count > 1 else ()))
 
 
-def how_to_consent(plan: Plan) -> str | None:
-    """Return the command that does the deletes of a plan, too; None when there are none to be done."""
-    if not consent_options(plan):
-        return None
-    several = f" with --max-deletes {plan.delete_count}" if plan.delete_count > 1 else ""
-    return f"`chiltepin apply --allow-delete`{several}"
-
-
 def remedy_for_refused(plan: Plan, *, is_kept: bool) -> str:
     """Return what to do so that deletes are done which refused endpoints hold back; a kept plan stays as it is."""
     names = ", ".join(plan.refused)

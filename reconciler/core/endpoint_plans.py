@@ -5,7 +5,6 @@ from __future__ import annotations
 from reconciler.core.actions import Refusal
 from reconciler.core.desired import Desired, DesiredEndpoint
 from reconciler.core.draft import Draft
-from reconciler.core.foreign_options import hold_back
 from reconciler.core.frozen import dataclass
 from reconciler.core.known import Blocked, Foreign, Ground, Known
 from reconciler.core.live import LiveState
@@ -16,10 +15,11 @@ from reconciler.core.renamed_in_trash import find_return
 from reconciler.core.renaming import find_renaming, renamed
 from reconciler.core.reregistration import Renewal, renew
 from reconciler.core.scope import Scope
-from reconciler.core.steps import steps_for
+from reconciler.core.steps import note_stale, steps_for
 from reconciler.core.taking import Taking, take_over
 from reconciler.core.traces import Homes, homes_of
 from reconciler.core.undeletion import Undeletion, bring_back
+from reconciler.core.unfit_options import refuse_declared, refuse_unfit, without_start
 from reconciler.core.unmanaged import Managed, leave_alone, managed_in
 
 
@@ -55,11 +55,8 @@ def plan_endpoints(desired: Desired, live: LiveState, known: Known, scope: Scope
 def _plan_endpoint(endpoint: DesiredEndpoint, live: LiveState, known: Known, context: _Context) -> Draft:
     """Return what is found about an endpoint on its own; when it is refused, nothing is done about it."""
     name, desired, homes = endpoint.name, context.desired, context.homes
-    problems = desired.refused.get(name)
-    if problems:
-        text = "; ".join(problem.message for problem in problems)
-        remedy = next((p.hint for p in problems if p.hint), "remove the option, or install a version that knows it")
-        return _declined(name, Refusal(name, text, remedy, exit_code=3), known)
+    if refusal := refuse_declared(name, desired):
+        return _declined(name, refusal, known)
     back = find_return(endpoint, desired, live, known, homes)
     if isinstance(back, Refusal | Blocked):
         return _declined(name, back, known)
@@ -75,7 +72,8 @@ def _plan_endpoint(endpoint: DesiredEndpoint, live: LiveState, known: Known, con
     if endpoint.state == "unmanaged":
         against: Refusal | Blocked | None = leave_alone(endpoint, desired, live, then, context.managed, draft)
     else:
-        against = _plan_managed(endpoint, live, then, context, draft)
+        place = renaming.source if renaming else endpoint.directory
+        against = _plan_managed(endpoint, live, then, context, draft, f"{live.config_dir}/{place}")
     if isinstance(against, Refusal):
         return _declined(name, against, known)
     if against is not None:
@@ -86,9 +84,12 @@ def _plan_endpoint(endpoint: DesiredEndpoint, live: LiveState, known: Known, con
 
 
 def _plan_managed(
-    endpoint: DesiredEndpoint, live: LiveState, known: Known, context: _Context, draft: Draft
+    endpoint: DesiredEndpoint, live: LiveState, known: Known, context: _Context, draft: Draft, path: str
 ) -> Refusal | Blocked | None:
-    """Add to `draft` what brings an endpoint to its state, or return what stands against all of that."""
+    """Add to `draft` what brings an endpoint to its state, or return what stands against all of that.
+
+    `path` is that of its directory as it is before this run.
+    """
     name, scope = endpoint.name, context.scope
     judged = _ground(endpoint, live, known, draft)
     if scope.take_over and isinstance(judged, Foreign):
@@ -105,7 +106,12 @@ def _plan_managed(
     if not isinstance(ground, Ground):
         return ground
     steps = steps_for(endpoint, ground, live, context.desired.host.run_on, retry=scope.retry)
-    hold_back(endpoint, ground.directory, live, context.desired.options, steps)
+    unfit = refuse_unfit(endpoint, ground.directory, path, context.desired.options, steps)
+    if unfit and isinstance(renewal, Renewal):
+        return unfit  # what stops it, and gives its UUID up, is for the start only
+    if unfit:
+        without_start(steps, unfit)
+        note_stale(endpoint, ground, steps)
     draft.actions += [*(renewal.actions if isinstance(renewal, Renewal) else ()), *steps.actions]
     draft.notes += steps.notes
     draft.refusals += steps.refusals

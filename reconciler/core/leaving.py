@@ -17,6 +17,7 @@ from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Marker
 from reconciler.core.pid_file import is_fresh
 from reconciler.core.registrations import made_when_cut_off
+from reconciler.core.safe_yaml import scalar
 from reconciler.core.scope import Scope
 from reconciler.core.step_list import marked
 from reconciler.core.witnesses import check_owner
@@ -106,7 +107,8 @@ def needed(name: str, endpoint_id: str | None, leaver: Leaver, known: Known) -> 
     return Refusal(
         name,
         f"{leaver.directory} has the UUID {endpoint_id} of {others[0]}: was it renamed?",
-        f"rename it: `moved: [{{from: {name}, to: {others[0]}}}]`; or `chiltepin forget {quote(name)}` lets go of it",
+        f"rename it: `moved: [{{from: {scalar(name)}, to: {scalar(others[0])}}}]`;"
+        f" or `chiltepin forget {quote(name)}` lets go of it",
     )
 
 

@@ -9,7 +9,6 @@ from reconciler.core.actions import (
     DELETING,
     Action,
     Create,
-    Delete,
     EndpointAction,
     Note,
     Purge,
@@ -33,10 +32,11 @@ from reconciler.core.marker import Marker
 from reconciler.core.pool_changes import pool_changes
 from reconciler.core.pool_sharing import file_pools, seen_from, with_pools
 from reconciler.core.pools import pools_file, read_pools
-from reconciler.core.removal import removals
+from reconciler.core.removal import Removal, removals
 from reconciler.core.reported import reported, reported_files
 from reconciler.core.retention import plan_expiry
 from reconciler.core.running import Running
+from reconciler.core.safe_yaml import scalar
 from reconciler.core.scope import Errand, Scope
 
 _OTHERS = (
@@ -183,21 +183,25 @@ def make_plan(
     draft.notes += removal.notes
     draft.markers.update(removal.markers)
     draft.gone |= removal.gone
-    _ask_whether_renamed(draft)
+    if not scope.destroy:
+        _ask_whether_renamed(desired, known, removal, draft)
     if not scope.destroy:
         plan_expiry(desired, live, known, scope, draft)
     return _finish(desired, live, known, draft, pools_text, scope)
 
 
-def _ask_whether_renamed(draft: Draft) -> None:
-    """Say how a UUID stays with an endpoint whose block was given another name."""
-    made = [a.endpoint for a in draft.actions if isinstance(a, Create) and not a.marker.id]
-    removed = [a.endpoint for a in draft.actions if isinstance(a, Delete) and a.cause is Cause.REMOVED and a.id]
+def _ask_whether_renamed(desired: Desired, known: Known, removal: Removal, draft: Draft) -> None:
+    """Say how a UUID stays with an endpoint whose block was given another name, whatever is done about the old one."""
+    made = [a.endpoint for a in draft.actions if isinstance(a, Create) and not (a.marker.id or a.endpoint in known.new)]
+    leaving = removal.names.union(refusal.endpoint for refusal in removal.refusals) - desired.endpoints.keys()
+    entries = known.lock.endpoints if known.lock else {}
+    removed = [n for n, entry in entries.items() if n in leaving and entry.id and entry.state != "unmanaged"]
     if not (made and removed):
         return
     if len(made) == len(removed) == 1:
         (new,), (old,) = made, removed
-        text = f"if {new} is {old} with another name, `moved: [{{from: {old}, to: {new}}}]` keeps its UUID"
+        how = f"`moved: [{{from: {scalar(old)}, to: {scalar(new)}}}]` keeps its UUID"
+        text = f"if {new} is {old} with another name, {how}"
     else:
         text = (
             f"if one of {', '.join(made)} is one of {', '.join(removed)} with another name,"
@@ -224,7 +228,7 @@ def _finish(
     files: list[WriteLock | WritePools] = []
     pending_ids = any(entry.id is None and entry.state == "running" for entry in draft.entries.values())
     if known.lock is None or after != known.lock or (pending_ids and any(not a.hold for a in draft.actions)):
-        cause = _why_written(live, known)
+        cause = _why_written(live, known, draft)
         here = desired.host.name
         changed = pool_changes(seen_from(here, before.pools), seen_from(here, after.pools))
         files.append(WriteLock(cause=cause, pools=changed))
@@ -265,13 +269,13 @@ def _finish(
     )
 
 
-def _why_written(live: LiveState, known: Known) -> Cause:
-    """Return why the lockfile is written: markers of its lineage tell that there was one."""
+def _why_written(live: LiveState, known: Known, draft: Draft) -> Cause:
+    """Return why the lockfile is written: markers of its lineage tell that there was one, and which UUIDs it had."""
     if known.lock is not None:
         return Cause.RESOLVED
-    markers = (d.marker for d in live.directories.values() if isinstance(d.marker, Marker))
-    was_there = any((marker.stack, marker.lineage) == (known.stack, known.lineage) for marker in markers)
-    return Cause.LOST_LOCK if was_there else Cause.NEW
+    markers = [*(d.marker for d in live.directories.values()), *(item.marker for item in live.trash)]
+    was_there = any(isinstance(m, Marker) and (m.stack, m.lineage) == (known.stack, known.lineage) for m in markers)
+    return Cause.LOST_LOCK if was_there and any(entry.id for entry in draft.entries.values()) else Cause.NEW
 
 
 def _held_pools(desired: Desired, then_text: str, draft: Draft, pools_text: str | None) -> tuple[str, ...]:

@@ -49,6 +49,11 @@ class Renaming:
     known: Known
 
     @property
+    def source(self) -> str:
+        """The directory as it is named until then."""
+        return next(action.found_in for action in self.actions if isinstance(action, Rename))
+
+    @property
     def stops(self) -> bool:
         """Whether its daemon is ended for it."""
         return any(action.kind == "Stop" for action in self.actions)

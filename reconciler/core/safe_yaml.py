@@ -7,6 +7,7 @@ Texts that can hold neither, all but a few, pay for a few searches only.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -23,6 +24,7 @@ MAX_NODES = 1_000_000
 _LIBYAML_LIMIT = "exceeded maximum nesting depth"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_OPENERS = 50
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _COMPACT = {
     kind: re.compile(pattern) for kind, pattern in ((str, r"(?:[-?:][ \t]+){8}"), (bytes, rb"(?:[-?:][ \t]+){8}"))
 }
@@ -61,19 +63,27 @@ class Key:
     column: int
 
 
+def scalar(name: str) -> str:
+    """Return a name as YAML text, quoted unless it is plain to everybody that it is text."""
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name) and name.lower() not in _WORDS
+    return name if plain else json.dumps(name, ensure_ascii=False)
+
+
 def top_level_keys(text: str | bytes) -> tuple[Key, ...]:
-    """Return the keys of the mapping that a document is, but for `<<`; none when it is none, or not to be loaded."""
+    """Return the keys of the mapping that a document is; none when it is none, or not to be loaded.
+
+    What `<<` merges in has its place.
+    """
     try:
-        load(text)  # says whether it may be walked
+        value = load(text)  # says whether it may be walked, too
         node = yaml.compose(text, Loader=_LOADER)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError):
         return ()
-    keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-    return tuple(
-        Key(str(key.value), key.start_mark.line + 1, key.start_mark.column + 1)
-        for key in keys
-        if key.tag != "tag:yaml.org,2002:merge"
-    )
+    if not (isinstance(value, dict) and isinstance(node, yaml.MappingNode)):
+        return ()
+    places = {str(key.value): (key.start_mark.line + 1, key.start_mark.column + 1) for key, _ in node.value}
+    merged = places.get("<<", (1, 1))
+    return tuple(Key(str(name), *places.get(str(name), merged)) for name in value)
 
 
 def _harmless(text: str | bytes) -> bool:

@@ -41,7 +41,7 @@ def steps_for(
         steps.actions += writes
         config = _config_digest(ground.directory, writes)
     plan_daemon(endpoint, ground, live, steps, config, run_on, retry=retry)
-    _note_stale(endpoint, ground, steps)
+    note_stale(endpoint, ground, steps)
     note_root(endpoint.name, ground.directory, live, steps)
     return steps
 
@@ -221,8 +221,8 @@ def with_daemon(
     return marker.but(daemon=record), cause or (Cause.INTERRUPTED if ours else Cause.LOST_MARKER)
 
 
-def _note_stale(endpoint: DesiredEndpoint, ground: Ground, steps: Steps) -> None:
-    """User endpoints read template, schema and environment when they start; the running ones keep the old."""
+def note_stale(endpoint: DesiredEndpoint, ground: Ground, steps: Steps) -> None:
+    """Say what user endpoints keep that go on: they read template, schema and environment when they start."""
     directory = ground.directory
     if directory is None or any(isinstance(a, Restart | Stop | StopElsewhere) for a in steps.actions):
         return

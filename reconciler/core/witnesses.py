@@ -11,6 +11,7 @@ from reconciler.core.known import WRONG_IDENTITY, Foreign, Known
 from reconciler.core.live import LiveDirectory, LiveState
 from reconciler.core.lock import LockedEndpoint
 from reconciler.core.marker import Claim, Marker
+from reconciler.core.safe_yaml import scalar
 
 
 def check_owner(name: str, directory: LiveDirectory, marker: Marker, known: Known, config_dir: str) -> Refusal | None:
@@ -56,7 +57,7 @@ def holds_another(name: str, path: str, other: str) -> Refusal:
     return Refusal(
         name,
         f"{path} holds endpoint `{other}` of this stack",
-        f"write `moved: [{{from: {other}, to: {name}}}]`, or choose another `directory`",
+        f"write `moved: [{{from: {scalar(other)}, to: {scalar(name)}}}]`, or choose another `directory`",
     )
 
 

@@ -169,7 +169,7 @@ def test_more_than_the_cap_is_not_even_asked_about(shell: Shell, monkeypatch: py
     done = typed(shell, monkeypatch, "yes\n", "apply")
     assert done.code == 4
     done.says("2 to delete, more than --max-deletes 1 allows", "run it again with --max-deletes 2")
-    shell.ok("plan").says("its deletes need consent: `chiltepin apply --allow-delete` with --max-deletes 2")
+    shell.ok("plan").says("its deletes need consent: apply it with --allow-delete --max-deletes 2")
     shell.run("apply", "--yes").says("not done without --allow-delete", "again with --allow-delete --max-deletes 2")
     assert "would be deleted" not in done.err
     assert typed(shell, monkeypatch, "a\nno\nyes\n", "apply", "--max-deletes", "2").code == 4

@@ -754,3 +754,9 @@ def test_what_was_not_asked_is_not_gone() -> None:
     assert isinstance(renew(wanted, found, scene.live, scene.known), Blocked)
     gone = scene.sees(statuses={uuid("main"): "gone"})
     assert isinstance(renew(wanted, found, gone.live, scene.known), Renewal)
+
+
+def test_lock_lost_and_nothing_of_it_here() -> None:
+    copy = marked(applied(endpoint()), claim=SITE.claim("main").model_copy(update={"config_dir": "~/old"}))
+    scene = settled(endpoint()).has(copy).knows(lock=None)
+    assert [file.cause.value for file in scene.plan().files] == ["new"]

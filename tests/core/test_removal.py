@@ -752,6 +752,16 @@ def test_what_may_be_a_rename_is_said() -> None:
     assert [n.text for n in two.plan().notes] == [said]
 
 
+@pytest.mark.parametrize("what", ["protected", "lost"])
+def test_what_may_be_a_rename_is_said_whatever_is_done_about_the_old_one(what: str) -> None:
+    scene = settled(endpoint("on", protect=what == "protected")).wants(endpoint("new"))
+    if what == "lost":
+        scene = scene.has()
+    said = 'if new is on with another name, `moved: [{from: "on", to: new}]` keeps its UUID'
+    assert said in [n.text for n in scene.plan().notes]
+    assert said not in [n.text for n in scene.knows(new=frozenset({"new"})).plan().notes]
+
+
 def test_what_is_only_new_or_only_removed_is_no_rename() -> None:
     assert not settled(endpoint("old")).wants(endpoint("old"), endpoint("new")).plan().notes
     assert not settled(endpoint("old"), endpoint("kept")).wants(endpoint("kept")).plan().notes

@@ -64,8 +64,10 @@ def test_aliases() -> None:
 
 
 def test_keys_have_places() -> None:
-    found = safe_yaml.top_level_keys(b"a: &x {c: 1}\n# b:\n'b' : [2]\n3: *x\n<<: *x\n")
+    found = safe_yaml.top_level_keys(b"a: &x {c: 1}\n# b:\n'b' : [2]\n3: *x\n")
     assert [(key.name, key.line, key.column) for key in found] == [("a", 1, 1), ("b", 3, 1), ("3", 4, 1)]
+    merged = safe_yaml.top_level_keys("b: 1\n<<: {a: 1}\n")
+    assert [(key.name, key.line, key.column) for key in merged] == [("a", 2, 1), ("b", 1, 1)]
     assert safe_yaml.top_level_keys("{a: 1, b: 2}")[1].column == 8
 
 

@@ -133,3 +133,10 @@ def test_another_stacks_directory_is_not_managed_and_says_whose_it_is() -> None:
     first, second = [line.text for line in table_lines(rows(scene))][1:]
     assert "running (of rrfs)" in first
     assert "running (unmanaged)" in second
+
+
+def test_what_a_marker_holds_stays_one_word() -> None:
+    scene = settled(endpoint()).has(marked(RUNNING, stack="x)\nmain2  -  running" + "y" * 99))
+    lines = [line.text for line in table_lines(rows(scene))]
+    assert len(lines) == 2
+    assert '(of "x)\\nmain2  -  runnin...)' in lines[1]

@@ -1,4 +1,4 @@
-"""Options of config.yaml that somebody else wrote: with one that does not exist, no daemon is ended or started."""
+"""Options that the installed version does not know: with one of them no daemon is ended or started."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from reconciler.core.actions import Refusal
-from reconciler.core.desired import CONFIG, RestartPolicy
+from reconciler.core.desired import CONFIG, Moved, RestartPolicy, TextFile
+from reconciler.core.live import GONE
 from reconciler.core.manifest.options import Option, OptionTable
 from reconciler.core.plan import Plan
+from reconciler.core.problems import Problem
 from reconciler.core.scope import Errand
-from tests.core.builders import CONFIG_DIR, Scene, applied, edited, endpoint, settled
+from reconciler.core.user_endpoints import say_soon_previous
+from tests.core.builders import CONFIG_DIR, Scene, applied, edited, endpoint, settled, uuid, with_user_endpoints
 
 TABLE = OptionTable("4.19.0", {"debug": Option(("bool",)), "amqp_port": Option(("int", "null"))})
 FILE = f"{CONFIG_DIR}/main/{CONFIG}"
@@ -62,11 +65,11 @@ def test_asked_for_by_name_it_is_neither() -> None:
 
 
 def test_one_that_is_gone_says_since_when() -> None:
-    plan = scene(b"{debug: true, engine: {type: ThreadPoolEngine}, nope_at_all: 1}").plan()
-    gone = f"{FILE}:1:15: `engine` in config.yaml is gone since 4.10.1"
-    unknown = f"{FILE}:1:49: globus-compute-endpoint 4.19.0 does not know the option `nope_at_all`"
+    plan = scene(b"{debug: true, multi_user: true, nope_at_all: 1}").plan()
+    gone = f"{FILE}:1:15: `multi_user` is gone since 4.10.1: every endpoint serves user endpoints"
+    unknown = f"{FILE}:1:33: globus-compute-endpoint 4.19.0 does not know the option `nope_at_all`"
     assert [(r.what, r.remedy) for r in plan.refusals] == [
-        (f"{NOT_UP}{gone}; {unknown}", "take `engine`, `nope_at_all` out of config.yaml")
+        (f"{NOT_UP}{gone}; {unknown}", "take `multi_user`, `nope_at_all` out of config.yaml")
     ]
 
 
@@ -115,3 +118,49 @@ def test_a_daemon_that_is_to_stop_is_stopped() -> None:
     plan = scene(SLIP, state="stopped").plan()
     assert not plan.refusals
     assert "Stop" in kinds(plan)
+
+
+def test_what_is_merged_in_counts() -> None:
+    plan = scene(b"debug: true\n<<: {amqp_prot: 443}\n").plan()
+    assert [refusal.what for refusal in plan.refusals] == [f"{NOT_UP}{FILE}:2:1: unknown option `amqp_prot`"]
+
+
+def test_asked_for_by_name_with_one_of_the_manifest_it_is_not_ended() -> None:
+    unknown = Problem("globus-compute-endpoint 4.15.0 does not know `email`", None, "leave the option out")
+    found = settled(endpoint()).wants(endpoint(), refused={"main": (unknown,)})
+    plan = found.plan(errand=Errand("restart", ("main",)))
+    assert not plan.actions
+    assert plan.refusals == (Refusal("main", unknown.message, "leave the option out", exit_code=3),)
+
+
+def test_what_would_not_help_is_not_said() -> None:
+    wanted = endpoint()
+    directory = with_user_endpoints(edited(applied(wanted), CONFIG, SLIP), 1)
+    plan = settled(wanted).has(directory).wants(wanted, options=TABLE).plan(errand=Errand("restart", ("main",)))
+    assert [refusal.exit_code for refusal in plan.refusals] == [3]
+    assert not plan.notes
+
+
+def test_its_uuid_is_not_given_up_for_what_would_not_come_up() -> None:
+    found = scene(SLIP).owns().sees(statuses={uuid("main"): GONE})
+    plan = found.plan(reregister=["main"])
+    assert not plan.actions
+    assert [refusal.exit_code for refusal in plan.refusals] == [3]
+    assert plan.entries["main"].id == uuid("main")
+
+
+def test_the_place_is_named_as_it_is_now() -> None:
+    old = endpoint("old", restart="now")
+    found = settled(old).has(edited(applied(old), CONFIG, SLIP))
+    plan = found.wants(endpoint("new", restart="now"), moved=(Moved("old", "new"),), options=TABLE).plan()
+    assert not plan.actions
+    file = f"{CONFIG_DIR}/old/{CONFIG}"
+    assert [refusal.what for refusal in plan.refusals] == [f"{NOT_UP}{file}:2:1: unknown option `amqp_prot`"]
+
+
+def test_user_endpoints_that_go_on_are_said() -> None:
+    wanted = endpoint(restart="now", template=TextFile("mine.j2", "engine: {type: ThreadPoolEngine}\n"))
+    directory = with_user_endpoints(edited(applied(endpoint(restart="now")), CONFIG, SLIP), 2)
+    plan = settled(endpoint(restart="now")).has(directory).wants(wanted, options=TABLE).plan()
+    assert "WriteFile" in kinds(plan)
+    assert [note.text for note in plan.notes] == [say_soon_previous(2)]
