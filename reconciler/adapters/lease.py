@@ -75,39 +75,46 @@ def _same_file(directory: Directory, one: str, other: str) -> bool:
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
-def acquire(directory: Directory, run: str, now: float) -> Holder:
-    """Take the lease.
+def acquire(directory: Directory, ours: Holder) -> None:
+    """Take the lease. What ends this on its way may leave the lease taken: `release` it then.
 
     Args:
         directory: the open `.chiltepin` directory.
-        run: the apply's random ID.
-        now: seconds since the epoch, for people to read.
+        ours: who we are.
 
     Raises:
         LeaseHeld: somebody else has it.
         OSError: the directory cannot be written.
     """
-    ours = ourselves(run, now)
     temporary = f"{files.TEMPORARY}{ours.token}"
     files.write_new(directory, temporary, json.dumps(asdict(ours)).encode())
     try:
         if not _link(directory, temporary, LEASE):
             _take_over(directory, temporary)
         os.fsync(directory.fd)
-    except LeaseHeld:
-        raise
-    except BaseException:  # Ctrl-C, or a server that went away in between: nobody is going to work under it
-        with suppress(OSError):  # what cannot be removed either is a dead process's lease in a moment
-            release(directory, ours)
+    except BaseException:
+        with suppress(OSError):  # what cannot be removed now is a dead process's claim in a moment
+            _give_up_claims(directory, ours)
         raise
     finally:
         files.discard(directory, temporary)
     faults.reached("lease.acquired")
-    return ours
+
+
+def _claims(directory: Directory) -> list[str]:
+    with os.scandir(directory.fd) as entries:
+        return [entry.name for entry in entries if entry.name.startswith(_CLAIM)]
+
+
+def _give_up_claims(directory: Directory, ours: Holder) -> None:
+    for claim in _claims(directory):
+        seen = look(directory, claim)
+        if seen is not None and seen.token == ours.token:
+            files.discard(directory, claim)
 
 
 def _take_over(directory: Directory, temporary: str) -> None:
-    """Replace a stale lease by `temporary`, or raise LeaseHeld."""
+    """Replace a stale lease by `temporary`, or raise LeaseHeld; a claim of ours may be left then."""
     os.utime(temporary, dir_fd=directory.fd)  # the file server's time, now
     now = os.stat(temporary, dir_fd=directory.fd).st_mtime
     held = look(directory, LEASE)
@@ -126,14 +133,11 @@ def _take_over(directory: Directory, temporary: str) -> None:
         token = rival.token  # that one died while it took over: its claim is taken over in turn
     current = look(directory, LEASE)
     if current is None or (current.token, current.inode) != (held.token, held.inode) or not is_stale(current, now):
-        files.remove(directory, claim)
         raise refusal(directory, current, now)
     # The claim, not the temporary name, moves into place: the token's claim is used up in the same step.
     os.replace(claim, LEASE, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
-    with os.scandir(directory.fd) as entries:
-        leftovers = [e.name for e in entries if e.name.startswith(_CLAIM)]
-    for name in leftovers:
-        files.remove(directory, name)
+    for leftover in _claims(directory):
+        files.remove(directory, leftover)
 
 
 def renew(directory: Directory, ours: Holder) -> bool:
@@ -210,7 +214,7 @@ class Lease:
         self._thread = started(self._renew_regularly, "chiltepin-lease")
 
     def end(self) -> None:
-        """Stop renewing and release the lease."""
+        """Stop renewing and release the lease, if it is held; once more does no harm."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -226,15 +230,16 @@ def held(path: str, run: str, now: float) -> Iterator[Lease]:
         LeaseHeld: somebody else has it.
         NoMoreThreads: nothing would renew it.
     """
-    with files.translating("take the lease", f"{path}/{LEASE}"), files.opened(path) as directory:
-        ours = acquire(directory, run, now)
+    ours = ourselves(run, now)
     lease = Lease(path, ours)
     try:
+        with files.translating("take the lease", f"{path}/{LEASE}"), files.opened(path) as directory:
+            acquire(directory, ours)
         lease.start()
         yield lease
-    except BaseException:
+        with files.translating("release the lease", f"{path}/{LEASE}"):
+            lease.end()
+    except BaseException:  # Ctrl-C at any moment, or a server that went away: nobody is going to work under it
         with suppress(OSError):  # the first error is the one to tell; a dead process's lease is taken over
             lease.end()
         raise
-    with files.translating("release the lease", f"{path}/{LEASE}"):
-        lease.end()
