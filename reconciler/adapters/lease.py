@@ -76,7 +76,7 @@ def _same_file(directory: Directory, one: str, other: str) -> bool:
 
 
 def acquire(directory: Directory, ours: Holder) -> None:
-    """Take the lease. What ends this on its way may leave the lease taken: `release` it then.
+    """Take the lease. What ends this on its way may leave a claim or the lease taken: `release` it then.
 
     Args:
         directory: the open `.chiltepin` directory.
@@ -92,10 +92,6 @@ def acquire(directory: Directory, ours: Holder) -> None:
         if not _link(directory, temporary, LEASE):
             _take_over(directory, temporary)
         os.fsync(directory.fd)
-    except BaseException:
-        with suppress(OSError):  # what cannot be removed now is a dead process's claim in a moment
-            _give_up_claims(directory, ours)
-        raise
     finally:
         files.discard(directory, temporary)
     faults.reached("lease.acquired")
@@ -106,15 +102,8 @@ def _claims(directory: Directory) -> list[str]:
         return [entry.name for entry in entries if entry.name.startswith(_CLAIM)]
 
 
-def _give_up_claims(directory: Directory, ours: Holder) -> None:
-    for claim in _claims(directory):
-        seen = look(directory, claim)
-        if seen is not None and seen.token == ours.token:
-            files.discard(directory, claim)
-
-
 def _take_over(directory: Directory, temporary: str) -> None:
-    """Replace a stale lease by `temporary`, or raise LeaseHeld; a claim of ours may be left then."""
+    """Replace a stale lease by `temporary`, or raise LeaseHeld."""
     os.utime(temporary, dir_fd=directory.fd)  # the file server's time, now
     now = os.stat(temporary, dir_fd=directory.fd).st_mtime
     held = look(directory, LEASE)
@@ -154,7 +143,14 @@ def renew(directory: Directory, ours: Holder) -> bool:
 
 
 def release(directory: Directory, ours: Holder) -> None:
-    """Remove the lease if it is still ours, and not so old that somebody is just taking it over."""
+    """Give back what is ours: claims of a takeover that did not succeed, and the lease.
+
+    The lease is removed only if it is still ours, and not so old that somebody is just taking it over.
+    """
+    for claim in _claims(directory):
+        with suppress(OSError):  # somebody else's, or in five minutes as good as gone
+            if (seen := look(directory, claim)) is not None and seen.token == ours.token:
+                files.remove(directory, claim)
     held = look(directory, LEASE)
     if held is None or held.token != ours.token or not renew(directory, ours):
         return
@@ -216,8 +212,9 @@ class Lease:
     def end(self) -> None:
         """Stop renewing and release the lease, if it is held; once more does no harm."""
         self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
+        thread, self._thread = self._thread, None  # who is interrupted while that one hangs does not wait again
+        if thread is not None:
+            thread.join()
         with files.opened(self._path) as directory:
             release(directory, self._ours)
 
@@ -230,16 +227,23 @@ def held(path: str, run: str, now: float) -> Iterator[Lease]:
         LeaseHeld: somebody else has it.
         NoMoreThreads: nothing would renew it.
     """
-    ours = ourselves(run, now)
+    where = f"{path}/{LEASE}"
+    with files.translating("take the lease", where):
+        ours = ourselves(run, now)
     lease = Lease(path, ours)
     try:
-        with files.translating("take the lease", f"{path}/{LEASE}"), files.opened(path) as directory:
-            acquire(directory, ours)
-        lease.start()
-        yield lease
-        with files.translating("release the lease", f"{path}/{LEASE}"):
-            lease.end()
-    except BaseException:  # Ctrl-C at any moment, or a server that went away: nobody is going to work under it
-        with suppress(OSError):  # the first error is the one to tell; a dead process's lease is taken over
+        try:
+            with files.translating("take the lease", where), files.opened(path) as directory:
+                acquire(directory, ours)
+            lease.start()
+            yield lease
+            with files.translating("release the lease", where):
+                lease.end()
+        except BaseException:  # whatever it was, nobody is going to work under it
+            with suppress(OSError):  # the first error is the one to tell; a dead process's lease is taken over
+                lease.end()
+            raise
+    except KeyboardInterrupt:  # at any moment, also in the midst of what gives it back
+        with suppress(OSError):
             lease.end()
         raise

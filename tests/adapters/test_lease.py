@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import gc
 import itertools
 import json
 import os
@@ -11,16 +13,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from reconciler.adapters import files, lease, lease_file, machine
-from reconciler.errors import FileSystemError, LeaseHeld
+from reconciler.errors import FileSystemError, LeaseHeld, Refused
 from tests.adapters.host_support import end, names, outcome, python, wait_for
+from tests.sampling import STEP
 
 _HOLD = """
 import sys, time
@@ -56,8 +60,9 @@ except LeaseHeld:
 """
 
 
+@cache
 def ended_process() -> tuple[int, int]:
-    """Return PID and start time of a process that is gone."""
+    """Return PID and start time of a process that is gone; no later one has both."""
     child = subprocess.Popen(["sleep", "60"])
     started = lease_file.start_time(child.pid)
     end(child)
@@ -199,31 +204,55 @@ def test_neither_age_nor_takeover_depend_on_this_nodes_clock(
 
 
 def interrupted_at(moment: int, work: Callable[[], None]) -> bool:
-    """Let Ctrl-C arrive at one line of the lease's code or of `with`, counted from 1; say whether it did."""
-    watched, met = (lease.__file__, lease_file.__file__, files.__file__, contextlib.__file__), 0
+    """Let Ctrl-C arrive at one line of the lease's code or of `with`, counted from 1; False if there are fewer."""
+    watched = (lease.__file__, lease_file.__file__, files.__file__, contextlib.__file__)
+    met = 0
 
-    def trace(frame: FrameType, event: str, argument: object) -> Callable[..., object]:
+    def trace(frame: FrameType, event: str, argument: object) -> Callable[..., object] | None:
         del argument
         nonlocal met
         if event == "line" and frame.f_code.co_filename in watched and (met := met + 1) == moment:
             raise KeyboardInterrupt
-        return trace
+        return trace if frame.f_code.co_filename in watched else None
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
         work()
+    except Refused:
+        pass
     except KeyboardInterrupt:
         return True
     finally:
         sys.settrace(before)
+    assert met < moment, f"Ctrl-C at line {moment} was lost"
     return False
 
 
-@pytest.mark.parametrize("start", ["free", "dead holder", "half a takeover"])
-def test_ctrl_c_at_any_moment_gives_it_back(tmp_path: Path, start: str) -> None:
-    moments = itertools.count(1)
-    for moment in moments:
+@pytest.fixture
+def no_garbage() -> Iterator[None]:
+    """Let no finalizer of another test's garbage swallow an exception that is raised wherever the program is."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def refused(place: Path) -> None:
+    with lease.held(str(place), "new", time.time()):
+        raise Refused("there is something to do, but nobody wants it")
+
+
+@pytest.mark.usefixtures("no_garbage")
+@pytest.mark.parametrize(
+    ("start", "work"),
+    [("free", take), ("dead holder", take), ("half a takeover", take), ("free", refused)],
+    ids=["free", "dead holder", "half a takeover", "ends by an error"],
+)
+def test_ctrl_c_at_any_moment_gives_it_back(tmp_path: Path, start: str, work: Callable[[Path], None]) -> None:
+    # Between two lines of `with` itself it is the end of the exception that ends the block, as it does for the command.
+    temporaries = 0
+    for moment in itertools.count(1, STEP):
         place = tmp_path / str(moment)
         place.mkdir()
         dead = leave(place) if start != "free" else None
@@ -231,12 +260,24 @@ def test_ctrl_c_at_any_moment_gives_it_back(tmp_path: Path, start: str) -> None:
             leave(place)
             (place / lease_file.LEASE).rename(place / f"{lease._CLAIM}{dead.token}")
             (place / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
-        if not interrupted_at(moment, lambda place=place: take(place)):  # type: ignore[misc]
+        if not interrupted_at(moment, partial(work, place)):
             break
         runs = [json.loads((place / n).read_text())["run"] for n in names(place) if n.startswith("lease.")]
         assert "new" not in runs, f"lease or claim left at line {moment}"
-        take(place)  # what lives on, as a program that uses the API does, is not in its own way
-    assert moment > 50, "the lease's code was traced"
+        temporaries += any(n.startswith(files.TEMPORARY) for n in names(place))
+    assert moment > 200, "the lease's code was traced"
+    assert temporaries * STEP < moment / 20, "left to the sweep only by Ctrl-C in the midst of making or removing it"
+
+
+def test_what_keeps_it_from_being_taken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more_files(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(lease, "ourselves", no_more_files)
+    with pytest.raises(FileSystemError, match="cannot take the lease") as caught:
+        take(tmp_path)
+    assert "ulimit -n" in (caught.value.remedy or "")
+    assert_clean(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"token": 1}'])
