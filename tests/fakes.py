@@ -192,7 +192,8 @@ class World:
         self.folders: dict[str, Folder] = {}
         self.daemons: list[Daemon] = []
         self.user_endpoints: dict[str, int] = {}
-        self.lingering: dict[str, float] = {}  # until when those of a daemon that was killed are still ending
+        self.lingering: dict[str, tuple[float, int]] = {}
+        """Until when how many of a daemon that was killed are still ending, by directory."""
         self.user_endpoints_since: float | None = None
         self.tasks: dict[str, int] = {}
         self.jobs: dict[str, list[str]] = {}
@@ -291,9 +292,8 @@ class World:
             elif self.now - daemon.orphaned >= LOOKED_AT_EVERY + (KILLS_ITSELF_AFTER if daemon.deaf else 0.0):
                 self.log(daemon.directory, "PID file removed by another process; initiating shutdown")
                 self.end(daemon, cleanly=not daemon.deaf)
-        for name in [name for name, until in list(self.lingering.items()) if self.now >= until]:
+        for name in [name for name, (until, _) in list(self.lingering.items()) if self.now >= until]:
             del self.lingering[name]
-            self.user_endpoints.pop(name, None)
 
     def online(self, endpoint_id: str) -> bool:
         """Whether the service sees a daemon with this UUID, wherever it is."""
@@ -338,10 +338,9 @@ class World:
             self.missed[daemon.id] = 0.0 if cleanly else self.now + MISSES_AFTER
         if not self.is_of_this_home(daemon):
             return
-        if daemon.deaf and daemon.directory in self.user_endpoints:
-            self.lingering[daemon.directory] = self.now + LINGERS_FOR
-        else:
-            self.user_endpoints.pop(daemon.directory, None)
+        count = self.user_endpoints.pop(daemon.directory, 0)
+        if daemon.deaf and count:
+            self.lingering[daemon.directory] = (self.now + LINGERS_FOR, count)
         self.tasks.pop(daemon.directory, None)
         if cleanly:
             self.says(daemon, "Shutdown complete.")
@@ -421,7 +420,8 @@ class World:
         # A daemon touches the file that is there, whosever it is; one that has just ended touches none.
         touched = self.now - 3 if any(d.phase == "up" or folder.pid in (d.pid, 0) for d in alive) else folder.touched
         self._see_change(folder)
-        count = self.user_endpoints.get(name, 0)
+        _, lingering = self.lingering.get(name, (0.0, 0))
+        count = self.user_endpoints.get(name, 0) + lingering
         known = folder.marker is not None or "config.yaml" in folder.files or isinstance(folder.endpoint_id, str)
         kind: DirectoryKind = "endpoint" if known else "other"
         return LiveDirectory(
