@@ -230,7 +230,8 @@ class World:
         self.slept: Callable[[], None] = lambda: None
         self.touches_that_race = 0
         self._numbers = 100
-        self._ticking = threading.RLock()
+        self._alone = threading.RLock()
+        """Held for whatever happens at one moment: endpoints are applied by a thread each."""
 
     @property
     def now(self) -> float:
@@ -257,8 +258,9 @@ class World:
 
     def number(self) -> int:
         """Return a number never used before."""
-        self._numbers += 1
-        return self._numbers
+        with self._alone:
+            self._numbers += 1
+            return self._numbers
 
     # daemons
 
@@ -268,7 +270,7 @@ class World:
 
     def tick(self) -> None:
         """Let daemons look for their PID files: one whose file stayed away ends by itself, on whichever node."""
-        with self._ticking:
+        with self._alone:
             self._tick()
 
     def _tick(self) -> None:
@@ -322,17 +324,22 @@ class World:
 
     def bring_up(self, daemon: Daemon) -> None:
         """Let a registered daemon write its PID file and its UUID."""
-        folder = self.folders[daemon.directory]
-        daemon.phase = "up"
-        folder.pid, folder.endpoint_id = daemon.pid, daemon.id
-        daemon.connects = self.now + self.connects_after
-        self.says(daemon, f"start \n\n========== Core Endpoint begins: {daemon.id}")
+        with self._alone:
+            folder = self.folders[daemon.directory]
+            daemon.phase = "up"
+            folder.pid, folder.endpoint_id = daemon.pid, daemon.id
+            daemon.connects = self.now + self.connects_after
+            self.says(daemon, f"start \n\n========== Core Endpoint begins: {daemon.id}")
 
     def end(self, daemon: Daemon, *, cleanly: bool) -> None:
         """A daemon ends; only a clean end removes its PID file, is logged, and is told to the service.
 
         Its user endpoints end with it.
         """
+        with self._alone:
+            self._end(daemon, cleanly=cleanly)
+
+    def _end(self, daemon: Daemon, *, cleanly: bool) -> None:
         self.daemons.remove(daemon)
         if daemon.id is not None and daemon.phase != "starting" and (cleanly or daemon.connects is None):
             self.missed[daemon.id] = 0.0 if cleanly else self.now + MISSES_AFTER
@@ -356,7 +363,8 @@ class World:
 
     def log(self, name: str, line: str) -> None:
         """A daemon writes into its log."""
-        self.logs[name] = self.logs.get(name, "") + f"{line}\n"
+        with self._alone:
+            self.logs[name] = self.logs.get(name, "") + f"{line}\n"
 
     def reboot(self) -> None:
         """This node goes down without a word to anybody, and comes up again. The service has not noticed yet."""
