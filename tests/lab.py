@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 from reconciler.apply import Events
 from reconciler.conduct import Conduct
@@ -48,12 +49,16 @@ class Listener:
 
 
 def killed_at(point: str, *endpoints: DesiredEndpoint) -> Lab:
-    """Return a lab whose first apply of these endpoints was killed when it had just passed `point` of the fakes."""
+    """Return a lab whose first apply of these endpoints was killed when it had just passed `point` of the fakes.
+
+    It has one thread, so that the endpoints pass their points in the same order each time.
+    """
     for at in range(1, 1000):
         lab = Lab(desired(*endpoints, pools=(pool("mpi"),)))
         lab.world.faults.crash_at = at
         try:
-            lab.apply()
+            with mock.patch("reconciler.apply.MAX_THREADS", 1):
+                lab.apply()
         except Crash:
             if lab.world.faults.passed[-1] == point:
                 return lab
