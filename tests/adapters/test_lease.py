@@ -81,6 +81,28 @@ def leave(place: Path, *, age: float = 0.0, **changes: object) -> lease_file.Hol
     return holder
 
 
+def leave_claim(place: Path, *, age: float = 0.0, **changes: object) -> Path:
+    """Leave a dead holder's lease and a claim on it, as a takeover does that was killed half way; return the claim.
+
+    Age and changes are the claim's.
+    """
+    dead = leave(place)
+    claimed = leave(place, age=age, **changes)
+    assert claimed.token != dead.token
+    claim = place / f"{lease._CLAIM}{dead.token}"
+    (place / lease_file.LEASE).rename(claim)
+    (place / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
+    return claim
+
+
+def leave_what(place: Path, start: str) -> None:
+    """Leave what a run begins with: nothing, a dead holder's lease, or half a takeover of it."""
+    if start == "dead holder":
+        leave(place)
+    elif start == "half a takeover":
+        leave_claim(place)
+
+
 def take(place: Path) -> None:
     with lease.held(str(place), "new", time.time()) as held:
         held.check()
@@ -255,11 +277,7 @@ def test_ctrl_c_at_any_moment_gives_it_back(tmp_path: Path, start: str, work: Ca
     for moment in itertools.count(1, STEP):
         place = tmp_path / str(moment)
         place.mkdir()
-        dead = leave(place) if start != "free" else None
-        if dead is not None and start == "half a takeover":
-            leave(place)
-            (place / lease_file.LEASE).rename(place / f"{lease._CLAIM}{dead.token}")
-            (place / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
+        leave_what(place, start)
         if not interrupted_at(moment, partial(work, place)):
             break
         runs = [json.loads((place / n).read_text())["run"] for n in names(place) if n.startswith("lease.")]
@@ -352,11 +370,7 @@ def test_a_lease_from_the_future_counts_from_when_it_is_seen(tmp_path: Path, rea
 
 
 def test_a_claim_from_the_future_counts_from_when_it_is_seen(tmp_path: Path) -> None:
-    dead = leave(tmp_path)
-    leave(tmp_path, host="other-node", age=-5000)
-    claim = tmp_path / f"{lease._CLAIM}{dead.token}"
-    (tmp_path / lease_file.LEASE).rename(claim)
-    (tmp_path / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
+    claim = leave_claim(tmp_path, host="other-node", age=-5000)
     with pytest.raises(LeaseHeld):
         take(tmp_path)
     assert claim.stat().st_mtime < time.time() + 60
@@ -372,20 +386,13 @@ def test_a_living_holder_keeps_a_lease_from_the_future(tmp_path: Path) -> None:
 
 
 def test_a_takeover_that_was_killed_half_way_is_taken_over_in_turn(tmp_path: Path) -> None:
-    dead = leave(tmp_path)
-    claimed = leave(tmp_path)
-    (tmp_path / lease_file.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
-    (tmp_path / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
-    assert claimed.token != dead.token
+    leave_claim(tmp_path)
     take(tmp_path)
     assert_clean(tmp_path)
 
 
 def test_a_takeover_under_way_is_respected(tmp_path: Path) -> None:
-    dead = leave(tmp_path)
-    leave(tmp_path, host="other-node")
-    (tmp_path / lease_file.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
-    (tmp_path / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
+    leave_claim(tmp_path, host="other-node")
     with pytest.raises(LeaseHeld):
         take(tmp_path)
 
@@ -393,12 +400,7 @@ def test_a_takeover_under_way_is_respected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", ["free", "dead holder", "half a takeover"])
 @pytest.mark.parametrize("attempt", range(3))
 def test_of_many_that_start_at_once_exactly_one_gets_it(tmp_path: Path, start: str, attempt: int) -> None:
-    if start != "free":
-        dead = leave(tmp_path)
-    if start == "half a takeover":
-        leave(tmp_path)
-        (tmp_path / lease_file.LEASE).rename(tmp_path / f"{lease._CLAIM}{dead.token}")
-        (tmp_path / lease_file.LEASE).write_text(json.dumps(asdict(dead)))
+    leave_what(tmp_path, start)
     count = lambda *patterns: sum(len(list(tmp_path.glob(p))) for p in patterns)  # noqa: E731
     children = [python(_RACE, str(tmp_path), str(n)) for n in range(6)]
     try:
