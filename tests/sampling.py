@@ -1,11 +1,20 @@
 """How much of a sweep is run: all of it, or (`make matrix`, `make lowest`) every so-many-th step.
 
 What a sweep shows, that no write and no request may fail without being told, does not depend on the version of
-Python or of a dependency; that the code runs there at all does.
+Python or of a dependency; that the code runs there at all does. A sweep over every step for each of many kinds of
+trouble takes every third step of each kind, as kinds of trouble are alike more often than steps are;
+CHILTEPIN_TEST_WHOLE=1 takes them all.
 """
 
 from __future__ import annotations
 
 import os
+import zlib
 
 STEP = int(os.environ.get("CHILTEPIN_TEST_STEP", "1"))
+STEP_OF_KINDS = STEP if os.environ.get("CHILTEPIN_TEST_WHOLE") == "1" else 3 * STEP
+
+
+def begin(step: int, *sweep: str) -> int:
+    """Return the step, from 1 on, at which a sampled sweep begins: each at another, so that together they see all."""
+    return 1 + zlib.crc32("/".join(sweep).encode()) % step

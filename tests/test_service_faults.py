@@ -27,7 +27,7 @@ from tests.adapters.globus_stub import CLIENT, SECRET, FakeClock, GlobusStub, Re
 from tests.core.builders import desired, endpoint, pool
 from tests.fakes import Daemon, FakeHost, FakeScheduler, FakeStore, World
 from tests.lab import YES, Lab, Result
-from tests.sampling import STEP
+from tests.sampling import STEP, STEP_OF_KINDS, begin
 
 
 class WorldStub(GlobusStub):
@@ -359,10 +359,19 @@ def requests_of(new_lab: Callable[[], Lab], scenario: Scenario, stub: WorldStub)
 
 
 def meet(
-    new_lab: Callable[[], Lab], stub: WorldStub, scenario: Scenario, reply: Reply, times: int, *, loses: bool = False
+    new_lab: Callable[[], Lab],
+    stub: WorldStub,
+    name: str,
+    reply: Reply,
+    times: int,
+    *,
+    kind: str | None = None,
+    loses: bool = False,
 ) -> Iterator[tuple[int, Met]]:
-    """Let the fault begin at each request in turn; check what must hold whatever comes of it."""
-    for at in range(1, requests_of(new_lab, scenario, stub) + 1, STEP):
+    """Let the fault begin at each request in turn, or at some if it is one `kind` of many; check what always holds."""
+    scenario = SCENARIOS[name]
+    step = STEP_OF_KINDS if kind else STEP
+    for at in range(begin(step, name, kind or ""), requests_of(new_lab, scenario, stub) + 1, step):
         lab = new_lab()
         scenario.prepare(lab)
         registered, folders = set(lab.world.registrations), set(lab.world.folders)
@@ -446,14 +455,14 @@ every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
 @every_scenario
 @pytest.mark.parametrize("fault", PASSING)
 def test_what_passes_is_waited_out(new_lab: Callable[[], Lab], stub: WorldStub, scenario: str, fault: str) -> None:
-    for at, met in meet(new_lab, stub, SCENARIOS[scenario], PASSING[fault], 1):
+    for at, met in meet(new_lab, stub, scenario, PASSING[fault], 1, kind=fault):
         assert met.code == ExitCode.OK, (at, met)
 
 
 @every_scenario
 @pytest.mark.parametrize("fault", ["503", "429", "dropped", "truncated"])
 def test_what_stays_is_unreachable(new_lab: Callable[[], Lab], stub: WorldStub, scenario: str, fault: str) -> None:
-    for at, met in meet(new_lab, stub, SCENARIOS[scenario], PASSING[fault], ALWAYS):
+    for at, met in meet(new_lab, stub, scenario, PASSING[fault], ALWAYS, kind=fault):
         fits = warned(met) or proven(met) or waits(met, SCENARIOS[scenario])
         assert met.code == ExitCode.UNREACHABLE or fits, (at, met)
 
@@ -463,7 +472,7 @@ def test_what_stays_is_unreachable(new_lab: Callable[[], Lab], stub: WorldStub, 
 def test_nonsense_proves_nothing(
     new_lab: Callable[[], Lab], stub: WorldStub, scenario: str, fault: str, times: int
 ) -> None:
-    for at, met in meet(new_lab, stub, SCENARIOS[scenario], NONSENSE[fault], times):
+    for at, met in meet(new_lab, stub, scenario, NONSENSE[fault], times, kind=fault):
         codes = {ExitCode.UNREACHABLE, ExitCode.PARTIAL, ExitCode.LOGIN}
         if isinstance(met.error, ServiceRefused):  # Globus Auth said no in so many words, before anything was done
             codes = {ExitCode.FAILED}
@@ -473,13 +482,13 @@ def test_nonsense_proves_nothing(
 
 @every_scenario
 def test_a_refused_token(new_lab: Callable[[], Lab], stub: WorldStub, scenario: str) -> None:
-    for at, met in meet(new_lab, stub, SCENARIOS[scenario], REFUSED["401"], ALWAYS):
+    for at, met in meet(new_lab, stub, scenario, REFUSED["401"], ALWAYS):
         assert met.code == ExitCode.LOGIN or warned(met) or proven(met), (at, met)
 
 
 @every_scenario
 def test_a_lost_reply(new_lab: Callable[[], Lab], stub: WorldStub, scenario: str) -> None:
-    for at, met in meet(new_lab, stub, SCENARIOS[scenario], Reply(), 1, loses=True):
+    for at, met in meet(new_lab, stub, scenario, Reply(), 1, loses=True):
         assert met.code == ExitCode.OK, (at, met)
 
 
@@ -490,7 +499,7 @@ def test_no_answer_in_time(
     monkeypatch.setenv("GLOBUS_SDK_HTTP_TIMEOUT", "0.3")
     never = threading.Event()
     try:
-        for at, met in meet(new_lab, stub, SCENARIOS[scenario], Reply(200, [], hold=never), 1):
+        for at, met in meet(new_lab, stub, scenario, Reply(200, [], hold=never), 1):
             assert met.code == ExitCode.OK, (at, met)
     finally:
         never.set()

@@ -80,13 +80,9 @@ def _unasked(request: Request) -> str:
     """Return how to agree beforehand to what nobody can be asked about."""
     errand = request.scope.errand
     if errand is None:
-        look = {
-            (False, False): "`chiltepin plan`",
-            (False, True): "`chiltepin plan --purge`",
-            (True, False): "`chiltepin plan --destroy`",
-            (True, True): "`chiltepin plan --destroy --purge`",
-        }[request.scope.destroy, request.scope.purge]
-        return f"look at {look}, then use --yes"
+        scope = request.scope
+        look = " ".join(["chiltepin plan", *["--destroy"] * scope.destroy, *["--purge"] * scope.purge])
+        return f"look at `{look}`, then use --yes"
     return "use --yes, with --allow-delete and --max-deletes N" if errand.kind == "purge" else "use --yes"
 
 

@@ -185,7 +185,6 @@ def make_plan(
     draft.gone |= removal.gone
     if not scope.destroy:
         _ask_whether_renamed(desired, known, removal, draft)
-    if not scope.destroy:
         plan_expiry(desired, live, known, scope, draft)
     return _finish(desired, live, known, draft, pools_text, scope)
 
