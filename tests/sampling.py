@@ -9,12 +9,11 @@ CHILTEPIN_TEST_WHOLE=1 takes them all.
 from __future__ import annotations
 
 import os
-import zlib
 
 STEP = int(os.environ.get("CHILTEPIN_TEST_STEP", "1"))
 STEP_OF_KINDS = STEP if os.environ.get("CHILTEPIN_TEST_WHOLE") == "1" else 3 * STEP
 
 
-def begin(step: int, *sweep: str) -> int:
-    """Return the step, from 1 on, at which a sampled sweep begins: each at another, so that together they see all."""
-    return 1 + zlib.crc32("/".join(sweep).encode()) % step
+def sampled(last: int, step: int, sweep: int) -> range:
+    """Return every `step`-th of the steps 1 to `last`, at least one; `step` sweeps in a row, by number, take all."""
+    return range(1 + sweep % min(step, last), last + 1, step)

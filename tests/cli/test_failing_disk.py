@@ -27,7 +27,7 @@ from tests.adapters.globus_stub import CLIENT, ENDPOINT, Reply, error
 from tests.adapters.host_support import UUID_A, fake_tool
 from tests.cli.failing_disk import OTHERS, TAKES_SPACE, Told, Trouble, command
 from tests.cli.support import HEAD, POOLED, RENAMED, Shell
-from tests.sampling import STEP, begin
+from tests.sampling import STEP, sampled
 
 pytestmark = [pytest.mark.usefixtures("everything_imported"), pytest.mark.timeout(600)]
 
@@ -343,7 +343,7 @@ def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]]
     wanted = stage.state()
     if not scenario.gives_up:
         assert "No changes." in stage.run(("plan",)).text
-    for at in itertools.count(begin(step * STEP, name), step * STEP):
+    for at in itertools.count(sampled(stage.changes, step * STEP, list(SCENARIOS).index(name)).start, step * STEP):
         stage.set()
         before = stage.ids()
         what, remedy = trouble(at)
