@@ -3,7 +3,7 @@
 What a sweep shows, that no write and no request may fail without being told, does not depend on the version of
 Python or of a dependency; that the code runs there at all does. A sweep over every step for each of many kinds of
 trouble takes every third step of each kind, as kinds of trouble are alike more often than steps are;
-CHILTEPIN_TEST_WHOLE=1 takes them all.
+CHILTEPIN_TEST_WHOLE=1 takes all steps of every kind, as a change of what talks to the service should before it lands.
 """
 
 from __future__ import annotations

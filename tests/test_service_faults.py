@@ -1,4 +1,6 @@
-"""Every action meets every fault of the service, at each request that is made meanwhile, over the real HTTP adapter.
+"""Every action meets every fault of the service, and at each request that is made some, over the real HTTP adapter.
+
+Which fault at which request is said in `sampling.py`; CHILTEPIN_TEST_WHOLE=1: every one at each.
 
 Directories, daemons and files are in memory; the service is a server on loopback that knows the same registrations.
 """

@@ -147,8 +147,8 @@ def release(directory: Directory, ours: Holder) -> None:
 
     The lease is removed only if it is still ours, and not so old that somebody is just taking it over.
     """
-    for claim in _claims(directory):
-        with suppress(OSError):  # somebody else's, or in five minutes as good as gone
+    with suppress(OSError):  # in five minutes as good as gone; the lease must be given back all the same
+        for claim in _claims(directory):
             if (seen := look(directory, claim)) is not None and seen.token == ours.token:
                 files.remove(directory, claim)
     held = look(directory, LEASE)

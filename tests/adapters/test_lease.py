@@ -417,3 +417,13 @@ def test_of_many_that_start_at_once_exactly_one_gets_it(tmp_path: Path, start: s
     assert [r for r in results if r[0] != 0] == []
     assert count("lost-*") == 5, "the winner still had it at its end"
     assert_clean(tmp_path)
+
+
+def test_a_directory_that_cannot_be_listed_keeps_no_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trouble(*_: object) -> list[str]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with lease.held(str(tmp_path), "new", time.time()):
+        monkeypatch.setattr(lease, "_claims", trouble)
+    monkeypatch.undo()
+    assert_clean(tmp_path)

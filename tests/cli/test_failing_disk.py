@@ -343,6 +343,7 @@ def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]]
     wanted = stage.state()
     if not scenario.gives_up:
         assert "No changes." in stage.run(("plan",)).text
+    hits = 0
     for at in itertools.count(sampled(stage.changes, step * STEP, list(SCENARIOS).index(name)).start, step * STEP):
         stage.set()
         before = stage.ids()
@@ -350,8 +351,9 @@ def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]]
         told = stage.run(arguments, what)
         if not told.hit:
             if at > stage.changes:
-                return
+                break
             continue
+        hits += 1
         where = f"change {at}, {told.hit}: {told.text}"
         judge(told, remedy, where)
         stage.assert_whole(torn=what.lasting)  # what cannot be cut off now is cut off by the next run
@@ -363,6 +365,7 @@ def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]]
         stage.assert_whole()
         assert differences(stage.state(), wanted) == {}, where + again.text
         clean_up(stage)
+    assert hits, f"nothing failed in {stage.changes} changes"
 
 
 def _substance(path: Path) -> str:
