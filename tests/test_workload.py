@@ -51,7 +51,7 @@ def test_a_restart_that_waits_says_how_not_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "remedy"), [("stopped", ", `restart: now` does not wait, and ends the tasks"), (None, "")]
+    ("state", "remedy"), [("stopped", ", `restart: now` in its block does not wait, and ends the tasks"), (None, "")]
 )
 def test_a_stop_that_waits_names_a_setting_only_where_there_is_a_block_for_it(state: str | None, remedy: str) -> None:
     lab = Lab(desired(endpoint(), endpoint("two")))

@@ -137,12 +137,19 @@ def status(
 
 @app.command("env", epilog=o.examples('eval "$(chiltepin sandbox env)"'))
 def env(state_dir: StateDirOption = None) -> None:
-    """Print the exports that point a shell at the sandbox."""
+    """Print the exports that point a shell at the sandbox; when it is not up, `false`."""
     from reconciler.cli.console import Console
+    from reconciler.errors import ReconcilerError
     from reconciler.sandbox import lifecycle
 
+    try:
+        exports = lifecycle.environment(state_dir)
+    except ReconcilerError:
+        # What a shell evaluates fails then, too: a script under `set -e` must not go on with the real service.
+        Console().result("false  # the sandbox is not up")
+        raise
     Console().result("# Chiltepin sandbox, not Globus. Holds a secret of the sandbox.")
-    for name, value in lifecycle.environment(state_dir).items():
+    for name, value in exports.items():
         Console().result(f"export {name}={shlex.quote(value)}")
 
 

@@ -231,17 +231,18 @@ def _finish(
         here = desired.host.name
         changed = pool_changes(seen_from(here, before.pools), seen_from(here, after.pools))
         files.append(WriteLock(cause=cause, pools=changed))
+    left_out = _left_out(desired, pools.left_out, draft.actions)
+    coming = pools.left_out.keys() - left_out.keys()  # in the file once this plan has registered their endpoints
     held = _held_pools(desired, pools.text, draft, pools_text) if has_pools else ()
     draft.notes += [Note(None, _OTHERS.format(*item)) for item in wanted.held.items() if has_pools]
     if held:
         draft.notes.append(Note(None, _HELD.format(", ".join(held))))
         if any(isinstance(file, WriteLock) and file.pools for file in files):
             draft.notes.append(Note(None, "until then pools change in the lockfile only"))
-    elif has_pools and pools.text != pools_text:
+    elif has_pools and (coming or pools.text != pools_text):
         files.append(WritePools(cause=Cause.NEW if pools_text is None else Cause.RESOLVED))
     if not draft.actions and (known.lock is None if scope.destroy else errand and not draft.entries):
         files.clear()  # nothing was ever there, or is to be done: leave no files behind
-    left_out = _left_out(desired, pools.left_out, draft.actions)
     if held:  # the file keeps what it has
         kept = read_pools(pools_text or "")
         left_out = {name: why for name, why in left_out.items() if name not in kept}

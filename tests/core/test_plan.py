@@ -929,6 +929,13 @@ def test_what_changes_in_pools_is_shown() -> None:
     )
 
 
+def test_pool_of_an_endpoint_that_is_new_is_written_once_that_has_its_uuid() -> None:
+    scene = settled(endpoint(), pools=(pool("mpi"),))
+    plan = replace(scene, desired=desired(endpoint(), endpoint("two"), pools=(pool("mpi"), pool("big", "two")))).plan()
+    assert [file.kind for file in plan.files] == ["WriteLock", "WritePools"]
+    assert plan.left_out == {}
+
+
 def test_pools_file_lost() -> None:
     says(
         replace(settled(endpoint(), pools=(pool("mpi"),)), pools_text=None).text(),

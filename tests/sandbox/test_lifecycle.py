@@ -215,6 +215,10 @@ def test_command_line(tmp_path: Path) -> None:
     state, port = tmp_path / "s p", str(free_port())
     down = run(state, "status", "--format", "json")
     assert json.loads(down.stdout)["running"] is False
+    unset = run(state, "env")
+    assert unset.returncode != 0
+    script = ["bash", "-ec", f"{unset.stdout}\ntrue"]
+    assert subprocess.run(script, check=False).returncode == 1, "a script would go on with the real service"
     try:
         up = run(state, "up", "--port", port)
         assert (up.returncode, up.stdout) == (0, f"http://localhost:{port}\n")

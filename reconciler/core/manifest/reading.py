@@ -73,7 +73,7 @@ def validate_block(
 def _is_readable(root: Any, findings: Findings) -> bool:
     if not isinstance(root, dict):
         message = "the file is empty" if root is None else "a manifest is a mapping with `version` and `stack`"
-        hint = "`chiltepin init` writes a first manifest" if root is None else None
+        hint = "remove it; then `chiltepin init` writes a first manifest" if root is None else None
         findings.error((), message, hint)
         return False
     version = root.get("version")
@@ -177,7 +177,9 @@ def _type_words(name: str, item: Mapping[str, Any], shown: str, *, secret: bool)
         one = isinstance(value, str) and "\n" not in value and not secret
         return f"`{name}` must be a list{shown}", f"one line per entry: `- {value}`" if one else None
     if kind in ("dict_type", "model_type", "model_attributes_type"):
-        return f"`{name}` must be a mapping{shown}", None
+        is_entry = isinstance(value, str) and value.isprintable() and name in _OF_ENTRIES and not secret
+        hint = f"end the name of an entry with a colon: `{value}:`" if is_entry else None
+        return f"`{name}` must be a mapping{shown}", hint
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return f"`{name}` must be {words} {context[key]:g}{shown}", None
@@ -190,6 +192,7 @@ _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "less_than_equal": ("at most", "le"),
 }
+_OF_ENTRIES = ("endpoints", "pools", "hosts")
 _UNITS = {"keep": "d", "max": "GB"}
 """Of what is a time or a size, the unit that is most likely meant."""
 _MEANT = {("mpi_launcher", "mpirun"): "mpiexec"}

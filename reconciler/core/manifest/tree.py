@@ -84,7 +84,7 @@ class _Builder:
         self.next()  # StreamStart
         event = self.next()
         if isinstance(event, yaml.StreamEndEvent):
-            self._stop("the file is empty", event, "`chiltepin init` writes a first manifest")
+            self._stop("the file is empty", event, "remove it; then `chiltepin init` writes a first manifest")
         root = self._node(self.next(), 0)
         self.next()  # DocumentEnd
         event = self.next()
