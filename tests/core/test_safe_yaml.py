@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.core import safe_yaml
@@ -17,11 +17,46 @@ PLAIN = st.recursive(
 )
 
 
+_PIECES = """
+a:\x20|-\x20|?\x20|b|\n|\n  |\n    |1|0o7|017|1:30|1e3|~|yes|'q'|"d"|[a, b]|{c: d}|\
+!x\x20|--- |...\n|<<:\x20|=|# c|2001-01-01|&n\x20
+""".strip()
+PIECES = st.lists(st.sampled_from([*_PIECES.split("|"), "|\n  t\n", ">-\n  t\n"]), max_size=12).map("".join)
+"""Texts that are YAML more often than any would be."""
+
+
 @given(PLAIN, st.booleans())
 def test_what_pyyaml_writes_is_loaded_unchanged(value: Any, flow: bool) -> None:
     text = yaml.safe_dump(value, default_flow_style=flow)
     assert safe_yaml.load(text) == value
     assert safe_yaml.load(text.encode()) == value
+
+
+def pyyaml(text: str | bytes) -> tuple[str, Any]:
+    try:
+        return "value", yaml.load(text, Loader=safe_yaml._LOADER)
+    except (yaml.YAMLError, ValueError) as e:
+        return "error", type(e)
+
+
+@given(st.text("ab:-? []{},\n#!'\"<=1.05_xeE+~yn|>%\t\r\u0085\ufeff", max_size=40) | PIECES)
+@example("<<: {a: 1}\nb: 2\n")
+@example("=: 1\n")
+@example("a: 2001-01-01\nb: 2001-99-99\n")
+@example("a: .nan\n1: x\ntrue: y\n1.0: z\n")
+@example("a\n--- b\n")
+@example("? [a]\n: b\n")
+@example("a: !!set {b, c}\n")
+@example("&x a: &y b\n")
+@example("a: 1\nb: 2\na: 3\n")
+def test_any_text_is_loaded_as_pyyaml_loads_it(text: str) -> None:
+    expected = pyyaml(text)
+    for given_as in (text, text.encode()):
+        try:
+            found: tuple[str, Any] = ("value", safe_yaml.load(given_as))
+        except (yaml.YAMLError, ValueError) as e:
+            found = ("error", type(e))
+        assert repr(found) == repr(expected)
 
 
 def nested(levels: int) -> dict[str, str]:
