@@ -146,7 +146,7 @@ def env(state_dir: StateDirOption = None) -> None:
         exports = lifecycle.environment(state_dir)
     except ReconcilerError:
         # What a shell evaluates fails then, too: a script under `set -e` must not go on with the real service.
-        Console().result("false  # the sandbox is not up")
+        Console().result("false  # see the error")
         raise
     Console().result("# Chiltepin sandbox, not Globus. Holds a secret of the sandbox.")
     for name, value in exports.items():

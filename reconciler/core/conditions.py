@@ -72,7 +72,7 @@ def remedy_of(action: EndpointAction, precondition: Precondition, work: Work | N
     remedy = "run it again; `--drain 2h` waits until it is idle"
     if action.cause is Cause.REMOVED:
         return remedy  # without a block there is nothing to write `restart: now` into
-    at_once = "`restart: now` in its block"
+    at_once = "`restart: now` in its block" + (", if it has one," if action.cause is Cause.DESTROY else "")
     if isinstance(action, Restart):
         at_once = f"`chiltepin restart {quote(action.endpoint)} --interrupt`"
     return f"{remedy}, {at_once} does not wait, and ends the tasks"

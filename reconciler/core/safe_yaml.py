@@ -106,12 +106,12 @@ def _harmless(text: str | bytes) -> bool:
         wide = " " * 64 in text or "*" in text
     else:
         openers = text.count(b"[") - text.count(b"[]") + text.count(b"{") - text.count(b"{}")
-        wide = b" " * 64 in text or b"*" in text
+        wide = b" " * 64 in text or b"*" in text or b"\0" in text  # UTF-16 hides all that is looked for
     return openers <= _PLAIN_OPENERS and not wide and _COMPACT[type(text)].search(text) is None  # type: ignore[arg-type]
 
 
 class _Odd(Exception):
-    """YAML beyond plain mappings, lists and scalars: tags, merges, keys that are no scalars, several documents."""
+    """YAML beyond plain mappings, lists and scalars: tags, anchors, merges, keys that are none of these."""
 
 
 def _built(text: str | bytes) -> Any:
@@ -136,7 +136,7 @@ def _built(text: str | bytes) -> Any:
                 continue
             is_key = key is _NO_KEY and type(into) is dict
             begin = _BEGIN.get(kind)
-            if event.tag is not None or (begin and is_key):
+            if event.tag is not None or event.anchor is not None or (begin and is_key):
                 raise _Odd
             value = begin() if begin else _scalar(loader, event, plain)
             if type(into) is list:

@@ -261,17 +261,18 @@ def apart(work: Callable[[], None]) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        # No finalizer of another test's garbage may swallow an exception that is raised wherever the program is.
-        gc.collect()
-        gc.disable()
-        said = ""
+        said = "cut off"
         try:
+            # No finalizer of another test's garbage may swallow an exception that is raised wherever the program is.
+            gc.collect()
+            gc.disable()
             work()
+            said = ""
         except BaseException:  # noqa: BLE001 - told to the test
             said = traceback.format_exc()
-        with os.fdopen(writing, "w") as pipe:
-            pipe.write(said)
-        os._exit(0)
+        finally:
+            os.write(writing, said.encode(errors="replace")[-60_000:])
+            os._exit(0)
     os.close(writing)
     try:
         with os.fdopen(reading) as pipe:

@@ -48,6 +48,7 @@ def pyyaml(text: str | bytes) -> tuple[str, Any]:
 @example("? [a]\n: b\n")
 @example("a: !!set {b, c}\n")
 @example("&x a: &y b\n")
+@example("a: &x 1\nb: &x 2\n")
 @example("a: 1\nb: 2\na: 3\n")
 def test_any_text_is_loaded_as_pyyaml_loads_it(text: str) -> None:
     expected = pyyaml(text)

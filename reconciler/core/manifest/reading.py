@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, cast
 
@@ -150,6 +151,8 @@ def _words(path: Path, item: Mapping[str, Any], model: type[BaseModel] | None) -
         return f"`{name}` must be text, a number, true, false, a list of these, or {{env: NAME}}", None
     if words := _type_words(name, item, shown, secret=secret):
         message, hint = words
+        if path in _OF_ENTRIES and not secret and re.fullmatch(r"[A-Za-z][\w.-]{0,63}", text := str(item["input"])):
+            hint = f"end the name of an entry with a colon: `{text}:`"
         if isinstance(path[-1], int):
             message = message.replace(f"`{name}` must", f"each entry of `{name}` must", 1)
         return message, hint
@@ -177,9 +180,7 @@ def _type_words(name: str, item: Mapping[str, Any], shown: str, *, secret: bool)
         one = isinstance(value, str) and "\n" not in value and not secret
         return f"`{name}` must be a list{shown}", f"one line per entry: `- {value}`" if one else None
     if kind in ("dict_type", "model_type", "model_attributes_type"):
-        is_entry = isinstance(value, str) and value.isprintable() and name in _OF_ENTRIES and not secret
-        hint = f"end the name of an entry with a colon: `{value}:`" if is_entry else None
-        return f"`{name}` must be a mapping{shown}", hint
+        return f"`{name}` must be a mapping{shown}", None
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return f"`{name}` must be {words} {context[key]:g}{shown}", None
@@ -192,7 +193,7 @@ _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "less_than_equal": ("at most", "le"),
 }
-_OF_ENTRIES = ("endpoints", "pools", "hosts")
+_OF_ENTRIES = (("endpoints",), ("pools",), ("hosts",))
 _UNITS = {"keep": "d", "max": "GB"}
 """Of what is a time or a size, the unit that is most likely meant."""
 _MEANT = {("mpi_launcher", "mpirun"): "mpiexec"}

@@ -150,6 +150,8 @@ def test_all_errors_at_once_as_a_user_sees_them() -> None:
             "1:21: error: `id` must be a UUID, not the number 123; e.g. 5f1c7ad2-3f0a-4a4e-9d7e-0f1e2d3c4b5a",
         ),
         ("pools: [a]", "1:8: error: `pools` must be a mapping, not a list"),
+        ("pools: {p: {options: x}}", "unknown key `options`"),
+        ("endpoints: 'main:'", "`endpoints` must be a mapping, not the text 'main:'"),
         ("endpoints: main", "not the text 'main'; end the name of an entry with a colon: `main:`"),
         ("pools: {p: 5}", "1:12: error: `p` must be a mapping, not the number 5"),
         ("endpoints: {e: {user_environment: {OMP: 4}}}", "1:41: error: `OMP` must be text; quote it"),
