@@ -137,7 +137,7 @@ def status(
 
 @app.command("env", epilog=o.examples('eval "$(chiltepin sandbox env)"'))
 def env(state_dir: StateDirOption = None) -> None:
-    """Print the exports that point a shell at the sandbox; when it is not up, `false`."""
+    """Print the exports that point a shell at the sandbox. When it is not up, that is `false`."""
     from reconciler.cli.console import Console
     from reconciler.errors import ReconcilerError
     from reconciler.sandbox import lifecycle
