@@ -2,8 +2,9 @@
 
 What a sweep shows, that no write and no request may fail without being told, does not depend on the version of
 Python or of a dependency; that the code runs there at all does. A sweep over every step for each of many kinds of
-trouble takes every third step of each kind, as kinds of trouble are alike more often than steps are;
-CHILTEPIN_TEST_WHOLE=1 takes all steps of every kind, as a change of what talks to the service should before it lands.
+trouble, or of many scenarios that share most of their steps, takes every third step of each, as those are alike more
+often than steps are; CHILTEPIN_TEST_WHOLE=1 takes all steps of each, as a change of what writes files or talks to the
+service should before it lands.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Every write of every action fails, in each way in which disks do: nothing is lost, and the next run converges."""
+"""Every write of every action fails, in each way in which disks do: nothing is lost, and the next run converges.
+
+Which write of which scenario is said in `sampling.py`; CHILTEPIN_TEST_WHOLE=1: every one in each.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from tests.adapters.globus_stub import CLIENT, ENDPOINT, Reply, error
 from tests.adapters.host_support import UUID_A, fake_tool
 from tests.cli.failing_disk import OTHERS, TAKES_SPACE, Told, Trouble, command
 from tests.cli.support import HEAD, POOLED, RENAMED, Shell
-from tests.sampling import STEP, sampled
+from tests.sampling import STEP, STEP_OF_KINDS, sampled
 
 pytestmark = [pytest.mark.usefixtures("everything_imported"), pytest.mark.timeout(600)]
 
@@ -38,14 +41,14 @@ _LASTING = (
 )
 
 
-def once(at: int) -> tuple[Trouble, str]:
+def once(at: int, _: int) -> tuple[Trouble, str]:
     """An I/O error at one change."""
     return Trouble(at, errno.EIO), "check `dmesg`"
 
 
-def from_then_on(at: int) -> tuple[Trouble, str]:
+def from_then_on(at: int, turn: int) -> tuple[Trouble, str]:
     """In turn, a disk that is full, a quota that is used up, and one that becomes read-only."""
-    code, calls, remedy = _LASTING[at // 3 % len(_LASTING)]
+    code, calls, remedy = _LASTING[turn % len(_LASTING)]
     return Trouble(at, code, lasting=True, calls=calls), remedy
 
 
@@ -331,8 +334,8 @@ def stage(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         stage.end_daemons()
 
 
-def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]], step: int) -> None:
-    """Let the first, second, ... (or every `step`-th) change fail, until the command needs no further one."""
+def sweep(stage: Stage, name: str, trouble: Callable[[int, int], tuple[Trouble, str]], step: int) -> None:
+    """Let every `step`-th change fail, until the command needs no further one; the scenarios are staggered."""
     scenario = SCENARIOS[name]
     arguments = scenario.prepare(stage.shell)
     stage.begin = scenario.begin
@@ -343,11 +346,11 @@ def sweep(stage: Stage, name: str, trouble: Callable[[int], tuple[Trouble, str]]
     wanted = stage.state()
     if not scenario.gives_up:
         assert "No changes." in stage.run(("plan",)).text
-    hits = 0
-    for at in itertools.count(sampled(stage.changes, step * STEP, list(SCENARIOS).index(name)).start, step * STEP):
+    hits, number = 0, list(SCENARIOS).index(name)
+    for at in itertools.count(sampled(stage.changes, step, number).start, step):
         stage.set()
         before = stage.ids()
-        what, remedy = trouble(at)
+        what, remedy = trouble(at, number + hits)
         told = stage.run(arguments, what)
         if not told.hit:
             if at > stage.changes:
@@ -401,12 +404,12 @@ def clean_up(stage: Stage) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_write_fails_once(stage: Stage, scenario: str) -> None:
-    sweep(stage, scenario, once, 1)
+    sweep(stage, scenario, once, STEP_OF_KINDS)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_disk_fails_from_some_write_on(stage: Stage, scenario: str) -> None:
-    sweep(stage, scenario, from_then_on, 3)
+    sweep(stage, scenario, from_then_on, 2 * STEP_OF_KINDS)
 
 
 @pytest.mark.parametrize("scenario", ["change", "stale PID file"])
@@ -417,7 +420,7 @@ def test_the_endpoint_directory_vanishes_before_some_write(stage: Stage, scenari
     shell.stub.script[STATUS] = [Reply(200, {"status": "offline"})]
     directory = shell.config_dir / "main"
     stage.keep()
-    for at in itertools.count(1, 2):
+    for at in itertools.count(1, 2 * STEP):
         stage.set()
         shutil.rmtree(shell.base / "vanished", ignore_errors=True)
         told = stage.run(arguments, Trouble(at, 0, vanishes=directory))
