@@ -40,9 +40,9 @@ from tests.adapters.globus_stub import (
     FakeClock,
     GlobusStub,
     Reply,
-    closed_port,
     running_stub,
 )
+from tests.ports import free_port
 
 TOKEN_PATH = "/v2/oauth2/token"
 
@@ -122,7 +122,7 @@ def daemon_login(directory: Path, environ: Mapping[str, str]) -> Any:
         "token = app.get_authorizer('funcx_service').get_authorization_header()\n"
         "print(json.dumps([app.login_required(), token]))\n"
     )
-    offline = {"GLOBUS_SDK_SERVICE_URL_AUTH": f"http://127.0.0.1:{closed_port()}/"}
+    offline = {"GLOBUS_SDK_SERVICE_URL_AUTH": f"http://127.0.0.1:{free_port()}/"}
     environment = {**os.environ, **environ, **offline, "GLOBUS_COMPUTE_USER_DIR": str(directory)}
     command = [sys.executable, "-c", code]
     run = subprocess.run(

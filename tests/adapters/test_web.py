@@ -31,10 +31,10 @@ from tests.adapters.globus_stub import (
     FakeClock,
     GlobusStub,
     Reply,
-    closed_port,
     error,
     running_stub,
 )
+from tests.ports import free_port
 
 LIST = "/v2/endpoints"
 ONE = f"{LIST}/{ENDPOINT}"
@@ -294,7 +294,7 @@ def test_a_service_that_hangs_is_given_up(stub: GlobusStub, tmp_path: Path) -> N
 
 
 def test_nothing_that_listens(stub: GlobusStub, tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{closed_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(ServiceUnreachable, match="Connection refused") as caught:
         GlobusCompute(str(tmp_path), base_url=url, patience=0).owned()
     assert "0x" not in str(caught.value)
@@ -317,7 +317,7 @@ def test_tls_trouble(stub: GlobusStub, tmp_path: Path) -> None:
 def test_a_proxy_is_not_asked_for_this_machine_and_never_shown_with_its_password(
     stub: GlobusStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy = f"http://someone:hunter2@127.0.0.1:{closed_port()}"
+    proxy = f"http://someone:hunter2@127.0.0.1:{free_port()}"
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, proxy)
     for name in ("no_proxy", "NO_PROXY"):
@@ -485,7 +485,7 @@ def test_a_bad_setting_of_the_sdk_is_a_usage_error(
 
 def test_against_the_sandbox(stub: GlobusStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tmp_path / "sandbox"
-    lifecycle.up(state, port=closed_port())
+    lifecycle.up(state, port=free_port())
     try:
         for name, value in lifecycle.environment(state).items():
             monkeypatch.setenv(name, value)

@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from tests.adapters.globus_stub import CLIENT, ENDPOINT, Reply, closed_port, error
+from tests.adapters.globus_stub import CLIENT, ENDPOINT, Reply, error
 from tests.adapters.host_support import fake_environment
 from tests.cli.support import HEAD, POOLED, RENAMED, Shell, json_of
+from tests.ports import free_port
 
 READ_ONLY = (["plan"], ["status"])
 
@@ -114,7 +115,7 @@ def test_status_without_the_service(shell: Shell) -> None:
 
 def test_nothing_listens(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.registered()
-    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_COMPUTE", f"http://127.0.0.1:{closed_port()}/")
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_COMPUTE", f"http://127.0.0.1:{free_port()}/")
     says = ("Connection refused", "as far as can be told without the service", "`chiltepin sandbox up`")
     shell.refused("plan", code=69, says=says)
 
@@ -126,7 +127,7 @@ def test_an_apply_that_shows_no_plan_says_that_the_service_could_not_be_asked(
     """Cron's mail is this: an outage that nobody is told of lasts."""
     shell.registered()
     shell.write(POOLED.replace("pools:", "  new: {state: stopped}\npools:"))
-    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_COMPUTE", f"http://127.0.0.1:{closed_port()}/")
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_COMPUTE", f"http://127.0.0.1:{free_port()}/")
     done = shell.run("apply", "--yes", *options)
     assert done.code == 69
     for words in ("new: not planned: the service could not be asked", "Connection refused"):
@@ -135,7 +136,7 @@ def test_an_apply_that_shows_no_plan_says_that_the_service_could_not_be_asked(
 
 def test_globus_auth_does_not_answer(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.write(POOLED)
-    port = closed_port()
+    port = free_port()
     monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_AUTH", f"http://127.0.0.1:{port}/")
     done = shell.refused("plan", code=69, says=(f"http://127.0.0.1:{port}/", "Connection refused"))
     assert "main: not planned: the service could not be asked" in done.out

@@ -28,6 +28,7 @@ from reconciler.sandbox import lifecycle
 from reconciler.sandbox.broker import Broker
 from reconciler.sandbox.database import open_database
 from reconciler.sandbox.state import process_start_time
+from tests.ports import free_port
 
 _RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _NETWORK = Path("/proc/self/ns/net").stat().st_ino  # each network namespace has a port 5000 of its own
@@ -45,13 +46,6 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 120.0) ->
         if time.monotonic() > deadline:
             pytest.fail(f"not within {seconds:g} s: {what}")
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody uses right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 import pika
 import pytest
 
-from tests.sandbox.support import embedded_broker, free_port, wait_for
+from tests.ports import free_port
+from tests.sandbox.support import embedded_broker, wait_for
 
 
 def open_channel(url: str) -> pika.adapters.blocking_connection.BlockingChannel:

@@ -14,7 +14,8 @@ import pytest
 from globus_compute_common import messagepack
 from globus_compute_common.messagepack.message_types import EPStatusReport, Result, Task
 
-from tests.sandbox.support import Api, default_api, embedded_broker, free_port, sandbox, wait_for
+from tests.ports import free_port
+from tests.sandbox.support import Api, default_api, embedded_broker, sandbox, wait_for
 
 
 class FakeEndpoint:

@@ -14,7 +14,8 @@ import requests
 
 from reconciler.errors import ReconcilerError, Refused
 from reconciler.sandbox import lifecycle
-from tests.sandbox.support import COMPUTE_SCOPE, Api, default_api, free_port, other_api, sandbox
+from tests.ports import free_port
+from tests.sandbox.support import COMPUTE_SCOPE, Api, default_api, other_api, sandbox
 
 
 @pytest.fixture

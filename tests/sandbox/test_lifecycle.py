@@ -15,7 +15,8 @@ import pytest
 from reconciler.errors import ReconcilerError, Refused, ServiceUnreachable, StateFileError, UsageError
 from reconciler.sandbox import lifecycle
 from reconciler.sandbox.state import StateDir, process_start_time
-from tests.sandbox.support import default_api, free_port, sandbox, unprivileged, wait_for
+from tests.ports import free_port
+from tests.sandbox.support import default_api, sandbox, unprivileged, wait_for
 
 _CLI = "from reconciler.cli.sandbox import app; app()"
 

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from reconciler.errors import FileSystemError, Refused, StateFileError, UsageErr
 from reconciler.sandbox import lifecycle
 from reconciler.sandbox import state as states
 from reconciler.sandbox.state import ServerRecord, StateDir
+from tests.ports import free_port
 
 RECORD = asdict(ServerRecord("i", "h", "b", 5, 7, 5000, None, False, False))
 NONSENSE = [
@@ -153,11 +153,8 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
 def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "s" / "server.log").mkdir(parents=True)
     (tmp_path / "s").chmod(0o700)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with pytest.raises(FileSystemError, match="log cannot be written") as caught:
-        lifecycle.up(tmp_path / "s", port)
+        lifecycle.up(tmp_path / "s", free_port())
     assert caught.value.where == str(tmp_path / "s" / "server.log")
 
 
