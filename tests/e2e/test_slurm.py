@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.support import User, manifest, sandbox_user
+from tests.ports import free_ports
 from tests.sandbox.support import unprivileged, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -61,16 +60,6 @@ def _missing() -> str | None:
     return f"{', '.join(absent)} not installed (apt-get install slurmctld slurmd slurm-client munge)"
 
 
-def _free_ports(count: int) -> int:
-    """Return the first of `count` ports in a row that nobody listens on, below those that the system hands out."""
-    for first in range(17000 + os.getpid() % 1000 * 10, 32000, 10):
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-            if all(s.connect_ex(("127.0.0.1", first + i)) for i, s in enumerate(sockets)):
-                return first
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[Path]:
     """The slurm.conf of a Slurm of two virtual nodes."""
@@ -81,7 +70,7 @@ def slurm() -> Iterator[Path]:
     base.chmod(0o755)
     directory = base / "slurm"
     try:
-        command = [str(_HERE / "slurm_up.sh"), str(directory), str(_free_ports(4))]
+        command = [str(_HERE / "slurm_up.sh"), str(directory), str(free_ports(4))]
         subprocess.run(unprivileged(command), check=True, timeout=100)
         yield directory / "slurm.conf"
     finally:
