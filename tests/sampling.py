@@ -4,7 +4,7 @@ What a sweep shows, that no write and no request may fail without being told, do
 Python or of a dependency; that the code runs there at all does. A sweep over every step for each of many kinds of
 trouble, or of many scenarios that share most of their steps, takes every third step of each, as those are alike more
 often than steps are; CHILTEPIN_TEST_WHOLE=1 takes all steps of each, as a change of what writes files or talks to the
-service should before it lands.
+service should before it lands: scenarios differ in some steps, and those may be left out without it.
 """
 
 from __future__ import annotations

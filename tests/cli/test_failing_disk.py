@@ -1,6 +1,7 @@
 """Every write of every action fails, in each way in which disks do: nothing is lost, and the next run converges.
 
-Which write of which scenario is said in `sampling.py`; CHILTEPIN_TEST_WHOLE=1: every one in each.
+By default at every third write of each scenario (see `sampling.py`), and from every sixth on: what only one scenario
+writes may be left out. CHILTEPIN_TEST_WHOLE=1: at every write, and from every second on.
 """
 
 from __future__ import annotations
