@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -37,6 +38,21 @@ def pytest_configure() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_sessionstart() -> None:
+    """Fail no test for a finalizer that found no stack: a text nested too deeply was being parsed when it was called.
+
+    The collector runs where a parser allocates, however deep that is. What it finalizes there is anything that
+    earlier tests left, and pytest, which reports a finalizer's exception, has no stack left to format it either.
+    """
+    report = sys.unraisablehook
+
+    def unless_too_deep(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, RecursionError):
+            report(unraisable)
+
+    sys.unraisablehook = unless_too_deep  # pytest puts back its predecessor's at the end
 
 
 @pytest.fixture(autouse=True)
